@@ -1,0 +1,42 @@
+"""Packaging of mmposenc; configs, tools and model-index.yml travel inside the wheel as `mmposenc/.mim`, as the hosts do."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+ONEDL = ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmsegmentation>=1.4.2', 'onedl-mmpretrain>=1.3.6']
+OPENMMLAB = ['mmengine>=0.10.7', 'mmcv>=2.1.0', 'mmsegmentation>=1.2.2', 'mmpretrain>=1.2.0']
+DEMO = ['scikit-learn', 'matplotlib', 'timm']
+DEV = [*DEMO, 'build', 'hypothesis', 'mypy', 'pre-commit', 'pytest', 'pytest-timeout', 'ruff', 'tensorboard', 'twine']
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs, tools and the model index into the built package."""
+
+    def run(self) -> None:
+        super().run()
+        target = Path(self.build_lib) / 'mmposenc' / '.mim'
+        for folder in ('configs', 'tools'):
+            shutil.copytree(
+                ROOT / folder, target / folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__')
+            )
+        shutil.copy(ROOT / 'model-index.yml', target)
+
+
+setup(
+    name='mmposenc',
+    version=(ROOT / 'mmposenc' / 'version.py').read_text().split("'")[1],
+    description='Position information encoded channel-wise in CNNs: an OpenMMLab extension (ICCV 2021)',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmposenc', 'mmposenc.*']),
+    python_requires='>=3.10',
+    # The OpenMMLab stack is an extra, not a requirement: two sets of distributions provide the same import names.
+    install_requires=['torch>=2.4', 'torchvision', 'numpy', 'opencv-python', 'rich'],
+    extras_require={'onedl': ONEDL, 'openmmlab': OPENMMLAB, 'demo': DEMO, 'dev': DEV},
+    cmdclass={'build_py': BuildWithConfigs},
+)
