@@ -1,4 +1,4 @@
-"""Packaging of mmposenc; configs, tools and model-index.yml travel inside the wheel as `mmposenc/.mim`, as the hosts do."""
+"""Packaging; configs, tools and model-index.yml travel inside the wheel as `mmposenc/.mim`, as the hosts do."""
 
 import shutil
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The registries of scope `mmposenc`, children of mmengine's roots.
 
 A config names a component of this package as `mmposenc.X`; the host's `default_scope` (mmpretrain or mmseg) stays.
-`locations` are imported on the first look-up, so that `custom_imports = dict(imports=['mmposenc'])` is all a config needs.
+`locations` are imported on the first look-up: `custom_imports = dict(imports=['mmposenc'])` is all a config needs.
 """
 
 from mmengine import registry as roots

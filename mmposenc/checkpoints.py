@@ -1,0 +1,146 @@
+"""Reading checkpoint files without running what is inside them, and finding the last whole one (ours)."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+__all__ = ['last_whole_checkpoint', 'read_checkpoint', 'read_resumable']
+
+TRUST_HINT = 'if you know and trust its author, pass --trust-checkpoint'
+
+
+def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust: bool = False) -> Any:
+    """Read a checkpoint, refusing everything that could run code (ours).
+
+    Tensors, plain containers, numbers, numpy arrays and mmengine's log history are admitted, which is all that a
+    training run of the hosts writes. The hosts either cannot read their own files on PyTorch 2.6 and later, or fall
+    back to an unrestricted pickle on any failure.
+
+    Args:
+        file: Path of the checkpoint, or an open binary file.
+        map_location: As in `torch.load`.
+        trust: Admit any pickle. Only for files whose author is trusted.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file asks for anything else, or is damaged.
+    """
+    if isinstance(file, str | Path):
+        file = Path(file).expanduser()
+        if not file.is_file():
+            raise FileNotFoundError(f'checkpoint {file} does not exist; check the path')
+    torch.serialization.add_safe_globals(list(_admitted()))
+    try:
+        return torch.load(file, map_location=map_location, weights_only=not trust)
+    except (PermissionError, MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    # What a damaged file makes the reader stumble over cannot be foreseen: half a file alone gives three exceptions.
+    except Exception as error:
+        raise ValueError(refusal(str(file), error)) from error
+
+
+def refusal(name: str, error: Exception) -> str:
+    """One sentence that says why a checkpoint was not read, and what to do (ours)."""
+    wanted = re.search(r'(?:GLOBAL|Unsupported global|Unsupported class|unrecognized function) (\S+)', str(error))
+    if wanted:
+        return (
+            f'checkpoint {name} was not loaded: it asks for {wanted[1]}, which weights do not need and which could '
+            f'run code; {TRUST_HINT}'
+        )
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return (
+        f'checkpoint {name} is damaged or no checkpoint ({reason}); was the run stopped, or the disk full, while it '
+        'was written? Use another one'
+    )
+
+
+def read_resumable(path: str | Path, trust: bool = False) -> dict:
+    """Read a checkpoint that training can go on from (ours).
+
+    Raises:
+        ValueError: If it cannot be read, or holds weights without the state of a training run.
+    """
+    checkpoint = read_checkpoint(path, 'cpu', trust)
+    absent = [key for key in ('meta', 'state_dict', 'message_hub') if key not in checkpoint]
+    if absent:
+        raise ValueError(
+            f'checkpoint {path} holds no {", ".join(absent)}, so training cannot go on from it; '
+            f'to start from its weights instead: --cfg-options load_from={path}'
+        )
+    return checkpoint
+
+
+def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Path | None, list[str]]:
+    """Find the newest checkpoint in a folder that training can go on from (ours).
+
+    The one that `last_checkpoint` names comes first, then `epoch_*.pth` and `iter_*.pth`, newest first.
+
+    Returns:
+        The path, None if the folder holds no checkpoint at all; and why newer ones were passed over.
+
+    Raises:
+        ValueError: If the folder holds checkpoints, but none can be read.
+    """
+    folder = Path(work_dir)
+    files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    note = folder / 'last_checkpoint'
+    named = Path(note.read_text().strip() or '.') if note.is_file() else folder
+    if named.is_file():
+        files = [named, *(path for path in files if path.resolve() != named.resolve())]
+    reasons: list[str] = []
+    for path in files:
+        try:
+            read_resumable(path, trust)
+            return path, reasons
+        except ValueError as error:
+            reasons.append(str(error))
+    if reasons:
+        raise ValueError(f'no checkpoint in {folder} can be resumed ({reasons[0]}); start again without --resume')
+    return None, []
+
+
+@cache
+def _admitted() -> tuple[Callable, ...]:
+    """What a checkpoint of the hosts holds beside tensors: numpy arrays and scalars, and the history of the log."""
+    functions: dict[str, Any] = {
+        '_reconstruct': np.zeros(1).__reduce__()[0],
+        'scalar': np.float64(0).__reduce__()[0],
+    }
+    return (
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', 'b1')),
+        # numpy 2 renamed `core` to `_core`, and Python 2's name of `builtins` is what pickle protocol 2 writes.
+        *(
+            _under(f'numpy.{core}.multiarray', name, function)
+            for core in ('core', '_core')
+            for name, function in functions.items()
+        ),
+        *(_under(module, 'getattr', _statistic) for module in ('builtins', '__builtin__')),
+    )
+
+
+def _statistic(owner: type, name: str) -> Callable:
+    """Stands in for `getattr`: a log history refers to its own four statistics, and nothing else is looked up."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise UnpicklingError(f'Unsupported global getattr({owner},{name})')
+    return getattr(owner, name)
+
+
+def _under(module: str, name: str, function: Callable) -> Callable:
+    """The same function under the name that a pickle calls it by; PyTorch before 2.6 takes no (function, name) pair."""
+
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    call.__module__, call.__name__, call.__qualname__ = module, name, name
+    return call

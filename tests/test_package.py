@@ -1,0 +1,137 @@
+"""The package as it is installed: sdist, wheel, and the message when the OpenMMLab stack is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mmposenc
+
+ROOT = Path(__file__).parents[1]
+# `make test` runs on this interpreter's environment, so the hosts are importable in these processes too.
+HIDE_HOSTS = """if True:
+    import sys
+
+    class Hidden:
+        def __init__(self, finder):
+            self.finder = finder
+
+        def find_spec(self, name, path=None, target=None):
+            hosts = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
+            return None if name.split('.')[0] in hosts else self.finder.find_spec(name, path, target)
+
+    sys.meta_path[:] = [Hidden(finder) if hasattr(finder, 'find_spec') else finder for finder in sys.meta_path]
+"""
+
+
+def python(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that was built from it."""
+    source, out = tmp_path_factory.mktemp('source') / 'copy', tmp_path_factory.mktemp('dist')
+    keep = {path.name for path in ROOT.iterdir() if not path.name.startswith('.')} - {'data', 'work_dirs', 'tests'}
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=lambda folder, names: [
+            name for name in names if name == '__pycache__' or (Path(folder) == ROOT and name not in keep)
+        ],
+    )
+    done = python('-m', 'build', '--no-isolation', '--outdir', str(out), cwd=source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def files_below(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and path.suffix in ('.py', '.sh') and '__pycache__' not in path.parts
+    }
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_its_configs_and_its_tools(built: Path) -> None:
+    (wheel,) = built.glob('*.whl')
+    assert wheel.name == f'mmposenc-{mmposenc.__version__}-py3-none-any.whl'
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {f'mmposenc/{name}' for name in files_below(ROOT / 'mmposenc')}
+    for folder in ('configs', 'tools'):
+        expected |= {f'mmposenc/.mim/{folder}/{name}' for name in files_below(ROOT / folder)}
+    missing = expected | {'mmposenc/.mim/model-index.yml'}
+    assert missing - names == set()
+    assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/'))]
+
+
+@pytest.mark.slow
+def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
+    (sdist,) = built.glob('*.tar.gz')
+    with tarfile.open(sdist) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    assert {'setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'model-index.yml'} <= names
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob('*.whl')
+    target = tmp_path / 'site'
+    done = python('-m', 'pip', 'install', '--no-deps', '--no-index', '--target', str(target), str(wheel), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = """if True:
+        import mmposenc, mmposenc.channels
+        from pathlib import Path
+        from mmengine.config import Config
+        from mmposenc.registry import HOOKS
+        assert Path(mmposenc.__file__).parts[-3] == 'site', mmposenc.__file__
+        configs = sorted((Path(mmposenc.__file__).parent / '.mim' / 'configs').glob('*.py'))
+        assert Config.fromfile(configs[0]).model
+        print(HOOKS.get('mmposenc.AtomicCheckpointHook').__module__, len(configs))
+    """
+    done = python('-c', code, cwd=tmp_path, PYTHONPATH=str(target))
+    assert done.returncode == 0, done.stderr
+    count = len(list((ROOT / 'configs').glob('*.py')))
+    assert done.stdout.splitlines()[-1] == f'mmposenc.engine.atomic_checkpoint_hook {count}'
+    tool = target / 'mmposenc' / '.mim' / 'tools' / 'train.py'
+    done = python(str(tool), '--help', cwd=tmp_path, PYTHONPATH=str(target))
+    assert done.returncode == 0, done.stderr
+    assert '--resume' in done.stdout
+
+
+def test_without_the_stack_the_import_says_what_to_run(tmp_path: Path) -> None:
+    done = python('-c', HIDE_HOSTS + '    import mmposenc\n    print(mmposenc.__version__)', cwd=tmp_path)
+    assert done.stdout == f'{mmposenc.__version__}\n'
+    assert 'mmengine, mmcv, mmpretrain, mmseg not found' in done.stderr
+    assert "pip install 'mmposenc[onedl]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_without_the_stack_the_channels_work(tmp_path: Path) -> None:
+    code = (
+        HIDE_HOSTS + '    import warnings; warnings.simplefilter("ignore")\n    import mmposenc.channels; print("fine")'
+    )
+    done = python('-c', code, cwd=tmp_path)
+    assert done.stdout == 'fine\n', done.stderr
+    done = python('-c', HIDE_HOSTS + '    import mmposenc.registry', cwd=tmp_path)
+    assert "No module named 'mmengine'" in done.stderr
+
+
+def test_the_model_index_is_what_the_hosts_read() -> None:
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert isinstance(index['Import'], list)
+    assert all((ROOT / path).is_file() for path in index['Import'])

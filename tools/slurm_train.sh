@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Train on a Slurm cluster: tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of train.py]
+# From the environment: GPUS (in all, default 8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
+set -euo pipefail
+
+if [ "$#" -lt 3 ]; then
+    echo "usage: $0 PARTITION JOB_NAME CONFIG [arguments of train.py]" >&2
+    exit 2
+fi
+partition=$1 job_name=$2 config=$3
+shift 3
+here=$(cd "$(dirname "$0")" && pwd)
+gpus=${GPUS:-8}
+gpus_per_node=${GPUS_PER_NODE:-8}
+if [ "$gpus" -lt "$gpus_per_node" ]; then
+    gpus_per_node=$gpus
+fi
+read -ra srun_args <<<"${SRUN_ARGS:-}"
+exec srun \
+    --partition "$partition" --job-name "$job_name" --kill-on-bad-exit=1 \
+    --ntasks "$gpus" --ntasks-per-node "$gpus_per_node" --gres "gpu:$gpus_per_node" \
+    --cpus-per-task "${CPUS_PER_TASK:-5}" ${srun_args[@]+"${srun_args[@]}"} \
+    python -u "$here/train.py" "$config" --launcher slurm "$@"

@@ -1,0 +1,32 @@
+"""Train a model from a config, for example the headline: `python tools/train.py configs/augshift_r18_cifar100.py`."""
+
+from collections.abc import Sequence
+
+from mmposenc import command_line
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, and end with the figures of the last validation and the checkpoint (ours)."""
+    parser = command_line.make_parser('Train a model.')
+    parser.add_argument('--amp', action='store_true', help='train in bfloat16 (autocast), on a GPU or a CPU')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from CHECKPOINT, or without one from the last whole checkpoint of the work directory',
+    )
+    args = parser.parse_args(argv)
+    cfg = command_line.load_config(args)
+    command_line.require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    if args.amp:
+        command_line.use_autocast(cfg)
+    if args.resume:
+        command_line.resume(cfg, args.resume, args.trust_checkpoint)
+    runner = command_line.build_runner(cfg)
+    runner.train()
+    command_line.report(*command_line.training_result(runner))
+
+
+if __name__ == '__main__':
+    command_line.run(main)
