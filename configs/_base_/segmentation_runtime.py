@@ -1,0 +1,32 @@
+# What every segmentation run shares. The host's scope stays; own types are written mmposenc.X.
+default_scope = 'mmseg'
+custom_imports = dict(imports=['mmposenc'])
+
+default_hooks = dict(
+    runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='mmposenc.AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=1),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+log_processor = dict(by_epoch=False)
+
+# Sec. 4.2.2: left, center, right and overall.
+val_evaluator = dict(type='mmposenc.RegionIoUMetric')
+test_evaluator = val_evaluator
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
+
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=0)

@@ -1,0 +1,10 @@
+# GAPNet locates a CIFAR-10 patch on a 3x3 grid, zero padding (Table 1).
+_base_ = [
+    '_base_/models/gapnet_r18.py',
+    '_base_/datasets/grid_cifar10.py',
+    '_base_/schedules/location_20e.py',
+    '_base_/default_runtime.py',
+]
+train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(grid_size=3, task='location'))
+model = dict(head=dict(num_classes=9))
+default_hooks = dict(grid_check=dict(type='mmposenc.GridCheckHook'))

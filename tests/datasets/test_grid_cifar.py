@@ -1,0 +1,116 @@
+"""Grid data sets: patches, and the cells they go to."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mmposenc.datasets import CIFAR10, Digits, GridCIFAR10, GridCIFAR100, GridDigits, pass_batch
+from mmposenc.registry import DATASETS
+
+
+def write_cifar10(root: Path) -> str:
+    """Six files of CIFAR-10's layout, 2 images in each of the training files, 3 in the test file."""
+    rng = np.random.default_rng(0)
+    folder = root / 'cifar-10-batches-py'
+    folder.mkdir()
+    for name, number in [*((f'data_batch_{i}', 2) for i in range(1, 6)), ('test_batch', 3)]:
+        data = rng.integers(0, 256, (number, 3072), dtype=np.uint8)
+        content = {b'data': data, b'labels': list(range(number))}
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    return str(root)
+
+
+def test_a_training_batch_holds_patches_and_the_grid_but_no_cells():
+    data = GridDigits(grid_size=3, task='location')
+    batch = data.__getitems__([5, 2])
+    assert sorted(batch) == ['grid', 'indices', 'inputs', 'labels']
+    assert (batch['inputs'].shape, batch['inputs'].dtype) == ((2, 3, 16, 16), torch.uint8)
+    assert batch['indices'].tolist() == [5, 2]
+    assert (batch['grid'].grid_size, batch['grid'].task) == (3, 'location')
+
+
+@pytest.mark.parametrize('grid_size', [2, 3, 5, 7, 9])
+def test_in_testing_the_cell_is_the_index_modulo_the_cells_whatever_the_batch(grid_size: int):
+    data = GridDigits(grid_size=grid_size, split='test')
+    everything = data.__getitems__(range(len(data)))
+    assert everything['cells'].tolist() == [i % grid_size**2 for i in range(355)]
+    assert data.__getitems__([300, 7])['cells'].tolist() == [300 % grid_size**2, 7 % grid_size**2]
+    assert data[300]['cells'].item() == 300 % grid_size**2
+
+
+def test_all_cells_shows_every_image_in_every_cell_once():
+    data, plain = GridDigits(grid_size=3, split='test', indices=5, all_cells=True), Digits('test', indices=5)
+    batch = data.__getitems__(range(len(data)))
+    assert len(data) == 45
+    assert batch['indices'].tolist() == list(range(45))
+    assert batch['cells'].tolist() == list(range(9)) * 5
+    assert batch['labels'].tolist() == [label for label in plain.labels.tolist() for _ in range(9)]
+    assert torch.equal(batch['inputs'][10], plain.images[1, :, 8:24, 8:24])  # sample 10: image 1 in cell 1
+    with pytest.raises(IndexError, match='index 45 is out of range; the data set holds 45 samples'):
+        data[45]
+
+
+def test_the_middle_of_a_digit_is_kept_and_its_margin_was_empty():
+    plain, middle, whole = Digits('test'), GridDigits(split='test'), GridDigits(split='test', patch_size=32)
+    assert torch.equal(whole.images, plain.images)
+    assert torch.equal(middle.images, plain.images[..., 8:24, 8:24])
+    assert middle.images.long().sum() == plain.images.long().sum()
+
+
+def test_grid_cifar10_is_cifar10_in_cells(tmp_path: Path):
+    root = write_cifar10(tmp_path)
+    plain = CIFAR10(root, 'test', verify=False)
+    data = DATASETS.build(
+        {'type': 'GridCIFAR10', 'grid_size': 2, 'data_root': root, 'split': 'test', 'verify': False, 'task': 'category'}
+    )
+    loader = DataLoader(data, batch_size=3, collate_fn=pass_batch, pin_memory=torch.cuda.is_available())
+    (batch,) = loader
+    assert torch.equal(batch['inputs'], plain.images)
+    assert batch['labels'].tolist() == plain.labels.tolist()
+    assert batch['cells'].tolist() == [0, 1, 2]
+    assert batch['grid'].task == 'category'
+    train = GridCIFAR10(data_root=root, verify=False)
+    assert (len(train), train.random_cells) == (10, True)
+
+
+def test_metainfo_names_what_the_labels_of_the_task_are():
+    location, category = (GridDigits(grid_size=2, task=task) for task in ('location', 'category'))
+    assert location.metainfo == {
+        'classes': ('row 0 column 0', 'row 0 column 1', 'row 1 column 0', 'row 1 column 1'),
+        'grid_size': 2,
+        'task': 'location',
+    }
+    assert category.metainfo['classes'] == tuple('0123456789')
+
+
+def test_cells_may_be_fixed_in_training_and_random_in_testing():
+    assert GridDigits(random_cells=False)[7]['cells'].item() == 7
+    assert 'cells' not in GridDigits(split='test', random_cells=True)[7]
+    assert GridDigits(all_cells=True)[7]['cells'].item() == 7
+
+
+@pytest.mark.parametrize('data_set', [GridCIFAR10, GridCIFAR100, GridDigits])
+def test_impossible_grids_are_refused_before_any_file_is_read(data_set: type, tmp_path: Path):
+    with pytest.raises(ValueError, match='grid_size must be at least 2 cells per side, got 1'):
+        data_set(grid_size=1)
+    with pytest.raises(ValueError, match="task must be one of location, category, got 'position'"):
+        data_set(task='position')
+    with pytest.raises(ValueError, match='all_cells shows every image in every cell'):
+        data_set(all_cells=True, random_cells=True)
+
+
+def test_a_patch_size_that_no_digit_has_is_refused():
+    with pytest.raises(ValueError, match='patch_size must be 1 to 32 px, the width of a digit image, got 33'):
+        GridDigits(patch_size=33)
+
+
+def test_labels_outside_the_classes_are_refused(tmp_path: Path):
+    root = write_cifar10(tmp_path)
+    file = tmp_path / 'cifar-10-batches-py' / 'test_batch'
+    file.write_bytes(pickle.dumps({b'data': np.zeros((2, 3072), np.uint8), b'labels': [0, 10]}, protocol=2))
+    with pytest.raises(ValueError, match='must lie in 0 to 9, got values from 0 to 10'):
+        GridCIFAR10(data_root=root, split='test', verify=False)
