@@ -1,0 +1,77 @@
+"""CamVid on a folder of its layout, made here."""
+
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS, DefaultScope
+from PIL import Image
+
+from mmposenc.datasets import CamVid
+
+PIPELINE = [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type': 'PackSegInputs'}]
+
+
+@pytest.fixture
+def root(tmp_path):
+    for split in ('train', 'val'):
+        for folder in (split, f'{split}annot'):
+            (tmp_path / folder).mkdir()
+        for name in ('b', 'a'):
+            Image.fromarray(np.full((3, 4, 3), 10, np.uint8)).save(tmp_path / split / f'{name}.png')
+            Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(
+                tmp_path / f'{split}annot' / f'{name}.png'
+            )
+    return tmp_path
+
+
+def build(root, split='val', **kwargs):
+    prefix = {'img_path': split, 'seg_map_path': f'{split}annot'}
+    config = {'type': 'mmposenc.CamVid', 'data_root': str(root), 'data_prefix': prefix, 'pipeline': PIPELINE, **kwargs}
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return DATASETS.build(config)
+
+
+def labels_of(dataset, position=0):
+    return dataset[position]['data_samples'].gt_sem_seg.data[0].tolist()
+
+
+def test_labels_are_the_files_and_void_is_255(root):
+    dataset = build(root)
+    assert len(dataset) == 2
+    assert dataset[0]['inputs'].shape == (3, 3, 4)
+    assert labels_of(dataset) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 255]]
+
+
+def test_eleven_classes_each_with_a_colour():
+    assert len(CamVid.METAINFO['classes']) == len({tuple(colour) for colour in CamVid.METAINFO['palette']}) == 11
+    assert CamVid.METAINFO['classes'][9] == 'pedestrian'
+
+
+def test_a_choice_of_classes(root):
+    dataset = build(root, metainfo={'classes': ('car', 'pedestrian')})
+    assert labels_of(dataset) == [[255] * 4, [255] * 4, [0, 1, 255, 255]]
+    assert dataset.metainfo['palette'] == [[64, 0, 128], [64, 64, 0]]
+
+
+def test_a_list_chooses_images(root):
+    (root / 'list.txt').write_text('b\n')
+    dataset = build(root, ann_file='list.txt')
+    assert [info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))] == [str(root / 'val/b.png')]
+
+
+def test_missing_files_are_named(root):
+    with pytest.raises(FileNotFoundError, match=r'no folder .*test: put CamVid there as \{train,val,test\}'):
+        build(root, 'test')
+    with pytest.raises(FileNotFoundError, match=r'no image \*\.jpg in .*val: put CamVid there'):
+        build(root, img_suffix='.jpg')
+    with pytest.raises(FileNotFoundError, match=r'no ann_file .*left\.txt'):
+        build(root, ann_file='left.txt')
+    (root / 'valannot' / 'b.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 files are missing, first .*valannot/b\.png'):
+        build(root)
+
+
+def test_unknown_arguments_and_classes_are_refused(root):
+    with pytest.raises(TypeError, match='splitt'):
+        build(root, splitt='val')
+    with pytest.raises(ValueError, match='not a subset of classes'):
+        build(root, metainfo={'classes': ('person',)})

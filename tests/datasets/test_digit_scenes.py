@@ -1,0 +1,130 @@
+"""DigitScenes: what lies where, determinism, and the way into mmseg."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DATASETS, DefaultScope
+from mmseg.models import SegDataPreProcessor
+
+from mmposenc.datasets import DigitScenes
+
+SKY, BUILDING, TREE, ROAD, PAVEMENT, PEDESTRIAN, CAR, SIGN = range(8)
+
+
+@pytest.fixture(scope='module')
+def labels():
+    dataset = DigitScenes('val', num_scenes=60)
+    return np.stack([dataset.get_data_info(position)['gt_seg_map'] for position in range(len(dataset))])
+
+
+def infos(dataset):
+    return [dataset.get_data_info(position) for position in range(len(dataset))]
+
+
+def test_defaults():
+    dataset = DigitScenes('val')
+    assert len(dataset) == 100
+    info = dataset.get_data_info(99)
+    assert info['img'].shape == (64, 128, 3)
+    assert info['img'].dtype == info['gt_seg_map'].dtype == np.uint8
+    assert info['img_path'] == 'val_000099.png'
+    assert len(DigitScenes('train', lazy_init=True).metainfo['classes']) == 8
+
+
+def test_background_depends_on_position(labels):
+    assert (labels[:, :8] == SKY).mean() > 0.75
+    assert not np.isin(labels[:, -16:], (SKY, BUILDING, TREE)).any()
+    building, tree = ((labels == label).any((0, 1)).nonzero()[0] for label in (BUILDING, TREE))
+    assert building.max() < 64 < tree.min()
+    assert building.min() == 0
+    assert tree.max() == 127
+    assert (labels == PAVEMENT).any((0, 1)).nonzero()[0].max() < 64
+
+
+def test_building_and_tree_look_alike():
+    # Without the digits and where both are: their mean colour differs less than the noise.
+    dataset = DigitScenes('val', num_scenes=60)
+    means = {label: [] for label in (BUILDING, TREE, SKY)}
+    for info in infos(dataset):
+        if {BUILDING, TREE} <= set(np.unique(info['gt_seg_map'])):
+            for label, values in means.items():
+                values.append(info['img'][info['gt_seg_map'] == label].mean())
+    building, tree, sky = (np.array(means[label]) for label in (BUILDING, TREE, SKY))
+    assert abs((building - tree).mean()) < 2
+    assert (sky - tree).mean() > 30
+
+
+def test_every_class_is_there_and_pedestrians_are_on_either_side(labels):
+    share = np.bincount(labels.ravel(), minlength=8) / labels.size
+    assert share.min() > 0.02
+    assert share.sum() == pytest.approx(1)
+    left, right = ((half == PEDESTRIAN).any((1, 2)) for half in (labels[..., :64], labels[..., 64:]))
+    assert (left & ~right).sum() >= 5
+    assert (right & ~left).sum() >= 5
+    assert (~left & ~right).sum() >= 5
+
+
+def test_a_scene_depends_on_seed_split_and_number_alone():
+    few, many = infos(DigitScenes('val', num_scenes=3)), infos(DigitScenes('val', num_scenes=5))
+    for one, other in zip(few, many[:3], strict=True):
+        assert np.array_equal(one['img'], other['img'])
+        assert np.array_equal(one['gt_seg_map'], other['gt_seg_map'])
+    assert not np.array_equal(few[0]['img'], few[1]['img'])
+    for different in (DigitScenes('val', num_scenes=1, seed=1), DigitScenes('train', num_scenes=1)):
+        assert not np.array_equal(few[0]['img'], different.get_data_info(0)['img'])
+
+
+def test_samples_can_be_changed_without_changing_the_data_set():
+    dataset = DigitScenes('val', num_scenes=1)
+    dataset.get_data_info(0)['img'][:] = 0
+    assert dataset.get_data_info(0)['img'].mean() > 50
+
+
+def test_sizes():
+    info = DigitScenes('val', num_scenes=20, image_size=(96, 32)).get_data_info(19)
+    assert info['img'].shape == (96, 32, 3)
+    assert info['ori_shape'] == (96, 32)
+
+
+def test_the_way_into_mmseg():
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        pipeline = [{'type': 'RandomFlip', 'prob': 1.0}, {'type': 'PackSegInputs'}]
+        flipped = DATASETS.build({'type': 'mmposenc.DigitScenes', 'num_scenes': 2, 'pipeline': pipeline})
+        dataset = DATASETS.build({'type': 'mmposenc.DigitScenes', 'num_scenes': 2, 'pipeline': pipeline[1:]})
+    samples = [dataset[0], dataset[1]]
+    batch = SegDataPreProcessor(size=(64, 128), bgr_to_rgb=True)(
+        {'inputs': [sample['inputs'] for sample in samples], 'data_samples': [s['data_samples'] for s in samples]}, True
+    )
+    assert batch['inputs'].shape == (2, 3, 64, 128)
+    assert batch['inputs'][0, 0].equal(samples[0]['inputs'][2].float())
+    labels = batch['data_samples'][0].gt_sem_seg.data
+    assert labels.shape == (1, 64, 128)
+    assert labels.dtype == torch.int64
+    assert flipped[0]['data_samples'].gt_sem_seg.data.flip(-1).equal(labels)
+    assert batch['data_samples'][0].metainfo['ori_shape'] == (64, 128)
+
+
+def test_a_list_chooses_scenes(tmp_path):
+    (tmp_path / 'left.txt').write_text('val_000003\nval_000001\n')
+    dataset = DigitScenes('val', num_scenes=5, ann_file='left.txt', data_root=str(tmp_path))
+    whole = infos(DigitScenes('val', num_scenes=5))
+    assert [np.array_equal(info['img'], whole[n]['img']) for info, n in zip(infos(dataset), (3, 1), strict=True)] == [
+        True,
+        True,
+    ]
+    assert len(DigitScenes('val', num_scenes=5, indices=2)) == 2
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"split must be one of \['train', 'val'\], got 'test'"):
+        DigitScenes('test')
+    with pytest.raises(ValueError, match='num_scenes must be at least 1, got 0'):
+        DigitScenes(num_scenes=0)
+    with pytest.raises(ValueError, match=r'image_size must be \(height, width\), each at least 32 px, got \(16, 64\)'):
+        DigitScenes(image_size=(16, 64))
+    with pytest.raises(FileNotFoundError, match='no ann_file'):
+        DigitScenes(ann_file=str(tmp_path / 'none.txt'))
+    for text, got in (('val_000005\n', 'val_000005'), ('\n', 'an empty file')):
+        (tmp_path / 'list.txt').write_text(text)
+        with pytest.raises(ValueError, match=f'must list scenes val_000000 to val_000004, got {got}'):
+            DigitScenes('val', num_scenes=5, ann_file=str(tmp_path / 'list.txt'))

@@ -1,0 +1,168 @@
+"""RegionIoUMetric against mmseg's IoUMetric."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import Compose
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
+from mmseg.evaluation import IoUMetric
+from PIL import Image
+from region_samples import CLASSES, evaluate, make_samples
+
+from mmposenc.evaluation import RegionIoUMetric
+
+KEYS = ('aAcc', 'mIoU', 'mAcc', 'mDice')
+
+
+def crop(samples, columns):
+    """The samples with only some columns, chosen by a function of the width."""
+    crops = []
+    for sample in samples:
+        start, stop = columns(sample['gt_sem_seg']['data'].shape[-1])
+        crops.append({key: {'data': value['data'][..., start:stop]} for key, value in sample.items()})
+    return crops
+
+
+def host_figures(samples):
+    return evaluate(IoUMetric(iou_metrics=['mIoU', 'mDice'], prefix='host'), samples)
+
+
+def assert_agrees(figures, region, host):
+    for key in KEYS:
+        assert f'{figures[f"{region}/{key}"]:.2f}' == f'{host[f"host/{key}"]:.2f}', key
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_overall_and_regions_equal_the_hosts_metric(seed):
+    samples = make_samples(seed=seed)
+    figures = evaluate(RegionIoUMetric(), samples)
+    assert set(figures) == {f'{region}/{key}' for region in ('left', 'center', 'right', 'overall') for key in KEYS}
+    assert all(type(value) is float for value in figures.values())
+    assert_agrees(figures, 'overall', host_figures(samples))
+    assert_agrees(figures, 'left', host_figures(crop(samples, lambda width: (0, width // 2))))
+    assert_agrees(figures, 'right', host_figures(crop(samples, lambda width: (width // 2, width))))
+    center = host_figures(crop(samples, lambda width: (math.ceil(width / 4 - 0.5), math.ceil(3 * width / 4 - 0.5))))
+    assert_agrees(figures, 'center', center)
+    assert figures['left/mIoU'] != pytest.approx(figures['right/mIoU'], abs=0.1)
+
+
+def test_a_region_equals_ignoring_the_rest():
+    samples = make_samples()
+    figures = evaluate(RegionIoUMetric({'top': (0, 0, 1, 1 / 3)}), samples)
+    for sample in samples:
+        sample['gt_sem_seg']['data'][:, 3:] = 255
+    assert_agrees(figures, 'top', host_figures(samples))
+
+
+def test_figures_by_hand():
+    labels, prediction = torch.tensor([[[0, 0, 1, 255], [0, 1, 1, 2]]]), torch.tensor([[[0, 1, 1, 0], [0, 1, 0, 1]]])
+    samples = [{'gt_sem_seg': {'data': labels}, 'pred_sem_seg': {'data': prediction}}]
+    figures = evaluate(RegionIoUMetric({'left': (0, 0, 0.5, 1)}, classwise=True), samples, classes=('a', 'b', 'c'))
+    assert figures['left/IoU/a'] == pytest.approx(200 / 3)
+    assert figures['left/IoU/b'] == pytest.approx(50)
+    assert math.isnan(figures['left/IoU/c'])
+    assert figures['left/mIoU'] == pytest.approx((200 / 3 + 50) / 2)
+    assert figures['overall/IoU/c'] == 0
+    assert figures['overall/mIoU'] == pytest.approx(30)
+    assert figures['overall/Acc/a'] == pytest.approx(200 / 3)
+    assert figures['overall/Dice/b'] == pytest.approx(400 / 7)
+
+
+def test_takes_the_place_of_the_hosts_metric_in_a_config():
+    # What a leaf that names only the type inherits from a stock mmseg config.
+    config = {'type': 'mmposenc.RegionIoUMetric', 'iou_metrics': ['mIoU']}
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        evaluator = Evaluator([config, {'type': 'IoUMetric', 'iou_metrics': ['mIoU'], 'prefix': 'host'}])
+    evaluator.dataset_meta = {'classes': CLASSES}
+    samples = make_samples()
+    evaluator.process(samples, {})
+    figures = evaluator.evaluate(len(samples))
+    assert f'{figures["overall/mIoU"]:.2f}' == f'{figures["host/mIoU"]:.2f}'
+    assert 'overall/mDice' not in figures
+
+
+def test_one_changed_word_in_a_stock_mmseg_config(tool, segmenter_config, capsys):
+    tool('train')([str(segmenter_config), '--cfg-options', 'val_evaluator.type=mmposenc.RegionIoUMetric'])
+    figures = capsys.readouterr().out.rstrip().splitlines()[-1]
+    assert 'overall/mIoU' in figures
+    # The left half of each image is class a alone: class b has no Acc there, so mAcc is aAcc.
+    left = dict(pair.split() for pair in figures[6 : figures.index(';')].split(', '))
+    assert left['left/mAcc'] == left['left/aAcc']
+
+
+def test_labels_come_reduced_as_for_the_host(tmp_path):
+    labels = np.array([[0, 1, 2, 3], [1, 1, 2, 0]], np.uint8)
+    Image.fromarray(labels).save(tmp_path / 'a.png')
+    pipeline = Compose([LoadAnnotations(), PackSegInputs()])
+    sample = pipeline({'seg_map_path': str(tmp_path / 'a.png'), 'reduce_zero_label': True, 'seg_fields': []})
+    sample = {
+        'gt_sem_seg': {'data': sample['data_samples'].gt_sem_seg.data},
+        'pred_sem_seg': {'data': torch.tensor([[[0, 0, 1, 2], [0, 1, 1, 2]]])},
+    }
+    figures = evaluate(RegionIoUMetric(classwise=True), [sample], classes=('a', 'b', 'c'))
+    # Label 0 became void, 1-3 became a-c: a is found in 2 of 3 pixels, b in 2 with one wrong, c in 1.
+    assert [figures[f'overall/IoU/{name}'] for name in 'abc'] == pytest.approx([200 / 3, 200 / 3, 100])
+    assert figures['overall/aAcc'] == pytest.approx(500 / 6)
+
+
+def test_evaluating_again_starts_from_nothing():
+    metric, samples = RegionIoUMetric(), make_samples()
+    first = evaluate(metric, samples)
+    assert evaluate(metric, samples) == first
+    assert metric.results == []
+
+
+def test_order_and_batching_do_not_matter():
+    samples = make_samples()
+    metric = RegionIoUMetric()
+    metric.dataset_meta = {'classes': CLASSES}
+    metric.process({}, samples[::-1])
+    assert metric.evaluate(3) == evaluate(RegionIoUMetric(), samples)
+
+
+def test_prefix_and_table(monkeypatch):
+    printed = []
+    monkeypatch.setattr('mmposenc.evaluation.region_iou.print_log', lambda text, **_: printed.append(text))
+    figures = evaluate(RegionIoUMetric(prefix='camvid'), make_samples())
+    assert f'{figures["camvid/left/mIoU"]:.2f}' in printed[0]
+    rows = {line.split()[1]: line.split()[3::2] for line in printed[0].splitlines() if line.startswith('|')}
+    assert list(rows) == ['IoU', *CLASSES, 'mean']
+    assert rows['f'] == ['nan'] * 4
+    assert rows['mean'][3] == f'{figures["camvid/overall/mIoU"]:.2f}'
+
+
+def test_void_as_a_class_is_refused():
+    samples = make_samples()
+    samples[1]['gt_sem_seg']['data'][0, 0, 0] = 6
+    with pytest.raises(ValueError, match=r'label 6 in 1 pixels is outside the 6 classes'):
+        evaluate(RegionIoUMetric(), samples)
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(TypeError, match='ignore_indx'):
+        RegionIoUMetric(ignore_indx=11)
+    with pytest.raises(ValueError, match='iou_metrics must be among mIoU, mDice, got'):
+        RegionIoUMetric(iou_metrics=['mFscore'])
+    with pytest.raises(ValueError, match=r'region .left. must be \(x0, y0, x1, y1\)'):
+        RegionIoUMetric({'left': (0.5, 0, 0.5, 1)})
+
+
+def test_missing_classes_and_labels_are_refused():
+    with pytest.raises(ValueError, match=r"needs dataset_meta\['classes'\]"):
+        evaluate(RegionIoUMetric(), make_samples(), classes=())
+    with pytest.raises(ValueError, match='a sample has no gt_sem_seg'):
+        evaluate(RegionIoUMetric(), [{'pred_sem_seg': {'data': torch.zeros(1, 2, 4)}}])
+
+
+@pytest.mark.gpu
+def test_counts_on_the_device_of_the_prediction():
+    samples = make_samples()
+    expected = evaluate(RegionIoUMetric(), samples)
+    for sample in samples:
+        sample['pred_sem_seg']['data'] = sample['pred_sem_seg']['data'].cuda()
+    metric = RegionIoUMetric()
+    assert evaluate(metric, samples) == expected
