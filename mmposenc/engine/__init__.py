@@ -1,1 +1,27 @@
-"""Placeholder."""
+"""Loops, hooks and optimizer wrappers for mmengine's Runner."""
+
+from .atomic_checkpoint_hook import AtomicCheckpointHook
+from .autocast_optim_wrapper import AutocastOptimWrapper
+from .channel_ablation_hook import ChannelAblationHook
+from .compile_backbone_hook import CompileBackboneHook
+from .consistency_loop import ShiftConsistencyLoop
+from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
+from .grid_check_hook import GridCheckHook
+from .progress_bar_hook import ProgressBarHook
+from .ranking_loop import ChannelRankingLoop
+from .strict_checkpoint_hook import StrictCheckpointHook
+from .sweep_loop import AblationSweepLoop
+
+__all__ = [
+    'AblationSweepLoop',
+    'AtomicCheckpointHook',
+    'AutocastOptimWrapper',
+    'ChannelAblationHook',
+    'ChannelRankingLoop',
+    'CompileBackboneHook',
+    'DeferredRuntimeInfoHook',
+    'GridCheckHook',
+    'ProgressBarHook',
+    'ShiftConsistencyLoop',
+    'StrictCheckpointHook',
+]
