@@ -22,7 +22,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
+    batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -34,7 +34,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
-    batch_size=1,
+    batch_size=8,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
@@ -45,4 +45,3 @@ test_dataloader = dict(
         pipeline=[*_load, dict(type='PackSegInputs')],
     ),
 )
-model = dict(data_preprocessor=dict(size=_size))

@@ -7,7 +7,7 @@ data_preprocessor = dict(
     test_transforms=[dict(type='mmposenc.BatchPlaceOnGrid')],
 )
 train_dataloader = dict(
-    batch_size=48,  # the authors' code, for CIFAR-10
+    batch_size=16,  # small, for more steps per pass
     num_workers=0,
     drop_last=True,
     dataset=dict(type='mmposenc.GridDigits', split='train'),

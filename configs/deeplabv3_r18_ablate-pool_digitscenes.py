@@ -1,0 +1,10 @@
+# The best position channels switched off behind the pooling branch's GAP (Sec. 4.2.2, Fig. 4). N is num_channels.
+_base_ = 'deeplabv3_r18_digitscenes.py'
+custom_hooks = [
+    dict(
+        type='mmposenc.ChannelAblationHook',
+        layer='decode_head.image_pool.0',
+        ranking='work_dirs/deeplabv3_r18_digitscenes/ranking.json',
+        num_channels=16,
+    ),
+]

@@ -1,0 +1,109 @@
+"""Segmenters of mmseg whose right ranking is known by hand, under heads of three families, and a runner for them."""
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import ConfigDict
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmseg.models import EncoderDecoder
+from torch import Tensor, nn
+
+HEADS = {
+    'fcn': dict(type='FCNHead', in_channels=5, in_index=-1, channels=4, num_convs=1),
+    'uper': dict(type='UPerHead', in_channels=[5, 5], in_index=[0, 1], channels=4, pool_scales=(1, 2)),
+    'aspp': dict(type='ASPPHead', in_channels=5, in_index=-1, channels=4, dilations=(1, 2)),
+}
+
+_runs = count()
+
+
+class PlantedBackbone(nn.Module):
+    """Brightness times five maps: x, 1 - x, |x - 1/2| (even in x), y, and 1; the first of the two stages is noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Conv2d(1, 1, 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[-2:]
+        x = torch.linspace(0, 1, width, device=images.device).expand(height, width)
+        y = torch.linspace(0, 1, height, device=images.device)[:, None].expand(height, width)
+        maps = torch.stack([x, 1 - x, (x - 0.5).abs(), y, torch.ones_like(x)])
+        brightness = images.mean(1, keepdim=True)
+        return brightness.sin().expand(-1, 5, -1, -1), brightness * maps
+
+
+def make_segmenter(head: str = 'fcn', test_cfg: dict | None = None) -> EncoderDecoder:
+    """A segmenter of two classes in evaluation mode, pixels taken as they are."""
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    preprocessor = dict(type='SegDataPreProcessor', mean=[0.0] * 3, std=[1.0] * 3)
+    decode_head = {**HEADS[head], 'num_classes': 2, 'loss_decode': dict(type='CrossEntropyLoss')}
+    test_cfg = ConfigDict(test_cfg or {'mode': 'whole'})
+    model = EncoderDecoder(dict(type=PlantedBackbone), decode_head, data_preprocessor=preprocessor, test_cfg=test_cfg)
+    for parameter in model.decode_head.parameters():
+        nn.init.normal_(parameter, 0, 0.3)
+    return model.eval()
+
+
+def lit_columns(folder: Path, *columns: int, width: int = 5) -> dict:
+    """A data set of images 5 px high, black but for one column of brightness 250."""
+    for name in ('images', 'labels'):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for index, column in enumerate(columns):
+        image = np.zeros((5, width, 3), np.uint8)
+        image[:, column] = 250
+        cv2.imwrite(str(folder / 'images' / f'{index}.png'), image)
+        cv2.imwrite(str(folder / 'labels' / f'{index}.png'), image[..., 0] // 250)
+    return dict(
+        type='BaseSegDataset',
+        data_root=str(folder),
+        data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix='.png',
+        metainfo=dict(classes=('dark', 'lit'), palette=[[0] * 3, [255] * 3]),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
+    )
+
+
+class LogitsMetric(BaseMetric):
+    """Keeps the logits of every image."""
+
+    default_prefix = 'kept'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits: list[Tensor] = []
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.logits += [sample['seg_logits']['data'] for sample in data_samples]
+        self.results.append(0)
+
+    def compute_metrics(self, results: list) -> dict:
+        return {'images': float(len(results))}
+
+
+def make_runner(model: nn.Module, dataset: dict, work_dir: Path, **options: Any) -> Runner:
+    """A runner for tests of a model; `options` replace its arguments."""
+    loader = dict(batch_size=2, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=False))
+    arguments = dict(
+        model=model,
+        work_dir=str(work_dir / 'work'),
+        test_dataloader=loader,
+        test_cfg=dict(),
+        test_evaluator=[LogitsMetric()],
+        default_scope='mmseg',
+        log_level='INFO',
+        experiment_name=f'run{next(_runs)}',
+    )
+    return Runner(**{**arguments, **options})
+
+
+def number_of_hooks(model: nn.Module) -> int:
+    """How many forward hooks there are anywhere in a model."""
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())

@@ -1,0 +1,250 @@
+"""ChannelAblationHook against ablation by hand, under wrappers and compilation, and after exceptions."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.models import SegTTAModel
+from planted_segmenter import HEADS, LogitsMetric, lit_columns, make_runner, make_segmenter, number_of_hooks
+from torch import Tensor, nn
+
+from mmposenc.channels import Ranking, ablate_channels, model_fingerprint, random_channels
+
+COLUMNS = (0, 1, 3)
+
+
+def logits(model: nn.Module, folder: Path, hooks: list[dict], **options) -> Tensor:
+    """The logits of an ordinary test with hooks of this kind in the config."""
+    hooks = [dict(type='mmposenc.ChannelAblationHook', **hook) for hook in hooks]
+    metric = LogitsMetric()
+    dataset = lit_columns(folder, *COLUMNS, width=8)
+    make_runner(model, dataset, folder, test_evaluator=[metric], custom_hooks=hooks, **options).test()
+    return torch.stack(metric.logits)
+
+
+def by_hand(model: nn.Module, layer: str, channels: list[int], value: float | Tensor = 0.0) -> Tensor:
+    images = torch.zeros(3, 3, 5, 8)
+    for image, column in zip(images, COLUMNS, strict=True):
+        image[..., column] = 250
+    with torch.no_grad(), ablate_channels(model, layer, channels, value):
+        return torch.cat([model(batch, mode='tensor') for batch in images.split(2)])  # the runner's batches
+
+
+def ranking(folder: Path, **entries) -> str:
+    entries = {'layer': 'backbone[-1]', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 3, **entries}
+    Ranking(**{'scores': [5, 9, 1, 7, 3], **entries}).save(folder / 'ranking.json')
+    return str(folder / 'ranking.json')
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_equals_the_ablation_by_hand_under_any_head(tmp_path: Path, head: str) -> None:
+    model = make_segmenter(head)
+    off = logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[1, 3])])
+    assert torch.equal(off, by_hand(model, 'backbone[-1]', [1, 3]))
+    whole = by_hand(model, 'backbone[-1]', [])
+    assert not torch.allclose(off, whole)
+    assert torch.equal(logits(model, tmp_path, []), whole)  # nothing stayed behind
+    assert number_of_hooks(model) == 0
+
+
+@pytest.mark.parametrize(
+    'choice, channels',
+    [
+        (dict(num_channels=2), [1, 3]),
+        (dict(num_channels=0), []),
+        (dict(window=(1, 3)), [3, 0, 4]),
+        (dict(layer='decode_head.image_pool.0', num_channels=2), [1, 3]),
+    ],
+)
+def test_channels_of_a_ranking(tmp_path: Path, choice: dict, channels: list[int]) -> None:
+    model = make_segmenter('aspp')
+    off = logits(model, tmp_path, [dict(ranking=ranking(tmp_path), **choice)])
+    assert torch.equal(off, by_hand(model, choice.get('layer', 'backbone[-1]'), channels))
+
+
+def test_random_channels_need_no_ranking(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model = make_segmenter()
+    chosen = random_channels(5, 2, 7)
+    off = logits(model, tmp_path, [dict(layer='backbone[-1]', random=(2, 7))])
+    assert torch.equal(off, by_hand(model, 'backbone[-1]', chosen))
+    listed = ', '.join(map(str, chosen))
+    said = f'switched off 2 of 5 channels of backbone[-1], at random, seed 7 (each gives 0): {listed}'
+    assert said in capsys.readouterr().out
+
+
+def test_the_log_says_what_is_off(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = ranking(tmp_path)
+    logits(make_segmenter(), tmp_path, [dict(ranking=path, window=(1, 2), value=0.5)])
+    said = f'switched off 2 of 5 channels of backbone[-1], ranks 1 to 2 of {path} (each gives 0.5): 3, 0\n'
+    assert said in capsys.readouterr().out
+
+
+def test_channels_give_their_means(tmp_path: Path) -> None:
+    model = make_segmenter()
+    means = ranking(tmp_path, statistic='mean_activation', scores=[1, 2, 3, 4, 5])
+    off = logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[0, 2], value='mean', means=means)])
+    assert torch.equal(off, by_hand(model, 'backbone[-1]', [0, 2], torch.tensor([1.0, 2, 3, 4, 5])))
+    with pytest.raises(ValueError, match=r"means must be a ranking by 'mean_activation', .* is one by 'abs'"):
+        logits(model, tmp_path, [dict(layer='neck', channels=[0], value='mean', means=ranking(tmp_path))])
+
+
+def test_two_layers_at_once(tmp_path: Path) -> None:
+    model = make_segmenter('aspp')
+    first = dict(layer='backbone[-1]', channels=[0])
+    second = dict(layer='decode_head.image_pool.0', channels=[4])
+    off = logits(model, tmp_path, [first, second])
+    with ablate_channels(model, 'decode_head.image_pool.0', [4]):
+        assert torch.equal(off, by_hand(model, 'backbone[-1]', [0]))
+
+
+class BrokenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize('where', ['model', 'metric'])
+def test_no_hook_stays_after_an_exception(tmp_path: Path, where: str) -> None:
+    model, metric, calls = make_segmenter(), LogitsMetric(), []
+
+    def broken(*args, **kwargs) -> None:
+        calls.append(number_of_hooks(model))
+        raise BrokenError
+
+    if where == 'model':
+        model.decode_head.predict = broken
+    else:
+        metric.compute_metrics = broken
+    hooks = [
+        dict(type='mmposenc.ChannelAblationHook', layer=layer, channels=[0])
+        for layer in ('backbone[-1]', 'decode_head.convs.0')
+    ]
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    runner = make_runner(model, dataset, tmp_path, test_evaluator=[metric], custom_hooks=hooks)
+    for _ in range(2):  # the second run finds the loop guarded
+        with pytest.raises(BrokenError):
+            runner.test()
+        assert number_of_hooks(model) == 0
+    assert calls == [2, 2]
+
+
+def test_only_validations_of_a_training_are_ablated(tmp_path: Path) -> None:
+    model = make_segmenter()
+    seen: dict[bool, list[Tensor]] = {True: [], False: []}
+    model.decode_head.convs.register_forward_pre_hook(lambda _, args: seen[model.training].append(args[0].detach()))
+    model.data_preprocessor.size = (5, 5)
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    loader = dict(batch_size=3, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=False))
+    runner = make_runner(
+        model,
+        dataset,
+        tmp_path,
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        val_dataloader=loader,
+        val_cfg=dict(),
+        val_evaluator=[LogitsMetric()],
+        test_dataloader=None,
+        test_cfg=None,
+        test_evaluator=None,
+        default_hooks=dict(checkpoint=None),
+        custom_hooks=[
+            dict(
+                type='mmposenc.ChannelAblationHook',
+                ranking=ranking(tmp_path, model_sha256='ab' * 32),
+                num_channels=1,
+                allow_other_weights=True,
+            )
+        ],
+    )
+    runner.train()
+    assert [len(seen[mode]) for mode in (True, False)] == [2, 2]
+    assert all(features[:, 1].abs().max() > 1 for features in seen[True])
+    assert all(features[:, 1].abs().max() == 0 for features in seen[False])
+    assert all(features[:, 0].abs().max() > 1 for features in seen[False])
+
+
+def test_under_test_time_augmentation(tmp_path: Path) -> None:
+    model = make_segmenter()
+    dataset = lit_columns(tmp_path, *COLUMNS, width=8)
+    load, annotations, pack = dataset['pipeline']
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    dataset['pipeline'] = [load, dict(type='TestTimeAug', transforms=[flips, [annotations], [pack]])]
+    ablated: list[Tensor] = []
+    model.decode_head.convs.register_forward_pre_hook(lambda _, args: ablated.append(args[0]))
+    hooks = [dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', random=(3, 0))]
+    wrapped = SegTTAModel(module=model)
+    make_runner(wrapped, dataset, tmp_path, test_evaluator=[LogitsMetric()], custom_hooks=hooks).test()
+    assert len(ablated) == 2 * 2  # batches times views
+    for features in ablated:
+        off = (features == 0).flatten(2).all(2).all(0)
+        assert set(random_channels(5, 3, 0)) <= set(off.nonzero().flatten().tolist())
+
+
+def test_after_torch_compile(tmp_path: Path) -> None:
+    model = make_segmenter()
+    model.decode_head = torch.compile(model.decode_head, backend='eager')
+    dataset = lit_columns(tmp_path, *COLUMNS, width=8)
+    inner = nn.Sequential(nn.Conv2d(5, 5, 1), nn.ReLU())
+    backbone = model.backbone
+    model.backbone = nn.Sequential(backbone, Last(), inner, Listed())
+    model.backbone[2].compile(backend='eager')
+    with torch.no_grad():
+        model(torch.rand(1, 3, 5, 8), mode='tensor')  # warmed up: later hooks on inner layers do not fire by themselves
+    seen: list[Tensor] = []
+    model.backbone[3].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    hooks = [dict(type='mmposenc.ChannelAblationHook', layer='backbone.2.0', channels=[0, 1, 2, 3, 4], value=3.5)]
+    make_runner(model, dataset, tmp_path, custom_hooks=hooks).test()
+    assert seen
+    assert all((features == 3.5).all() for features in seen)
+
+
+class Last(nn.Module):
+    def forward(self, stages: tuple[Tensor, ...]) -> Tensor:
+        return stages[-1]
+
+
+class Listed(nn.Module):
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        return (features,)
+
+
+@pytest.mark.parametrize(
+    'hook, message',
+    [
+        (dict(layer='decode_head.pool'), r"'decode_head.pool' does not exist: .* 'decode_head' \(FCNHead\)"),
+        (dict(layer='backbone'), r'gives a tuple of 2, one tensor is needed'),
+        (dict(layer='backbone[-1]', channels=[5]), r'has 5 channels, so channels must be from 0 to 4, got 5'),
+        (dict(layer='decode_head'), r"layer 'decode_head' exists but did not run, so nothing was switched off"),
+        (dict(layer='backbone[-1]', channels=None, random=(6, 0)), r'num_channels must be from 0 to 5, .*, got 6'),
+    ],
+)
+def test_layers_that_are_refused(tmp_path: Path, hook: dict, message: str) -> None:
+    # mmseg calls a head's methods and never the head itself.
+    model = make_segmenter()
+    with pytest.raises(ValueError, match=message):
+        logits(model, tmp_path, [{'channels': [0], **hook}])
+    assert number_of_hooks(model) == 0
+
+
+def test_rankings_that_are_refused(tmp_path: Path) -> None:
+    model = make_segmenter()
+    path = ranking(tmp_path, scores=[1, 2, 3])
+    with pytest.raises(ValueError, match=r'has 5 channels, but the channels were chosen among 3: the ranking is of an'):
+        logits(model, tmp_path, [dict(ranking=path, num_channels=1)])
+    path = ranking(tmp_path, model_sha256='ab' * 32)
+    with pytest.raises(ValueError, match=r'the ranking was made from other weights'):
+        logits(model, tmp_path, [dict(ranking=path, num_channels=1)])
+    logits(model, tmp_path, [dict(ranking=ranking(tmp_path, model_sha256=model_fingerprint(model)), num_channels=1)])
+
+
+def test_sliding_windows_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    model = make_segmenter(test_cfg=dict(mode='slide', crop_size=(5, 5), stride=(3, 3)))
+    with pytest.raises(ValueError, match=r"needs whole-image inference, but model.test_cfg.mode is 'slide'"):
+        logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[0])])
+    logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[0], allow_slide=True)])
+
+
+@pytest.mark.parametrize('value, means', [('median', None), ('mean', None), (0.0, 'means.json')])
+def test_values_that_are_refused(tmp_path: Path, value: float | str, means: str | None) -> None:
+    with pytest.raises(ValueError, match=r"value must be a number, or 'mean' with means=FILE; got"):
+        logits(make_segmenter(), tmp_path, [dict(layer='backbone', channels=[0], value=value, means=means)])

@@ -1,0 +1,170 @@
+"""ChannelRankingLoop on networks whose ranking is known by hand, against plain PyTorch, and with a user's mistakes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from planted_segmenter import HEADS, lit_columns, make_runner, make_segmenter, number_of_hooks
+from torch import nn
+
+from mmposenc.channels import Ranking, model_fingerprint, rank_channels
+
+# A column c of 5 lit at 250 has the mean 50 and lies at x = c / 4: |z(I) - z(mI)| is 50 |2c - 4| / 4 in channel 0.
+COLUMNS = (0, 1, 2, 4, 0)
+EQ2 = 50 * (1 + 0.5 + 0 + 1 + 1) / 5
+EQ3 = 50 * (-1 - 0.5 + 0 + 1 - 1) / 5
+
+
+def rank(model: nn.Module, dataset: dict, folder: Path, *, loader: dict | None = None, **options) -> Runner:
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    loader = dict(batch_size=2, num_workers=0, dataset=dataset, sampler=sampler, **(loader or {}))
+    cfg = dict(type='mmposenc.ChannelRankingLoop', **{'layer': 'backbone[-1]', **options})
+    runner = make_runner(model, dataset, folder, test_cfg=cfg, test_dataloader=loader, test_evaluator=[])
+    runner.test()
+    return runner
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_planted_channels_under_any_head(tmp_path: Path, head: str) -> None:
+    model = make_segmenter(head)
+    rank(model, lit_columns(tmp_path, *COLUMNS), tmp_path, statistics=['abs', 'signed'])
+    found = Ranking.load(tmp_path / 'work' / 'ranking-flip_image-abs.json')
+    assert found.scores == pytest.approx([EQ2, EQ2, 0, 0, 0], abs=1e-4)
+    assert set(found.order[:2]) == {0, 1}
+    signed = Ranking.load(tmp_path / 'work' / 'ranking-flip_image-signed.json')
+    assert signed.scores == pytest.approx([EQ3, -EQ3, 0, 0, 0], abs=1e-4)
+    assert (found.num_images, found.model, found.layer) == (5, 'EncoderDecoder', 'backbone[-1]')
+    assert found.model_sha256 == model_fingerprint(model)
+    assert (found.data_set, found.region, found.checkpoint_sha256) == ('BaseSegDataset images', 'overall', '')
+    assert number_of_hooks(model) == 0
+
+
+def test_left_images_rank_the_other_way_than_right_ones(tmp_path: Path) -> None:
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    scores = {}
+    for region, names in (('left', '0\n1\n'), ('right', '3\n')):
+        (tmp_path / f'{region}.txt').write_text(names)
+        subset = {**dataset, 'ann_file': str(tmp_path / f'{region}.txt')}
+        out = str(tmp_path / 'out' / f'{region}.json')
+        rank(make_segmenter(), subset, tmp_path, statistics=['signed'], region=region, out=out)
+        found = Ranking.load(out)
+        assert (found.region, found.data_set) == (region, f'BaseSegDataset images {region}.txt')
+        scores[region] = found.scores
+    assert scores['left'] == pytest.approx([-37.5, 37.5, 0, 0, 0], abs=1e-4)
+    assert scores['right'] == pytest.approx([50, -50, 0, 0, 0], abs=1e-4)
+
+
+@pytest.mark.parametrize('batch_size', [1, 3, 5])
+def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, batch_size: int) -> None:
+    pairs = ['flip_image', 'roll_image', 'flip_image_flipped_kernels']
+    dataset = lit_columns(tmp_path, *COLUMNS, width=16)
+    model = make_segmenter()
+    torch.manual_seed(0)
+    convs = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 7, 3, 1, 1)]
+    model.backbone = nn.Sequential(*convs)
+    loader = dict(batch_size=batch_size, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler'))
+    cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone.2', pairs=pairs, statistics=['abs', 'relative'])
+    runner = make_runner(model, dataset, tmp_path, test_cfg=cfg, test_dataloader=loader)
+    assert runner.test() == {'images': 5.0, 'channels': 7.0}
+    rankings = {(found.pair, found.statistic): found for found in runner.test_loop.rankings.values()}
+    assert len(rankings) == 6
+    # BGR images as they are read: here grey, so the order of their channels does not matter.
+    images = torch.stack([runner.test_dataloader.dataset[index]['inputs'].float() for index in range(5)])
+    for (pair, statistic), found in rankings.items():
+        plain = rank_channels(model.backbone, [images], '2', pair, statistic)
+        assert found.scores == pytest.approx(plain.scores, rel=1e-5)
+        assert found.num_images == plain.num_images
+
+
+def test_a_classifier_of_mmpretrain(tmp_path: Path, classifier_config: Path) -> None:
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    cfg = Config.fromfile(classifier_config)
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': {'type': 'ClsDataPreprocessor', **cfg.data_preprocessor}})
+    scores = []
+    for layer in ('backbone[-1]', 'neck'):
+        loop = dict(type='mmposenc.ChannelRankingLoop', layer=layer, out=str(tmp_path / f'{layer}.json'))
+        options = dict(test_cfg=loop, default_scope='mmpretrain', test_evaluator=[])
+        runner = make_runner(model, {}, tmp_path, test_dataloader=cfg.test_dataloader, **options)
+        runner.test()
+        scores.append(Ranking.load(tmp_path / f'{layer}.json').scores)
+    assert len(scores[0]) == 32
+    assert max(scores[0]) > 1e-3
+    assert scores[0] == pytest.approx(scores[1])  # pooling commutes with nothing that the neck does beside it
+
+
+def test_centred_takes_the_signed_ranking_of_all_images(tmp_path: Path) -> None:
+    dataset, model = lit_columns(tmp_path, *COLUMNS), make_segmenter()
+    whole, left = str(tmp_path / 'whole.json'), str(tmp_path / 'left.json')
+    rank(model, dataset, tmp_path, statistics=['signed'], out=whole)
+    rank(model, {**dataset, 'indices': 2}, tmp_path, statistics=['centred'], out=left, reference=whole)
+    assert Ranking.load(left).scores == pytest.approx([-37.5 - EQ3, 37.5 + EQ3, 0, 0, 0], abs=1e-4)
+    with pytest.raises(ValueError, match=r"reference must be a 'signed' ranking by roll_image .* rank one pair"):
+        rank(model, dataset, tmp_path, pairs=['roll_image'], statistics=['centred'], reference=whole)
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(layer='backbone.layer5'), r"'backbone.layer5' does not exist: the deepest part .* children are: unused"),
+        (dict(layer='backbone'), r"gives a tuple of 2, one tensor is needed: write 'backbone\[-1\]'"),
+        (dict(pairs=['mirror']), r"pair must be one of .*, got 'mirror'"),
+        (dict(statistics=['mean']), r"statistic must be one of .*, got 'mean'"),
+        (dict(statistics='abs'), r"must be lists of names, got .* and 'abs'"),
+        (dict(statistics=['centred']), r"reference, a 'signed' ranking of the whole data set, goes with .*'centred'"),
+        (dict(loader=dict(sampler=dict(type='DefaultSampler'), drop_last=True)), r'4 images were ranked of .* of 5'),
+    ],
+)
+def test_arguments_that_are_refused(tmp_path: Path, options: dict, message: str) -> None:
+    loader = options.pop('loader', None)
+    if loader is not None:
+        loader.pop('sampler')
+    with pytest.raises(ValueError, match=message):
+        rank(make_segmenter(), lit_columns(tmp_path, *COLUMNS), tmp_path, loader=loader, **options)
+    assert not list((tmp_path / 'work').glob('*.json'))
+
+
+def test_sliding_windows_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    model = make_segmenter(test_cfg=dict(mode='slide', crop_size=(3, 3), stride=(2, 2)))
+    with pytest.raises(ValueError, match=r"needs whole-image inference, but model.test_cfg.mode is 'slide'.*knows"):
+        rank(model, dataset, tmp_path)
+    rank(model, dataset, tmp_path, allow_slide=True)
+    assert Ranking.load(tmp_path / 'work' / 'ranking.json').scores[0] == pytest.approx(EQ2)
+
+
+def test_images_that_cannot_be_ranked(tmp_path: Path) -> None:
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    lit_columns(tmp_path, 0, width=7)  # image 0 is wider now
+    with pytest.raises(ValueError, match=r'must have one size, got \[\(5, 5\), \(5, 7\)\]: set test_dataloader.batch_'):
+        rank(make_segmenter(), dataset, tmp_path)
+    with pytest.raises(ValueError, match=r'must have one size, .*got \[3, 5, 7\].*: set test_dataloader.batch_size=1'):
+        rank(make_segmenter(), dataset, tmp_path, loader=dict(collate_fn=dict(type='default_collate')))
+    with pytest.raises(ValueError, match=r'the data set or the subset is empty'):
+        rank(make_segmenter(), {**dataset, 'indices': [], 'serialize_data': False}, tmp_path)
+    (tmp_path / 'none.txt').write_text('')
+    with pytest.raises(ValueError, match=r'the data set or the subset is empty'):
+        rank(make_segmenter(), {**dataset, 'ann_file': str(tmp_path / 'none.txt')}, tmp_path)
+
+
+def test_activations_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    model = make_segmenter()
+    model.data_preprocessor.mean.fill_(float('nan'))
+    with pytest.raises(ValueError, match=r'5 of 5 channels gave NaN or infinite activations .*check the checkpoint'):
+        rank(model, lit_columns(tmp_path, *COLUMNS), tmp_path)
+    assert not list((tmp_path / 'work').glob('*.json'))
+    assert number_of_hooks(model) == 0
+
+
+def test_a_network_with_channels_off_is_not_ranked(tmp_path: Path) -> None:
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    hook = dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', channels=[0])
+    cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone[-1]')
+    runner = make_runner(make_segmenter(), dataset, tmp_path, test_cfg=cfg, custom_hooks=[hook])
+    with pytest.raises(ValueError, match='a ranking is of the whole network: take ChannelAblationHook out'):
+        runner.test()

@@ -1,0 +1,135 @@
+"""tools/rank_channels.py on ordinary configs of both hosts, by several processes, and with a user's mistakes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mmposenc import command_line
+from mmposenc.channels import Ranking, file_sha256
+
+ROOT = Path(__file__).parents[2]
+Tool = Callable[[str], Callable[[list[str]], None]]
+
+
+@pytest.fixture
+def weights(segmenter_config: Path, tmp_path: Path) -> str:
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(segmenter_config).model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'weights.pth')
+    return str(tmp_path / 'weights.pth')
+
+
+def fails(main: Callable, arguments: list[str], capsys: pytest.CaptureFixture) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as info:
+        command_line.run(lambda: main(arguments))
+    assert info.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, weights: str, capsys: pytest.CaptureFixture) -> None:
+    tool('rank_channels')([str(segmenter_config), weights])
+    *_, named, done = capsys.readouterr().out.rstrip().splitlines()
+    ranking = Ranking.load('work_dirs/tiny_seg/ranking.json')
+    best = ', '.join(map(str, ranking.order[:10]))
+    assert named == f'work_dirs/tiny_seg/ranking.json: flip_image, abs, overall; best channels {best}'
+    assert done == 'done: images 4, channels 32; checkpoint: weights.pth'
+    assert (ranking.layer, ranking.num_images, ranking.region) == ('backbone[-1]', 4, 'overall')
+    assert (ranking.checkpoint_sha256, ranking.data_set) == (file_sha256(weights), 'BaseSegDataset images')
+    assert len(set(ranking.scores)) > 10
+    # The test with the best channels off takes the file as it is.
+    hook = f"dict(type='mmposenc.ChannelAblationHook',ranking='{'work_dirs/tiny_seg/ranking.json'}',num_channels=32)"
+    config = Path('ablated.py')
+    config.write_text(f"_base_ = '{segmenter_config}'\ncustom_imports = dict(imports=['mmposenc'])\n")
+    config.write_text(config.read_text() + f'custom_hooks = [{hook}]\n')
+    tool('test')([str(config), weights])
+    assert 'switched off 32 of 32 channels of backbone[-1], the best of work_dirs' in capsys.readouterr().out
+
+
+def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Path, weights: str) -> None:
+    Path('val-left.txt').write_text('0\n2\n')
+    options = ['--region-list', 'val-left.txt', '--layer', 'backbone.layer2', '--out', 'left/rank.json']
+    pairs = ['--pair', 'flip_image', 'roll_image', '--statistic', 'abs', 'signed']
+    tool('rank_channels')([str(segmenter_config), weights, *options, *pairs])
+    names = {f'rank-{pair}-{kind}.json' for pair in ('flip_image', 'roll_image') for kind in ('abs', 'signed')}
+    assert {path.name for path in Path('left').iterdir()} == names
+    ranking = Ranking.load('left/rank-roll_image-signed.json')
+    assert (ranking.pair, ranking.statistic, ranking.region, ranking.num_images) == ('roll_image', 'signed', 'left', 2)
+    assert (ranking.num_channels, ranking.data_set) == (8, 'BaseSegDataset images val-left.txt')
+
+
+def test_mistakes_end_with_one_line_and_no_file(
+    tool: Tool, segmenter_config: Path, weights: str, capsys: pytest.CaptureFixture
+) -> None:
+    main, config = tool('rank_channels'), str(segmenter_config)
+    Path('empty.txt').write_text('\n')
+    for arguments, message in (
+        (['--layer', 'decode_head.convs.9'], r"error: layer 'decode_head.convs.9' does not exist: the deepest part .*"),
+        (['--region-list', 'absent.txt'], r'error: there is no region list at absent.txt: make one with .*'),
+        (['--region-list', 'empty.txt'], r'error: the region list empty.txt is empty, so there is nothing to rank'),
+        (['--max-images', '0'], r'error: --max-images must be at least 1, got 0'),
+        (['--cfg-options', 'model.test_cfg.mode=slide'], r'error: position in the image needs whole-image inference.*'),
+        (['--cfg-options', 'model.backbone.depth=34'], r'error: the checkpoint is of another model than .*'),
+    ):
+        error = fails(main, [config, weights, '--work-dir', 'run', *arguments], capsys)
+        assert re.fullmatch(message + r'\n', error), error
+    assert not list(Path().rglob('ranking*.json'))
+
+
+def by_two_processes(tool: str, *arguments: str) -> str:
+    torchrun = [str(Path(sys.executable).with_name('torchrun')), '--standalone', '--nproc_per_node', '2']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    command = [*torchrun, str(ROOT / 'tools' / tool), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_rank_as_one(tool: Tool, segmenter_config: Path, weights: str) -> None:
+    # 3 images: one process has 2, the other 1 and a repetition.
+    options = [str(segmenter_config), weights, '--max-images', '3', '--pair', 'flip_image', 'flip_kernels']
+    tool('rank_channels')([*options, '--out', 'one/ranking.json'])
+    out = by_two_processes('rank_channels.py', *options, '--out', 'two/ranking.json')
+    assert len([line for line in out.splitlines() if line.startswith('done: images 3, channels 32')]) == 1
+    for name in ('ranking-flip_image-abs.json', 'ranking-flip_kernels-abs.json'):
+        one, two = (json.loads(Path(folder, name).read_text()) for folder in ('one', 'two'))
+        assert two.pop('scores') == pytest.approx(one.pop('scores'), rel=1e-6)
+        one.pop('order'), two.pop('order')
+        assert one == two
+        assert one['num_images'] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_test_without_channels_as_one(
+    tool: Tool, segmenter_config: Path, capsys: pytest.CaptureFixture
+) -> None:
+    hook = "dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', random=(16, 0))"
+    text = f"_base_ = '{segmenter_config}'\ncustom_imports = dict(imports=['mmposenc'])\n"
+    text += "test_evaluator = dict(_delete_=True, type='mmposenc.RegionIoUMetric')\n"
+    Path('whole.py').write_text(text)
+    Path('ablated.py').write_text(f'{text}custom_hooks = [{hook}]\n')
+    tool('train')([str(segmenter_config), '--work-dir', 'run'])
+    weights = 'run/iter_8.pth'
+    lines = []
+    for config in ('whole.py', 'ablated.py'):
+        capsys.readouterr()
+        tool('test')([config, weights])
+        lines.append(capsys.readouterr().out.rstrip().splitlines()[-1])
+    out = by_two_processes('test.py', 'ablated.py', weights)
+    two = next(line for line in out.splitlines() if line.startswith('done: '))
+    assert 'switched off 16 of 32 channels of backbone[-1], at random, seed 0' in out
+    assert two == lines[1]
+    assert two != lines[0]
