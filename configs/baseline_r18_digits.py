@@ -2,9 +2,8 @@
 _base_ = [
     '_base_/models/resnet18_cifar.py',
     '_base_/datasets/digits.py',
-    '_base_/schedules/digits_24e.py',
+    '_base_/schedules/digits_16e.py',
     '_base_/evaluation/cons8.py',
     '_base_/default_runtime.py',
 ]
-train_dataloader = dict(dataset=dict(fraction=0.5))  # with all digits both methods are near 100%
 model = dict(backbone=dict(base_channels=8, stem_channels=8), head=dict(num_classes=10, in_channels=64))

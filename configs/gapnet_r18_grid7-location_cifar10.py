@@ -7,4 +7,3 @@ _base_ = [
 ]
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(grid_size=7, task='location'))
 model = dict(head=dict(num_classes=49))
-default_hooks = dict(grid_check=dict(type='mmposenc.GridCheckHook'))

@@ -12,4 +12,3 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(grid_siz
 train_cfg = dict(max_epochs=5)  # ours
 val_evaluator = dict(_delete_=True, type='mmposenc.ReadoutAccuracyMetric')
 test_evaluator = val_evaluator
-default_hooks = dict(grid_check=dict(type='mmposenc.GridCheckHook'))

@@ -9,6 +9,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='mmposenc.AtomicCheckpointHook', interval=10, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    head_check=dict(type='mmposenc.HeadCheckHook'),
 )
 custom_hooks = [
     dict(type='mmposenc.ProgressBarHook'),

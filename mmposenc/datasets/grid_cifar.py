@@ -57,7 +57,7 @@ class GridCIFAR10(_OnGrid, CIFAR10):
 
     A batch holds the 32x32 patches and says which grid they go to; `BatchPlaceOnGrid` in the preprocessor's transforms
     makes the canvas on the device, and the labels of the task. Grid and task are said here and nowhere else but in the
-    head's `num_classes`, which `GridCheckHook` compares. In training the cell is drawn anew each time; in testing it is
+    head's `num_classes`, which `HeadCheckHook` compares. In training the cell is drawn anew each time; in testing it is
     `index % grid_size ** 2`, the same at every batch size and on every machine.
 
     Args:

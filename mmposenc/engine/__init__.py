@@ -6,7 +6,7 @@ from .channel_ablation_hook import ChannelAblationHook
 from .compile_backbone_hook import CompileBackboneHook
 from .consistency_loop import ShiftConsistencyLoop
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
-from .grid_check_hook import GridCheckHook
+from .head_check_hook import HeadCheckHook
 from .progress_bar_hook import ProgressBarHook
 from .ranking_loop import ChannelRankingLoop
 from .strict_checkpoint_hook import StrictCheckpointHook
@@ -20,7 +20,7 @@ __all__ = [
     'ChannelRankingLoop',
     'CompileBackboneHook',
     'DeferredRuntimeInfoHook',
-    'GridCheckHook',
+    'HeadCheckHook',
     'ProgressBarHook',
     'ShiftConsistencyLoop',
     'StrictCheckpointHook',

@@ -1,4 +1,4 @@
-"""A check that data set, head and checkpoint speak of the same grid."""
+"""A check that data set, head and checkpoint speak of the same classes."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ from mmposenc.registry import HOOKS
 
 
 @HOOKS.register_module()
-class GridCheckHook(Hook):
-    """Stops a run whose head was not told of the grid it is to name cells of (ours; Sec. 3, Table 1).
+class HeadCheckHook(Hook):
+    """Stops a run whose head has other classes than its data, the cells of a grid among them (ours; Sec. 3, Table 1).
 
     Without it a head with too many outputs trains silently, one with too few fails inside the loss, and the host loads
-    a checkpoint of another grid without its head. It looks at the grid of `GridCIFAR10` and its kin, at `PlaceOnGrid`
-    in an ordinary pipeline, and at nothing else: runs without a grid pass.
+    a checkpoint of another grid without its head. The classes of a location task are the cells of the grid of
+    `GridCIFAR10` and its kin, or of `PlaceOnGrid` in an ordinary pipeline; else they are the data set's.
 
     Raises:
-        ValueError: Before the first iteration, if the head's classes are not the grid's cells (or the categories), if
-            a `PermuteNeck` that does not pool stands before a linear head, or if the checkpoint is of another grid.
+        ValueError: Before the first iteration, if the head's classes are not the data set's, if a `PermuteNeck` that
+            does not pool stands before a linear head, or if the checkpoint is of another grid.
     """
 
     priority = 'VERY_HIGH'
@@ -72,15 +72,14 @@ def _check(model: nn.Module, dataloader: DataLoader) -> None:
         raise ValueError(f'model.head.num_classes must be {expected} ({reason}), got {got}; set it in the config')
 
 
-def _expected_classes(dataset) -> tuple[int | None, str]:
-    """Return the number of classes that the head must have, None if there is no grid, and why."""
-    meta = getattr(dataset, 'metainfo', {})
+def _expected_classes(dataset: Any) -> tuple[int | None, str]:
+    """Return the number of classes that the head must have, None if the data set does not say, and why."""
+    meta = getattr(dataset, 'metainfo', None) or {}
     pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    grids = [meta] if 'grid_size' in meta else [vars(t) for t in pipeline if isinstance(t, PlaceOnGrid)]
-    for grid in grids:
-        size = grid['grid_size']
+    for grid in [meta] if 'grid_size' in meta else [vars(t) for t in pipeline if isinstance(t, PlaceOnGrid)]:
         if grid['task'] == 'location':
+            size = grid['grid_size']
             return size**2, f'the data set asks for the location on a {size}x{size} grid'
-        if 'classes' in meta:
-            return len(meta['classes']), f'the data set asks for the category on a {size}x{size} grid'
+    if meta.get('classes'):
+        return len(meta['classes']), f'the classes of {type(dataset).__name__}'
     return None, ''

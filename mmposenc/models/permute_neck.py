@@ -19,7 +19,7 @@ class PermuteNeck(nn.Module):
 
     Args:
         pool: Average (N, C, H, W) over H and W first. False keeps the maps, for a head that takes maps; a linear head
-            behind it cannot (`mmposenc.GridCheckHook` says so before training).
+            behind it cannot (`mmposenc.HeadCheckHook` says so before training).
         per_sample: Draw an order for each sample of the batch instead of one for all (ours).
         test_time: Permute in testing too. False leaves the channels in order there (ours).
         seed: Seed of a generator of the neck's own: the same orders on every device, and the global random state is

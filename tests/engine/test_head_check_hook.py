@@ -1,4 +1,4 @@
-"""Data set, head and checkpoint must speak of the same grid."""
+"""Data set, head and checkpoint must speak of the same classes."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from mmpretrain.models import LinearClsHead
 from torch import nn
 
 from mmposenc.datasets import Digits, GridDigits, PlaceOnGrid
-from mmposenc.engine import GridCheckHook
+from mmposenc.engine import HeadCheckHook
 from mmposenc.models import GAPLogitHead, PermuteNeck
 
 
@@ -33,7 +33,7 @@ def runner(num_classes: int, dataset, neck: nn.Module | None = None, linear: boo
 
 @pytest.mark.parametrize('when', ['before_train', 'before_val', 'before_test'])
 def test_a_head_that_was_not_told_of_the_grid_is_refused(when: str):
-    data, check = GridDigits(grid_size=5), getattr(GridCheckHook(), when)
+    data, check = GridDigits(grid_size=5), getattr(HeadCheckHook(), when)
     with pytest.raises(ValueError, match=r'num_classes must be 25 \(.*location on a 5x5 grid\), got 9; set it'):
         check(runner(9, data))
     check(runner(25, data))
@@ -41,14 +41,14 @@ def test_a_head_that_was_not_told_of_the_grid_is_refused(when: str):
 
 def test_for_category_the_head_must_have_the_classes():
     data = GridDigits(grid_size=3, task='category')
-    with pytest.raises(ValueError, match=r'num_classes must be 10 \(.*category on a 3x3 grid\), got 9'):
-        GridCheckHook().before_train(runner(9, data))
-    GridCheckHook().before_train(runner(10, data))
+    with pytest.raises(ValueError, match=r'num_classes must be 10 \(the classes of GridDigits\), got 9'):
+        HeadCheckHook().before_train(runner(9, data))
+    HeadCheckHook().before_train(runner(10, data))
 
 
 def test_the_validation_set_is_looked_at_before_training():
     with pytest.raises(ValueError, match='num_classes must be 25'):
-        GridCheckHook().before_train(runner(9, GridDigits(3), val_dataset=GridDigits(5, split='test')))
+        HeadCheckHook().before_train(runner(9, GridDigits(3), val_dataset=GridDigits(5, split='test')))
 
 
 def test_a_grid_in_an_ordinary_pipeline_is_seen_too():
@@ -60,29 +60,34 @@ def test_a_grid_in_an_ordinary_pipeline_is_seen_too():
 
     location, category = (Images(pipeline=[PlaceOnGrid(3, task)]) for task in ('location', 'category'))
     with pytest.raises(ValueError, match='num_classes must be 9'):
-        GridCheckHook().before_test(runner(2, location))
+        HeadCheckHook().before_test(runner(2, location))
     with pytest.raises(ValueError, match='num_classes must be 2'):
-        GridCheckHook().before_test(runner(9, category))
-    GridCheckHook().before_test(runner(9, location))
-    GridCheckHook().before_test(runner(2, category))
-    GridCheckHook().before_test(runner(1000, Images(pipeline=[])))
+        HeadCheckHook().before_test(runner(9, category))
+    HeadCheckHook().before_test(runner(9, location))
+    HeadCheckHook().before_test(runner(2, category))
 
 
-def test_a_run_without_a_grid_passes():
-    GridCheckHook().before_train(runner(1000, Digits()))
-    GridCheckHook().before_test(SimpleNamespace(model=nn.Linear(1, 1), test_dataloader=SimpleNamespace(dataset=[1])))
+@pytest.mark.parametrize('num_classes', [9, 100])
+def test_without_a_grid_the_head_must_have_the_data_sets_classes(num_classes: int):
+    with pytest.raises(ValueError, match=rf'num_classes must be 10 \(the classes of Digits\), got {num_classes}'):
+        HeadCheckHook().before_train(runner(num_classes, Digits()))
+    HeadCheckHook().before_train(runner(10, Digits()))
+
+
+def test_a_data_set_that_names_no_classes_passes():
+    HeadCheckHook().before_test(SimpleNamespace(model=nn.Linear(1, 1), test_dataloader=SimpleNamespace(dataset=[1])))
 
 
 def test_permuted_maps_before_a_linear_head_are_refused():
     with pytest.raises(ValueError, match=r'PermuteNeck\(pool=False\) hands maps .* to LinearClsHead'):
-        GridCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(pool=False), linear=True))
-    GridCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(), linear=True))
-    GridCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(pool=False)))  # this head takes maps
+        HeadCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(pool=False), linear=True))
+    HeadCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(), linear=True))
+    HeadCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(pool=False)))  # this head takes maps
 
 
 def test_a_checkpoint_of_another_grid_is_refused():
     checkpoint = {'meta': {'dataset_meta': GridDigits(3).metainfo}, 'state_dict': {}}
     with pytest.raises(ValueError, match=r'trained for location on a 3x3 grid \(9 classes\), but .* is 25'):
-        GridCheckHook().after_load_checkpoint(runner(25, GridDigits(5)), checkpoint)
-    GridCheckHook().after_load_checkpoint(runner(9, GridDigits(3)), checkpoint)
-    GridCheckHook().after_load_checkpoint(runner(25, GridDigits(5)), {'state_dict': {}})
+        HeadCheckHook().after_load_checkpoint(runner(25, GridDigits(5)), checkpoint)
+    HeadCheckHook().after_load_checkpoint(runner(9, GridDigits(3)), checkpoint)
+    HeadCheckHook().after_load_checkpoint(runner(25, GridDigits(5)), {'state_dict': {}})

@@ -1,5 +1,5 @@
-# For the demo: half a minute on one CPU core (ours).
+# For the demo: half a minute a run on one CPU core (ours).
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.005))
-_epochs = 24
+_epochs = 16
 param_scheduler = dict(type='CosineAnnealingLR', T_max=_epochs, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=_epochs, val_interval=_epochs)
