@@ -49,11 +49,8 @@ class PairedSums:
             )
         first, second = first.to(self.state), second.to(self.state)
         difference = first - second
-        self.state[_ABS] += difference.abs().sum(0)
-        self.state[_SIGNED] += difference.sum(0)
-        self.state[_FIRST] += first.sum(0)
-        self.state[_MAGNITUDE] += (first.abs() + second.abs()).sum(0) / 2
-        self.state[_IMAGES] += first.shape[0]
+        magnitude = (first.abs() + second.abs()) / 2
+        self.state += torch.stack([difference.abs(), difference, first, magnitude, torch.ones_like(first)]).sum(1)
 
     def merge(self, other: 'PairedSums') -> None:
         """Add the sums of another part of the data."""

@@ -1,0 +1,178 @@
+"""What a sweep counts of a segmentation network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmposenc.channels import AllBranchesSweep, ASPPRecord, PooledBranchSweep, SweepPlan, record_aspp
+from mmposenc.evaluation import RegionStrips, confusion_margins, count_strips, margin_figures
+
+from .region_attack_table import region_attack_table
+from .sweep_forwards import run_forwards
+from .sweep_levels import POOLED_LAYER, SweepLevel
+
+Table = tuple[list[str], list[list[Any]]]
+
+# On a CPU more at once than its caches hold is slower; a GPU wants as much as there is.
+CPU_CHUNK = 32 * 2**20
+
+
+class SegmentationSweep:
+    """Labelled and predicted pixels of each class, strip and run, image by image (Fig. 4 and 6).
+
+    Args:
+        model: A segmentor of mmseg, without wrappers, in evaluation mode.
+        plan: What is swept.
+        levels: By layer.
+        classes: Names of the classes.
+        regions: As `RegionStrips` takes them.
+        ignore_index: Label of pixels that are not counted.
+        memory_budget: MiB for what is held of several variants at once; one variant is held in any case.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        plan: SweepPlan,
+        levels: Mapping[str, SweepLevel],
+        classes: Sequence[str],
+        regions: Mapping[str, Sequence[float]] | None = None,
+        ignore_index: int = 255,
+        memory_budget: float = 1024,
+    ) -> None:
+        self.model, self.plan, self.levels, self.classes = model, plan, levels, list(classes)
+        self.strips = RegionStrips(regions)
+        self.ignore_index = ignore_index
+        self.budget = memory_budget * 2**20
+        self.third = plan.groups_at([layer for layer, chosen in levels.items() if chosen.level == 3])
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What the counts depend on besides the plan."""
+        return dict(
+            classes=self.classes,
+            regions=self.strips.regions,
+            ignore_index=self.ignore_index,
+            counts='images, runs, strips, (labelled, predicted, both), classes',
+        )
+
+    @torch.no_grad()
+    def count(self, data: dict, positions: Sequence[int]) -> Tensor:
+        """Count one batch: int32 (images, runs, strips, 3, classes).
+
+        Args:
+            data: What the data preprocessor gives.
+            positions: Of the images in the data set; not needed here.
+        """
+        inputs, samples = data['inputs'], data['data_samples']
+        counters = [self._counter(sample, inputs.device) for sample in samples]
+
+        def forward() -> list[Tensor]:
+            return [sample.pred_sem_seg.data for sample in self.model(inputs, samples, mode='predict')]
+
+        def take(run: int, predictions: list[Tensor]) -> None:
+            for counter, prediction in zip(counters, predictions, strict=True):
+                counter.add([run], prediction)
+
+        records: list[ASPPRecord] = []
+
+        def recorded() -> list[Tensor]:
+            with record_aspp(self.model.decode_head) as record:
+                records.append(record)
+                return forward()
+
+        run_forwards(self.model, self.plan, self.levels, forward, take, recorded if self.third else None)
+        for image, counter in enumerate(counters if self.third else ()):
+            self._sweep_parts(records[0], image, samples[image], counter)
+        return torch.stack([counter.total() for counter in counters])
+
+    def _counter(self, sample: Any, device: torch.device) -> '_Counter':
+        if 'gt_sem_seg' not in sample:
+            raise ValueError(
+                'a sweep needs label maps, but a sample has no gt_sem_seg: put LoadAnnotations into the test pipeline'
+            )
+        labels = sample.gt_sem_seg.data.squeeze(0).to(device)
+        return _Counter(labels, self.plan.num_runs, len(self.classes), self.strips, self.ignore_index, self.budget / 4)
+
+    def _sweep_parts(self, record: ASPPRecord, image: int, sample: Any, counter: '_Counter') -> None:
+        head = self.model.decode_head
+        height, width = sample.metainfo.get('pad_shape', sample.metainfo['img_shape'])[:2]
+        budget = self.budget * 3 / 4
+        if record.pooled[0].device.type == 'cpu':
+            budget = min(budget, CPU_CHUNK)
+        for layer in dict.fromkeys(group.layer for group in self.third):
+            parts = (PooledBranchSweep if layer == POOLED_LAYER else AllBranchesSweep)(head, record, image)
+            variant = parts.variant_bytes + height * width * (8 * head.out_channels + 16)
+            chunk = max(1, int(budget / variant))
+            for group in self.plan.groups_at([layer]):
+                for places, logits in parts.logits(group.order, group.slices, chunk) if group.slices else ():
+                    counter.add([group.runs[place] for place in places], self._predictions(logits, sample))
+
+    def _predictions(self, logits: Tensor, sample: Any) -> Tensor:
+        """Labels (n, H, W) of one image from logits of several variants, as the host makes them."""
+        meta = sample.metainfo
+        logits = self.model.decode_head.predict_by_feat(logits, [meta] * len(logits))
+        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+        whole = tuple(meta['ori_shape'][:2]) == tuple(logits.shape[-2:]) and not any(padding)
+        if whole and not meta.get('flip') and logits.shape[1] > 1:
+            # The host's own way would interpolate once more, to the same size, which changes nothing.
+            return logits.max(1).indices  # As argmax, but on a CPU five times as fast.
+        copies = [sample.new(data={}) for _ in range(len(logits))]
+        return torch.cat([copy.pred_sem_seg.data for copy in self.model.postprocess_result(logits, copies)])
+
+    def tables(self, counts: Tensor) -> dict[str, Table]:
+        """Head and rows of each file (Fig. 4 and 6).
+
+        Args:
+            counts: Of all images, (images, runs, strips, 3, classes).
+        """
+        regions = self.strips.sum_regions(counts.sum(0, dtype=torch.int64))
+        figures = {name: margin_figures(margins) for name, margins in regions.items()}
+        head = ['region', 'mIoU', 'aAcc', *(f'IoU/{name}' for name in self.classes)]
+        rows = []
+        for variant in self.plan.variants:
+            start = [variant.layer, variant.ranking, '' if variant.draw is None else variant.draw, variant.kind]
+            start += [variant.start, variant.stop - variant.start]
+            for name, values in figures.items():
+                numbers = [values['mIoU'][variant.run], values['aAcc'][variant.run], *values['IoU'][variant.run]]
+                rows.append([*start, name, *(f'{float(number):.6f}' for number in numbers)])
+        tables = {'sweep.csv': (['layer', 'ranking', 'draw', 'kind', 'start', 'num_channels', *head], rows)}
+        attack = region_attack_table(self.plan, self.strips.sum_regions(counts))
+        return {**tables, 'region_attack.csv': attack} if attack[1] else tables
+
+    def summary(self, counts: Tensor) -> dict[str, float]:
+        """The figures with no channel off, by region."""
+        regions = self.strips.sum_regions(counts[:, 0].sum(0, dtype=torch.int64))
+        return {f'{name}/mIoU': float(margin_figures(margins)['mIoU']) for name, margins in regions.items()}
+
+
+class _Counter:
+    """Counts of one image: predictions are kept as bytes until there are enough of them, then counted at once."""
+
+    def __init__(
+        self, labels: Tensor, num_runs: int, num_classes: int, strips: RegionStrips, ignore_index: int, budget: float
+    ) -> None:
+        self._arguments = (num_classes, strips, ignore_index)
+        self._labels, self._budget = labels, budget
+        self._kind = torch.uint8 if num_classes <= 256 else torch.int32
+        self._runs: list[int] = []
+        self._predictions: list[Tensor] = []
+        self._counts = torch.zeros(num_runs, len(strips), 3, num_classes, dtype=torch.int32)
+
+    def add(self, runs: list[int], predictions: Tensor) -> None:
+        self._runs += runs
+        self._predictions.append(predictions.to(self._kind))
+        if sum(part.numel() * part.element_size() for part in self._predictions) >= self._budget:
+            self._count()
+
+    def total(self) -> Tensor:
+        if self._runs:
+            self._count()
+        return self._counts
+
+    def _count(self) -> None:
+        counts = count_strips(self._labels, torch.cat(self._predictions), *self._arguments)
+        self._counts[self._runs] = confusion_margins(counts).int().cpu()
+        self._runs, self._predictions = [], []

@@ -1,0 +1,60 @@
+"""A checkpoint, rankings and the command line of a sweep, for the configs of tests/conftest.py."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from tiny_networks import spread
+
+from mmposenc.channels import Ranking
+
+
+def make_aspp(config: Path) -> Path:
+    """The segmenter's config with DeepLabv3's head, for which level 3 exists."""
+    text = config.read_text().replace("type='FCNHead'", "type='ASPPHead', dilations=(1, 2), norm_cfg=dict(type='BN')")
+    config.write_text(text.replace('num_convs=1, ', ''))
+    return config
+
+
+def save_inputs(config: Path, layer: str, folder: Path) -> list[str]:
+    """Write a checkpoint of random weights and three rankings; returns the arguments that name them."""
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    if cfg.default_scope == 'mmseg':
+        from mmseg.registry import MODELS
+    else:
+        from mmpretrain.registry import MODELS  # type: ignore[no-redef]
+    torch.manual_seed(0)
+    network = dict(cfg.model)
+    if 'data_preprocessor' in cfg:
+        network['data_preprocessor'] = cfg.data_preprocessor
+    model = spread(MODELS.build(network))
+    if cfg.default_scope == 'mmseg':
+        _balance(model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'net.pth')
+    files = []
+    for seed, region in enumerate(('overall', 'left', 'right')):
+        scores = torch.randn(32, generator=torch.Generator().manual_seed(seed)).tolist()
+        ranking = Ranking(
+            layer=layer, statistic='signed', pair='flip_image', scores=scores, num_images=1, region=region
+        )
+        ranking.save(folder / f'{region}.json')
+        files.append(str(folder / f'{region}.json'))
+    return [str(config), str(folder / 'net.pth'), '--rankings', *files]
+
+
+@torch.no_grad()
+def _balance(model: Any) -> None:
+    """Let each class win in half of a scene; otherwise one is predicted everywhere, whatever is off."""
+    scene = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32) + 0.3 * torch.randn(1, 3, 32, 32)
+    logits = model(scene, mode='tensor')
+    model.decode_head.conv_seg.bias[1] += (logits[:, 0] - logits[:, 1]).median()
+
+
+def result(folder: str | Path) -> dict[str, bytes]:
+    """The files of a sweep that has ended."""
+    names = sorted(path.name for path in Path(folder).iterdir())
+    assert names[-3:] == ['sweep.csv', 'sweep.json', 'sweep_counts.npz']
+    return {name: (Path(folder) / name).read_bytes() for name in names}
