@@ -1,7 +1,7 @@
 """Write val-left and val-right: the images that have all of a class in one half, as lists for mmseg's `ann_file`.
 
 Examples:
-    python tools/make_region_lists.py configs/deeplabv3_r50-d8_camvid.py --out-dir data/camvid
+    python tools/make_region_lists.py configs/deeplabv3_r50_camvid.py --out-dir data/camvid
     python tools/make_region_lists.py --citypersons data/cityscapes/gtBboxCityPersons/val --out-dir data/cityscapes
 """
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from .kernel_flip import flipped_kernels
-from .pooled_features import pooled_features
+from .pooled_features import pooled_forward
 
 
 class PairMember(NamedTuple):
@@ -61,11 +61,12 @@ def pooled_pairs(
     check_pairs(pairs)
     members = dict.fromkeys(member for pair in pairs for member in PAIRS[pair])
     pooled = {}
-    for flipped in (False, True):
-        wanted = [member for member in members if member.flipped_kernels is flipped]
-        with flipped_kernels(model) if flipped and wanted else nullcontext():
-            for member in wanted:
-                pooled[member] = pooled_features(model, layer, IMAGE_CHANGES[member.image](images), forward)
+    with pooled_forward(model, layer, forward) as pooled_of:
+        for flipped in (False, True):
+            wanted = [member for member in members if member.flipped_kernels is flipped]
+            with flipped_kernels(model) if flipped and wanted else nullcontext():
+                for member in wanted:
+                    pooled[member] = pooled_of(IMAGE_CHANGES[member.image](images))
     return {pair: (pooled[PAIRS[pair][0]], pooled[PAIRS[pair][1]]) for pair in pairs}
 
 

@@ -127,7 +127,7 @@ class PooledRecord:
 
 
 class _LayerReachedError(Exception):
-    """Ends a forward once the layer has been recorded; never leaves `pooled_features`."""
+    """Ends a forward once the layer has been recorded; never leaves `pooled_forward`."""
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def record_pooled(model: nn.Module, layer: str, stop: bool = False) -> Iterator[
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        stop: End each forward at the layer by an exception; only `pooled_features` wants this.
+        stop: End each forward at the layer by an exception; only `pooled_forward` wants this.
 
     Example:
         >>> with record_pooled(model, 'layer4') as record:
@@ -169,10 +169,26 @@ def pooled_features(
     Shape:
         Images (N, 3, H, W); output (N, C).
     """
+    with pooled_forward(model, layer, forward) as pooled:
+        return pooled(images)
+
+
+@contextmanager
+def pooled_forward(
+    model: nn.Module, layer: str, forward: Callable[[Tensor], object] | None = None
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A function from images to pooled features, for as many batches as the block holds (Sec. 4.2.1).
+
+    One hook serves them all; otherwise as `pooled_features`.
+    """
     with torch.no_grad(), record_pooled(model, layer, stop=True) as record:
-        with suppress(_LayerReachedError):
-            (forward or model)(images)
-        return record.take()
+
+        def pooled(images: Tensor) -> Tensor:
+            with suppress(_LayerReachedError):
+                (forward or model)(images)
+            return record.take()
+
+        yield pooled
 
 
 def _listed(names: dict[str, nn.Module], limit: int = 20) -> str:

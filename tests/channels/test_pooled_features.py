@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmposenc.channels import find_module, pooled_features, record_pooled, split_layer
-from mmposenc.channels.pooled_features import global_average_pool, replace_output, select_output
+from mmposenc.channels.pooled_features import global_average_pool, pooled_forward, replace_output, select_output
 
 
 def num_hooks(model: nn.Module) -> int:
@@ -85,6 +85,17 @@ def test_pooled_features_stop_at_the_layer_and_keep_no_gradient(planted, lit_col
 def test_pooled_features_go_through_the_forward_they_are_given(planted, lit_columns):
     pooled = pooled_features(planted, 'neck', lit_columns(0), forward=lambda images: planted(images.flip(-1)))
     assert pooled.tolist() == [[1.0, 0.0, 0.5, 0.0, 1.0]]
+
+
+def test_pooled_forward_serves_several_batches_with_one_hook(planted, lit_columns):
+    with pooled_forward(planted, 'neck') as pooled:
+        assert num_hooks(planted) == 1
+        assert pooled(lit_columns(0)).tolist() == [[0.0, 1.0, 0.5, 0.0, 1.0]]
+        assert pooled(lit_columns(3, 4)).tolist() == [[0.75, 0.25, 0.25, 0.0, 1.0], [1.0, 0.0, 0.5, 0.0, 1.0]]
+    assert num_hooks(planted) == 0
+    with pytest.raises(AttributeError, match='shape'), pooled_forward(planted, 'neck') as pooled:
+        pooled(None)
+    assert num_hooks(planted) == 0
 
 
 def test_record_pooled_leaves_the_output_alone_and_takes_each_call_once(planted, lit_columns):

@@ -11,7 +11,6 @@ data_preprocessor = dict(
 train_dataloader = dict(
     batch_size=512,  # ours
     num_workers=0,  # a gather costs less than handing its result to another process
-    pin_memory=True,
     drop_last=True,
     dataset=dict(type='mmposenc.CIFAR10', data_root='data/cifar10', split='train'),
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -20,7 +19,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1000,
     num_workers=0,
-    pin_memory=True,
     dataset=dict(type='mmposenc.CIFAR10', data_root='data/cifar10', split='test'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='mmposenc.pass_batch'),

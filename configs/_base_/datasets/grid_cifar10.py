@@ -13,7 +13,6 @@ data_preprocessor = dict(
 train_dataloader = dict(
     batch_size=48,  # the authors' code
     num_workers=0,  # a gather costs less than handing its result to another process
-    pin_memory=True,
     drop_last=True,
     dataset=dict(type='mmposenc.GridCIFAR10', data_root='data/cifar10', split='train'),
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -22,7 +21,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=250,
     num_workers=0,
-    pin_memory=True,
     dataset=dict(type='mmposenc.GridCIFAR10', data_root='data/cifar10', split='test'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='mmposenc.pass_batch'),
