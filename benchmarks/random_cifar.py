@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from mmengine.registry import DATASETS
-from mmpretrain.datasets import CIFAR100 as StockCIFAR100
+from mmpretrain import datasets
 
 from mmposenc.datasets import InMemoryImages
 
@@ -34,7 +34,7 @@ class RandomImages(InMemoryImages):
 
 
 @DATASETS.register_module()
-class StockRandomImages(StockCIFAR100):
+class StockRandomImages(datasets.CIFAR100):
     """mmpretrain's CIFAR100 with the random images in place of its files."""
 
     def __init__(self, num_images: int = 50000, **kwargs) -> None:

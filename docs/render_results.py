@@ -1,8 +1,7 @@
-"""Render the tables of docs/results.md from docs/results/*.json: `python docs/render_results.py` rewrites it, and
-the picture of the README.
+"""Render the tables of docs/results.md from docs/results/*.json.
 
-`--check` changes nothing and fails if the page and the figures differ. The text of the page lies in results.in.md, where
-a line `{{ table2 }}` stands for the table of docs/results/table2.json.
+`python docs/render_results.py` rewrites the page and the README's picture; `--check` changes nothing and fails if they
+differ from the figures. The text lies in results.in.md, where `{{ table2 }}` stands for a table.
 """
 
 import json
@@ -16,7 +15,8 @@ def table2() -> str:
     """Top-1 and Cons.8 by protocol, with the 95% interval of the headline protocol, beside the paper's."""
     results = json.loads((HERE / 'results' / 'table2.json').read_text())
     lines = [
-        '| data | method | epochs | Top-1 | Cons.8 zero_ref [95%] | zero_pair | roll_ref | reflect_ref | paper Top-1 / Cons.8 |',
+        '| data | method | epochs | Top-1 | Cons.8 zero_ref [95%] | zero_pair | roll_ref | reflect_ref '
+        '| paper Top-1 / Cons.8 |',
         '|---|---|---|---|---|---|---|---|---|',
     ]
     for row in results['rows']:
@@ -27,7 +27,9 @@ def table2() -> str:
             f'| {f["zero_ref"]:.2f} [{f["zero_ref_low"]:.1f}, {f["zero_ref_high"]:.1f}] | {f["zero_pair"]:.2f} '
             f'| {f["roll_ref"]:.2f} | {f["reflect_ref"]:.2f} | {" / ".join(map(str, paper)) if paper else "-"} |'
         )
-    facts = f'{results["measured"]}, {results["device"]}; {results["software"]}; {results["data"]}; seed 0, one seed a row.'
+    facts = (
+        f'{results["measured"]}, {results["device"]}; {results["software"]}; {results["data"]}; seed 0, one seed a row.'
+    )
     commands = f'```\n{results["train"]}\n{results["test"]}\n```'
     return '\n'.join([*lines, '', facts, '', commands])
 
@@ -48,7 +50,9 @@ def draw(path: Path) -> None:
             value = row['figures'][key]
             low, high = (row['figures'].get(f'{key}_{end}', value) for end in ('low', 'high'))
             axis.errorbar(value, y, xerr=[[value - low], [high - value]], fmt='o', color='#0b6e99', capsize=3)
-            axis.annotate(f'{value:.1f}', (value, y), xytext=(0, 7), textcoords='offset points', ha='center', fontsize=8)
+            axis.annotate(
+                f'{value:.1f}', (value, y), xytext=(0, 7), textcoords='offset points', ha='center', fontsize=8
+            )
             paper = results['paper']['CIFAR-100'].get(row['method'])
             if paper:
                 axis.plot(paper[column], y, 'x', color='#b5541c')
