@@ -152,7 +152,7 @@ def write_report(steps: dict[str, Step]) -> Path:
             [
                 'A digit stands in one of nine cells. GAPNet averages each channel over the image and reads its answer '
                 'off the channels; PermuteNet shuffles them first. Both can name the digit; the place is in the order '
-                'of the channels. One seed; the epochs and learning rates of the category runs were chosen on these test '
+                'of the channels. One seed; the epochs and learning rates of the category runs were chosen on these '
                 'digits, so their accuracies are no held-out figures.',
                 Table(
                     ['net', 'location (%)', 'category (%)'],

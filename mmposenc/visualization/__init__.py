@@ -1,10 +1,39 @@
 """Pictures of the results (Islam, Kowal et al., ICCV 2021)."""
 
+from .ablated_predictions import AblatedPredictions, predict_ablated
+from .curves import draw_channels_off, draw_region_attack
 from .grid_figures import draw_accuracy, draw_confusion, draw_inputs, save_figure
+from .overlays import draw_overlays
+from .report import Commands, Picture, Section, Table, build_report, save_text
+from .sweep_curve import CURVE_HEAD, SweepCurve, curve_rows, sweep_curves
+from .sweep_report import describe_attack, describe_curves, describe_sweep, sweep_command
+from .sweep_table import SweepPoint, read_sweep, sided_rankings
 
 __all__ = [
+    'CURVE_HEAD',
+    'AblatedPredictions',
+    'Commands',
+    'Picture',
+    'Section',
+    'SweepCurve',
+    'SweepPoint',
+    'Table',
+    'build_report',
+    'curve_rows',
+    'describe_attack',
+    'describe_curves',
+    'describe_sweep',
     'draw_accuracy',
+    'draw_channels_off',
     'draw_confusion',
     'draw_inputs',
+    'draw_overlays',
+    'draw_region_attack',
+    'predict_ablated',
+    'read_sweep',
     'save_figure',
+    'save_text',
+    'sided_rankings',
+    'sweep_command',
+    'sweep_curves',
 ]

@@ -1,0 +1,119 @@
+"""Draw the curves of a sweep (Fig. 4 and 6), and write them with its tables, pictures and commands into one page.
+
+Writes fig4.png and .svg, for rankings of left, overall and right also fig6.png and .svg, the points of both as CSV, and
+report.html, which needs no other file.
+
+Examples:
+    python tools/plot_sweep.py work_dirs/sweep
+    python tools/plot_sweep.py work_dirs/sweep --out pictures --overlays fig5.png --command 'python tools/sweep.py ...'
+"""
+
+import csv
+import io
+import shlex
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from mmposenc import command_line
+from mmposenc.visualization import (
+    CURVE_HEAD,
+    Commands,
+    Picture,
+    Section,
+    SweepCurve,
+    build_report,
+    curve_rows,
+    describe_attack,
+    describe_curves,
+    describe_sweep,
+    draw_channels_off,
+    draw_region_attack,
+    read_sweep,
+    save_figure,
+    save_text,
+    sided_rankings,
+    sweep_command,
+    sweep_curves,
+)
+
+INTRODUCTION = (
+    'Channels of one layer are switched off (set to zero) and the network is measured again, on the same images. '
+    'Each ranking says which channels go first; channels at random are the control.'
+)
+TITLES = dict(fig4='Channels switched off', fig6='One half of the image')
+CAPTIONS = dict(
+    fig4='As Fig. 4 of the paper: the best N channels of each ranking off, and below, where the sweep has windows, '
+    'as many channels of consecutive ranks. The points: fig4.csv.',
+    fig6='As Fig. 6 of the paper: one half measured, channels of the left, the right and both halves off. '
+    'The points: fig6.csv.',
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw, and end with the path of the report (Fig. 4 and 6)."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument('folder', metavar='DIR', help='folder that tools/sweep.py wrote')
+    parser.add_argument('--out', metavar='DIR', help='folder for pictures and report (default: that of the sweep)')
+    parser.add_argument('--metrics', nargs='+', help='columns of sweep.csv (default: mIoU; of a classifier, all)')
+    parser.add_argument('--region', default='overall', help='where Fig. 4 is measured (default: overall)')
+    parser.add_argument('--overlays', nargs='+', default=[], metavar='FILE', help='pictures of tools/draw_ablation.py')
+    parser.add_argument('--command', nargs='+', default=[], metavar='LINE', help='commands to quote in the report')
+    parser.add_argument('--title', help='of the report')
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    overlays = [Picture(path, f'Predictions with and without channels (Fig. 5): {path}') for path in args.overlays]
+    points, conditions = read_sweep(args.folder)
+    metrics = list(dict.fromkeys(args.metrics or (['mIoU'] if 'classes' in conditions else conditions['figures'])))
+    curves = [curve for metric in metrics for curve in sweep_curves(points, metric, args.region)]
+    figures = {'fig4': (draw_channels_off(curves), curves)}
+    sides = sided_rankings(conditions)
+    if len(sides) == 3 and {'left', 'right'} <= set(conditions.get('regions', ())) and conditions['num_channels']:
+        halves = [c for metric in metrics for half in ('left', 'right') for c in sweep_curves(points, metric, half)]
+        drawn = [curve for curve in halves if curve.kind == 'top' and curve.ranking in sides.values()]
+        figures['fig6'] = (draw_region_attack(halves, sides), drawn)
+    else:
+        command_line.say('no Fig. 6, which needs rankings and regions of left, right and overall, and --num-channels')
+    tables = {'fig4': describe_curves(curves), 'fig6': describe_attack(args.folder)}
+    out = Path(args.out or args.folder)
+    sections = []
+    for name, (figure, drawn) in figures.items():
+        picture = Picture(save(figure, drawn, out / name), CAPTIONS[name])
+        sections.append(Section(TITLES[name], [picture, *tables[name]]))
+    if overlays:
+        sections.append(Section('Predictions', overlays))
+    sections.append(Section('What was swept', describe_sweep(conditions)))
+    own = shlex.join(['python', 'tools/plot_sweep.py', *(sys.argv[1:] if argv is None else argv)])
+    sections.append(Section('Commands', commands(conditions, args.command, own)))
+    page = build_report(args.title or f'Channels switched off: {conditions.get("model", "")}', sections, INTRODUCTION)
+    command_line.say(f'done: {", ".join(figures)} as PNG, SVG and CSV; {save_text(page, out / "report.html")}')
+
+
+def save(figure: Figure, curves: Sequence[SweepCurve], path: Path) -> Path:
+    """Write a figure as PNG and SVG beside its points, and return the SVG."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([CURVE_HEAD, *curve_rows(curves)])
+    save_text(text.getvalue(), path.with_suffix('.csv'))
+    save_figure(figure, path.with_suffix('.png'))
+    return save_figure(figure, path.with_suffix('.svg'))
+
+
+def commands(conditions: Mapping[str, Any], given: Sequence[str], own: str) -> list[str | Commands]:
+    """The commands as they were given, and the sweep's as its conditions tell it."""
+    parts: list[str | Commands] = []
+    if given:
+        parts += ['As they were run:', Commands(given)]
+    parts += [
+        'The command of the sweep as sweep.json tells it; where config, checkpoint and rankings lie, it does not say:',
+        Commands([sweep_command(conditions)]),
+        'This page:',
+        Commands([own]),
+    ]
+    return parts
+
+
+if __name__ == '__main__':
+    command_line.run(main)
