@@ -1,7 +1,7 @@
 """The network inside the hosts' wrappers, and forwards of it in which hooks on any layer fire."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -27,12 +27,31 @@ def inner_model(model: nn.Module) -> Any:
             return inner
 
 
+_eager = ExitStack()
+_blocks = 0
+
+
 @contextmanager
 def eager_forwards() -> Iterator[None]:
-    """Run compiled modules uncompiled while the block runs (ours).
+    """Run compiled modules uncompiled while any such block runs (ours).
 
-    A module that was compiled and has run knows nothing of hooks that its children get later.
+    A module that was compiled and has run knows nothing of hooks that its children get later. Blocks may overlap and
+    end in any order, as those of two hooks of one runner do; PyTorch's own switch must be undone last in, first out.
     """
+    global _blocks
+    if _blocks == 0:
+        _eager.enter_context(_uncompiled())
+    _blocks += 1
+    try:
+        yield
+    finally:
+        _blocks -= 1
+        if _blocks == 0:
+            _eager.close()
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
     if hasattr(torch.compiler, 'set_stance'):
         with torch.compiler.set_stance('force_eager'):
             yield

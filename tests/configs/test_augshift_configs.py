@@ -44,7 +44,7 @@ def test_rows_of_table_2_differ_in_method_only(data):
 
 
 @pytest.mark.parametrize('name', ['baseline_r18_imagenet', 'augshift_r18_imagenet'])
-def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path):
+def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path, hosts_unchanged):
     """The per-sample path, from a JPEG to the loss and to Cons.8 and Cons.16."""
     from mmengine.dataset import default_collate
     from mmengine.registry import init_default_scope
@@ -73,7 +73,7 @@ def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path):
     assert cfg.test_cfg.max_shifts == [8, 16]
 
 
-def test_five_lines_make_a_users_config_augshift(tmp_path):
+def test_five_lines_make_a_users_config_augshift(tmp_path, hosts_unchanged):
     """The snippet of the README, on top of mmpretrain's own CIFAR-10 config, gives Eq. 1's three terms."""
     from mmengine.dataset import default_collate
     from mmengine.registry import init_default_scope

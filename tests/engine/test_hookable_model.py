@@ -54,6 +54,21 @@ def test_hooks_of_a_module_that_was_compiled_fire_and_compilation_comes_back() -
     assert (len(frames), calls) == (before + 1, [1])
 
 
+def test_blocks_that_overlap_leave_compilation_as_it_was() -> None:
+    compiled = []
+    network = nn.Linear(2, 2)
+    network.compile(backend=lambda graph, _: lambda *inputs: compiled.append(1) or graph(*inputs))
+    first, second = eager_forwards(), eager_forwards()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    network(torch.ones(1, 2))
+    assert compiled == []  # the second block still runs
+    second.__exit__(None, None, None)
+    network(torch.ones(1, 2))
+    assert compiled == [1]
+
+
 def test_only_sliding_windows_are_refused() -> None:
     model = nn.Linear(1, 1)
     require_whole_images(model)  # a classifier has no test_cfg
