@@ -1,5 +1,6 @@
 """A user's mistake ends a tool with one line, not with a traceback (ours)."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,10 @@ def run(main: Callable[[], None]) -> None:
         print(f'error: {" ".join(text.split()) or type(error).__name__}', file=sys.stderr)
         raise SystemExit(1) from None
     if distributed.is_initialized():
+        # The wrapped model keeps the group's threads alive until the interpreter takes itself apart, and a process that
+        # leaves while another still talks to it may abort.
+        gc.collect()
+        distributed.barrier()
         distributed.destroy_process_group()
 
 
