@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all it takes; both set up .venv first, once.
-# Nothing is written outside .venv, work_dirs and data.
+# Nothing is written outside .venv, .venv-official (make test-official), work_dirs and data.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -7,22 +7,28 @@ SHELL := bash
 PYTHON ?= python3
 EXTRAS ?= onedl,dev
 PYTEST_ARGS ?=
+TORCH ?= torch torchvision
+MMCV_WHEEL ?=
 VENV := .venv
-BIN := $(VENV)/bin
+OFFICIAL := .venv-official
 STAMP := $(VENV)/.installed
-CACHE := $(CURDIR)/$(VENV)/cache
+OFFICIAL_STAMP := $(OFFICIAL)/.installed
+# Recursive, because test-official has another VENV.
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --disable-pip-version-check
+CACHE = $(CURDIR)/$(VENV)/cache
 
-export PYTHONPYCACHEPREFIX := $(CACHE)/python
-export RUFF_CACHE_DIR := $(CACHE)/ruff
-export MYPY_CACHE_DIR := $(CACHE)/mypy
-export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+export PYTHONPYCACHEPREFIX = $(CACHE)/python
+export RUFF_CACHE_DIR = $(CACHE)/ruff
+export MYPY_CACHE_DIR = $(CACHE)/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY = $(CACHE)/hypothesis
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help venv demo test clean
+.PHONY: help venv demo test test-official clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo 'PYTHON=python3.12 make venv   takes another Python (3.10 or later); EXTRAS=openmmlab,dev the official OpenMMLab packages'
 
 venv: $(STAMP) ## set up .venv with PyTorch and the OpenMMLab stack (once, and again when setup.py changes)
@@ -31,8 +37,8 @@ venv: $(STAMP) ## set up .venv with PyTorch and the OpenMMLab stack (once, and a
 $(STAMP): setup.py
 	@echo '== .venv: PyTorch, the OpenMMLab stack and the development tools (minutes on the first run)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check torch torchvision
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(PIP) $(TORCH)
+	$(PIP) --editable '.[$(EXTRAS)]'
 	@rm -rf build mmposenc.egg-info
 	@touch $@
 
@@ -49,6 +55,31 @@ test: $(STAMP) ## lint, types and tests
 	@echo '== pytest'
 	$(BIN)/python -m pytest -o cache_dir=$(CACHE)/pytest $(PYTEST_ARGS)
 
+test-official $(OFFICIAL_STAMP): VENV := $(OFFICIAL)
+test-official: $(OFFICIAL_STAMP) ## the tests on the official OpenMMLab distributions in .venv-official; MMCV_WHEEL=FILE spares compiling mmcv
+	@echo '== pytest on the official distributions'
+	$(BIN)/python -m pytest -o cache_dir=$(CACHE)/pytest $(PYTEST_ARGS)
+
+# mmcv and mmengine import pkg_resources, which newer setuptools no longer have. setup.py of mmcv 2.1.0 says C++17, the
+# headers of PyTorch 2.14 need C++20. Interrupted, the compilation goes on where it was.
+$(OFFICIAL_STAMP): setup.py
+	@echo '== $(VENV): PyTorch and the official OpenMMLab distributions (minutes on the first run)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH) 'setuptools<81'
+ifdef MMCV_WHEEL
+	$(PIP) '$(MMCV_WHEEL)'
+else
+	@echo '== mmcv 2.1.0 from its source archive: about 25 minutes on 2 cores; MMCV_WHEEL=FILE takes a wheel instead'
+	$(PIP) ninja
+	$(BIN)/python -m pip download --no-build-isolation --no-binary mmcv --no-deps --dest $(VENV)/source mmcv==2.1.0
+	tar -xzf $(VENV)/source/mmcv-2.1.0.tar.gz -C $(VENV)/source
+	sed -i 's/c++17/c++20/' $(VENV)/source/mmcv-2.1.0/setup.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation $(VENV)/source/mmcv-2.1.0
+endif
+	$(PIP) mmengine==0.10.7 mmcv==2.1.0 mmsegmentation==1.2.2 mmpretrain==1.2.0 --editable '.[openmmlab,dev]'
+	@rm -rf build mmposenc.egg-info
+	@touch $@
+
 clean: ## remove the demo's results, caches and build leftovers; trainings in work_dirs, data and .venv stay
 	rm -rf work_dirs/demo build dist mmposenc.egg-info $(CACHE) .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -path ./data -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -path ./data -prune -o -name __pycache__ -type d -exec rm -rf {} +

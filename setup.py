@@ -8,7 +8,16 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 ONEDL = ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmsegmentation>=1.4.2', 'onedl-mmpretrain>=1.3.6']
-OPENMMLAB = ['mmengine>=0.10.7', 'mmcv>=2.1.0', 'mmsegmentation>=1.2.2', 'mmpretrain>=1.2.0']
+OPENMMLAB = [
+    'mmengine>=0.10.7',
+    'mmcv>=2.1.0,<2.2',  # mmsegmentation 1.2.2 refuses 2.2
+    'mmsegmentation>=1.2.2',
+    'mmpretrain>=1.2.0',
+    # What they import without requiring it: the tokenizer of mmsegmentation, and `pkg_resources` in mmengine.
+    'ftfy',
+    'regex',
+    'setuptools<81',
+]
 DEMO = ['scikit-learn', 'matplotlib', 'timm']
 DEV = [*DEMO, 'build', 'hypothesis', 'mypy', 'pre-commit', 'pytest', 'pytest-timeout', 'ruff', 'tensorboard', 'twine']
 

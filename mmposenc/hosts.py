@@ -121,6 +121,7 @@ def _silence_noise() -> None:
     mmengine.logging.print_log = print_log
     mmengine.fileio.file_client.print_log = lambda *args, **kwargs: None
     mmengine.evaluator.metric.print_log = print_log_but_prefix
-    # mmcv without its compiled operators, which nothing here uses; mmseg's hook that draws only when told to.
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
-    warnings.filterwarnings('ignore', message='The draw is False')
+    # mmcv without its compiled operators, which nothing here uses; mmseg's hook that draws only when told to;
+    # the official mmengine looks packages up by `pkg_resources`.
+    for message in ('Fail to import ``MultiScaleDeformableAttention``', 'The draw is False', 'pkg_resources is'):
+        warnings.filterwarnings('ignore', message=message)

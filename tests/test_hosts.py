@@ -111,10 +111,11 @@ def test_importing_the_hosts_and_their_hooks_is_silent(tmp_path: Path) -> None:
         prepare_hosts()
         import mmcv.cnn, mmpretrain.datasets, mmseg.datasets, mmseg.models
         from mmengine.fileio import FileClient
+        from mmengine.utils import is_installed
         from mmseg.engine.hooks import SegVisualizationHook
         from mmengine.visualization import Visualizer
         from mmseg.evaluation import IoUMetric
-        Visualizer.get_instance('any')
+        Visualizer.get_instance('any'), is_installed('mmseg')
         FileClient.infer_client(None, '/tmp'), SegVisualizationHook(), IoUMetric()
     """
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=120)

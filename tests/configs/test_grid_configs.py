@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.models import build_classifier
 from torch import nn
 
+from mmposenc.hosts import prepare_hosts
 from mmposenc.models import GAPLogitHead, PermuteNeck
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -81,7 +82,8 @@ def small_runner(net: str, grid_size: int, work_dir: Path, **options) -> Runner:
     return Runner.from_cfg(config)
 
 
-def test_gapnet_locates_a_digit_where_permutenet_does_not(tmp_path: Path):
+def test_gapnet_locates_a_digit_where_permutenet_does_not(tmp_path: Path, hosts_unchanged: None):
+    prepare_hosts()
     accuracy = {}
     for net in ('gapnet', 'permutenet'):
         runner = small_runner(net, 3, tmp_path / net)

@@ -11,6 +11,7 @@ from mmpretrain.models import build_backbone, build_classifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from mmposenc.hosts import prepare_hosts
 from mmposenc.models import LocationProbe
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -172,7 +173,8 @@ class Planted(nn.Module):
         return content.expand(-1, 4, -1, -1), self.gain * content * masks
 
 
-def test_the_leaf_trains_and_tells_stages_and_read_outs_apart(tmp_path: Path):
+def test_the_leaf_trains_and_tells_stages_and_read_outs_apart(tmp_path: Path, hosts_unchanged: None):
+    prepare_hosts()
     config = small_config('probe_r18_grid3-location_cifar10.py', tmp_path)
     config.model.backbone = {'_scope_': 'mmpretrain', 'type': f'{__name__}.Planted'}
     config.model.checkpoint = None
