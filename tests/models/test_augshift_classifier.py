@@ -67,7 +67,6 @@ def test_trains_on_mmpretrains_per_sample_two_views():
 
 
 def test_timm_backbone():
-    pytest.importorskip('timm')
     backbone = dict(type='TIMMBackbone', model_name='resnet18', features_only=False, pretrained=False)
     model = build(backbone=backbone, head={**HEAD, 'in_channels': 512})
     losses = model.loss([torch.rand(2, 3, 32, 32)] * 2, labelled(0, 1))
