@@ -15,6 +15,7 @@ from torch import nn
 
 from mmposenc.checkpoints import last_whole_checkpoint, read_checkpoint
 from mmposenc.engine.atomic_checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from mmposenc.hosts import prepare_hosts
 
 
 class Toy(BaseModel):
@@ -113,7 +114,8 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(
         read_checkpoint(tmp_path / name)
 
 
-def test_it_goes_on_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts_unchanged: None) -> None:
+    prepare_hosts()
     with monkeypatch.context() as patch:
         fill_disk(patch, 'epoch_2.pth')
         with pytest.raises(OSError, match='was not saved'):
