@@ -16,32 +16,8 @@ from .prepare_cifar import prepare_cifar
 __all__ = ['CIFAR10', 'CIFAR100']
 
 
-class _CIFAR(InMemoryImages):
-    archive_name: ClassVar[str]
-
-    def __init__(
-        self,
-        data_root: str,
-        split: str,
-        indices: int | Sequence[int] | None,
-        fraction: float | None,
-        verify: bool,
-        download: bool,
-    ) -> None:
-        archive, root = ARCHIVES[self.archive_name], Path(data_root)
-        if split not in archive.splits:
-            raise ValueError(f'split must be one of {list(archive.splits)}, got {split!r}')
-        try:
-            if is_main_process():
-                prepare_cifar(archive, root, split, verify, download)
-        finally:  # the others must not wait for ever when the first process fails
-            barrier()
-        images, labels = read_cifar_split(archive, root / archive.folder, split, verify)
-        super().__init__(images, labels, archive.classes, indices, fraction)
-
-
 @DATASETS.register_module()
-class CIFAR10(_CIFAR):
+class CIFAR10(InMemoryImages):
     """CIFAR-10 in memory, one uint8 tensor per split (Table 1, Table 2).
 
     Reads `cifar-10-batches-py/` under `data_root`, or `cifar-10-python.tar.gz` there, or downloads that. The class
@@ -49,7 +25,8 @@ class CIFAR10(_CIFAR):
     process downloads and unpacks. See `InMemoryImages` for what a batch is.
 
     Args:
-        data_root: The folder that holds (or shall hold) the unpacked folder.
+        data_root: The folder that holds (or shall hold) the unpacked folder. Default: data/cifar10, below the current
+            folder.
         split: 'train' (50,000 images) or 'test' (10,000).
         indices: Keep the first n samples (an integer) or these positions (a sequence). Default: all.
         fraction: Keep this share, evenly spaced, in (0, 1]. Default: all.
@@ -68,48 +45,39 @@ class CIFAR10(_CIFAR):
         ...     dataset=dict(type='mmposenc.CIFAR10', data_root='data/cifar10', split='train'))
     """
 
-    archive_name = 'CIFAR10'
+    archive_name: ClassVar[str] = 'CIFAR10'
 
     def __init__(
         self,
-        data_root: str = 'data/cifar10',
+        data_root: str | None = None,
         split: str = 'train',
         indices: int | Sequence[int] | None = None,
         fraction: float | None = None,
         verify: bool = True,
         download: bool = True,
     ) -> None:
-        super().__init__(data_root, split, indices, fraction, verify, download)
+        archive = ARCHIVES[self.archive_name]
+        if split not in archive.splits:
+            raise ValueError(f'split must be one of {list(archive.splits)}, got {split!r}')
+        root = Path(data_root or f'data/{self.archive_name.lower()}')
+        try:
+            if is_main_process():
+                prepare_cifar(archive, root, split, verify, download)
+        finally:  # the others must not wait for ever when the first process fails
+            barrier()
+        images, labels = read_cifar_split(archive, root / archive.folder, split, verify)
+        super().__init__(images, labels, archive.classes, indices, fraction)
 
 
 @DATASETS.register_module()
-class CIFAR100(_CIFAR):
+class CIFAR100(CIFAR10):
     """CIFAR-100 in memory, one uint8 tensor per split, with its 100 fine classes (Table 2).
 
-    Reads `cifar-100-python/` under `data_root`, or `cifar-100-python.tar.gz` there, or downloads that. Arguments and
-    errors are those of `CIFAR10`.
-
-    Args:
-        data_root: The folder that holds (or shall hold) the unpacked folder.
-        split: 'train' (50,000 images) or 'test' (10,000).
-        indices: As in `CIFAR10`.
-        fraction: As in `CIFAR10`.
-        verify: As in `CIFAR10`.
-        download: As in `CIFAR10`.
+    Reads `cifar-100-python/` under `data_root` (default: data/cifar100), or `cifar-100-python.tar.gz` there, or
+    downloads that. Arguments and errors are those of `CIFAR10`.
 
     Example:
         >>> dataset = dict(type='mmposenc.CIFAR100', data_root='data/cifar100', split='test', fraction=0.1)
     """
 
     archive_name = 'CIFAR100'
-
-    def __init__(
-        self,
-        data_root: str = 'data/cifar100',
-        split: str = 'train',
-        indices: int | Sequence[int] | None = None,
-        fraction: float | None = None,
-        verify: bool = True,
-        download: bool = True,
-    ) -> None:
-        super().__init__(data_root, split, indices, fraction, verify, download)

@@ -90,7 +90,7 @@ class GridCIFAR10(_OnGrid, CIFAR10):
         task: str = 'location',
         random_cells: bool | None = None,
         all_cells: bool = False,
-        data_root: str = 'data/cifar10',
+        data_root: str | None = None,
         split: str = 'train',
         indices: int | Sequence[int] | None = None,
         fraction: float | None = None,
@@ -103,28 +103,13 @@ class GridCIFAR10(_OnGrid, CIFAR10):
 
 
 @DATASETS.register_module()
-class GridCIFAR100(_OnGrid, CIFAR100):
+class GridCIFAR100(GridCIFAR10):
     """CIFAR-100 images, each in one cell of an n x n grid (Sec. 3; the data set is ours, the paper has CIFAR-10).
 
     Arguments, batches and errors are those of `GridCIFAR10`.
     """
 
-    def __init__(
-        self,
-        grid_size: int = 3,
-        task: str = 'location',
-        random_cells: bool | None = None,
-        all_cells: bool = False,
-        data_root: str = 'data/cifar100',
-        split: str = 'train',
-        indices: int | Sequence[int] | None = None,
-        fraction: float | None = None,
-        verify: bool = True,
-        download: bool = True,
-    ) -> None:
-        _check(grid_size, task, random_cells, all_cells)
-        super().__init__(data_root, split, indices, fraction, verify, download)
-        self._lay_grid(grid_size, task, split, random_cells, all_cells)
+    archive_name = CIFAR100.archive_name
 
 
 @DATASETS.register_module()

@@ -1,26 +1,5 @@
-# CIFAR-100 as whole batches: the split lies in memory once, a batch is one gather, the rest is done on the device.
-data_preprocessor = dict(
-    type='mmposenc.BatchPreprocessor',
-    mean=[129.304, 124.070, 112.434],
-    std=[68.170, 65.392, 70.418],
-    train_transforms=[
-        dict(type='mmposenc.BatchRandomFlip', prob=0.5),
-        dict(type='mmposenc.BatchRandomShift', max_shift=8),  # ours; must cover the range that Cons.8 tests
-    ],
-)
-train_dataloader = dict(
-    batch_size=512,  # ours
-    num_workers=0,  # a gather costs less than handing its result to another process
-    drop_last=True,
-    dataset=dict(type='mmposenc.CIFAR100', data_root='data/cifar100', split='train'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='mmposenc.pass_batch'),
-)
-val_dataloader = dict(
-    batch_size=1000,
-    num_workers=0,
-    dataset=dict(type='mmposenc.CIFAR100', data_root='data/cifar100', split='test'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='mmposenc.pass_batch'),
-)
-test_dataloader = val_dataloader
+# CIFAR-100 as whole batches, as CIFAR-10.
+_base_ = 'cifar10.py'
+data_preprocessor = dict(mean=[129.304, 124.070, 112.434], std=[68.170, 65.392, 70.418])
+train_dataloader = dict(dataset=dict(type='mmposenc.CIFAR100', data_root='data/cifar100'))
+val_dataloader = test_dataloader = dict(dataset=dict(type='mmposenc.CIFAR100', data_root='data/cifar100'))
