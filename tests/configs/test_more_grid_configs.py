@@ -72,3 +72,10 @@ def test_the_torchvision_probe_reads_four_stages():
     config.model.backbone.weights = None
     model = build_classifier(config.model)
     assert [conv.in_channels for conv in model.head.gap] == [256, 512, 1024, 2048]
+
+
+@pytest.mark.parametrize('net', ['gapnet', 'permutenet'])
+def test_the_first_pass_is_table_1_s_but_for_when_it_is_tested(net: str):
+    first, whole = (load(f'{name}_r18_grid3-location_cifar10') for name in (f'{net}-onepass', net))
+    assert all(first[key] == whole[key] for key in (*SAME[:3], 'model', 'optim_wrapper', 'randomness'))
+    assert first.train_cfg.max_iters == 50000 // first.train_dataloader.batch_size
