@@ -1,14 +1,21 @@
-"""Render the tables of docs/results.md from docs/results/*.json.
+"""Render what shows measured figures from docs/results/*.json: docs/results.md, the model index and the pictures.
 
-`python docs/render_results.py` rewrites the page and the README's picture; `--check` changes nothing and fails if they
-differ from the figures. The text lies in results.in.md, where `{{ table2 }}` stands for a table.
+`python docs/render_results.py` rewrites them; `--check` changes nothing and fails if the texts differ from the figures.
+The page's text lies in results.in.md, where `{{ table2 }}` stands for a table.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import yaml
+
 HERE = Path(__file__).parent
+METAFILE = HERE.parent / 'configs' / 'metafile.yml'
+PAPER = {
+    'Title': 'Global Pooling, More than Meets the Eye: Position Information is Encoded Channel-Wise in CNNs',
+    'URL': 'https://arxiv.org/abs/2108.07884',
+}
 
 
 def table2() -> str:
@@ -73,16 +80,54 @@ def page() -> str:
     return (HERE / 'results.in.md').read_text().replace('{{ table2 }}', table2())
 
 
+def metafile() -> str:
+    """The entries of the model index: one for each config with a measured figure, as OpenMMLab's tools read them."""
+    results = json.loads((HERE / 'results' / 'table2.json').read_text())
+    collections = {'AugShift': 'Two shifted views (Sec. 4.1)', 'Shift baseline': 'One shifted view'}
+    entries = [
+        {
+            'Name': Path(row['config']).stem,
+            'In Collection': 'AugShift' if 'augshift' in row['config'] else 'Shift baseline',
+            'Config': row['config'],
+            'Metadata': {'Training Data': row['data'], 'Epochs': row['epochs'], 'Training Resources': '1x H200 GPU'},
+            'Results': [
+                {
+                    'Task': 'Image Classification',
+                    'Dataset': row['data'],
+                    'Metrics': {
+                        'Top 1 Accuracy': row['figures']['accuracy/top1'],
+                        'Cons.8 zero_ref': row['figures']['consistency/cons8_zero_ref'],
+                    },
+                }
+            ],
+        }
+        for row in results['rows']
+    ]
+    index = {
+        'Collections': [
+            {'Name': name, 'Metadata': {'Training Techniques': [technique]}, 'Paper': dict(PAPER)}
+            for name, technique in collections.items()
+        ],
+        'Models': entries,
+    }
+    return '# Rendered from docs/results by docs/render_results.py.\n' + yaml.dump(index, sort_keys=False, width=120)
+
+
 def main(argv: list[str]) -> int:
-    target = HERE / 'results.md'
+    texts = {HERE / 'results.md': page(), METAFILE: metafile()}
     if argv == ['--check']:
-        same = target.exists() and target.read_text() == page()
-        print('docs/results.md agrees with its figures' if same else 'run: python docs/render_results.py')
-        return 0 if same else 1
+        differing = [path.name for path, text in texts.items() if not path.exists() or path.read_text() != text]
+        print(
+            f'run: python docs/render_results.py ({", ".join(differing)})'
+            if differing
+            else 'all agree with the figures'
+        )
+        return 1 if differing else 0
     if argv:
         print(f'usage: render_results.py [--check], got {" ".join(argv)}')
         return 2
-    target.write_text(page())
+    for path, text in texts.items():
+        path.write_text(text)
     draw(HERE / 'images' / 'cons8_cifar100.png')
     return 0
 

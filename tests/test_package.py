@@ -1,5 +1,6 @@
 """The package as it is installed: sdist, wheel, and the message when the OpenMMLab stack is missing."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,11 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 import mmposenc
 
 ROOT = Path(__file__).parents[1]
+TABLE2 = json.loads((ROOT / 'docs' / 'results' / 'table2.json').read_text())
 # `make test` runs on this interpreter's environment, so the hosts are importable in these processes too.
 HIDE_HOSTS = """if True:
     import sys
@@ -88,6 +89,13 @@ def test_the_sdist_holds_what_the_wheel_is_built_from(built: Path) -> None:
 
 
 @pytest.mark.slow
+def test_both_archives_pass_the_index_s_check(built: Path) -> None:
+    done = python('-m', 'twine', 'check', '--strict', *(str(path) for path in sorted(built.iterdir())), cwd=built)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count('PASSED') == 2
+
+
+@pytest.mark.slow
 def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob('*.whl')
     target = tmp_path / 'site'
@@ -131,7 +139,21 @@ def test_without_the_stack_the_channels_work(tmp_path: Path) -> None:
     assert "No module named 'mmengine'" in done.stderr
 
 
-def test_the_model_index_is_what_the_hosts_read() -> None:
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    assert isinstance(index['Import'], list)
-    assert all((ROOT / path).is_file() for path in index['Import'])
+def test_mmpretrain_finds_the_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmpretrain.apis.model import ModelHub
+    from modelindex.load_model_index import load
+
+    monkeypatch.setattr(ModelHub, '_models_dict', {})
+    monkeypatch.chdir(ROOT)
+    assert load('model-index.yml').check(silent=True) == []
+    ModelHub.register_model_index('model-index.yml', config_prefix=ROOT)
+    headline = ModelHub.get('augshift_r18_cifar100')
+    assert headline.config.model.type == 'mmposenc.AugShiftClassifier'
+    (result,) = headline.results
+    row = next(row for row in TABLE2['rows'] if Path(row['config']).stem == headline.name)
+    assert result.metrics == {
+        'Top 1 Accuracy': row['figures']['accuracy/top1'],
+        'Cons.8 zero_ref': row['figures']['consistency/cons8_zero_ref'],
+    }
+    named = {Path(row['config']).stem for row in TABLE2['rows']}
+    assert named <= set(ModelHub._models_dict)
