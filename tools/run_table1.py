@@ -1,7 +1,8 @@
 """Run Table 1, or any part of it, and print it beside the paper's numbers.
 
 Finished runs are skipped, and a run that was stopped goes on from its last checkpoint: give the same command again.
-The figure of a run is that of its last epoch. Under --work-dir: a folder per run, table1.json and table1.png.
+The figure of a run is that of its last epoch. Under --work-dir: a folder per run, table1.json and table1.png. A large
+GPU has room for several runs at once (--jobs); each then writes to output.txt in its folder.
 
 Examples:
     python tools/run_table1.py                                                  # all 36, and the bounds beside them
@@ -15,7 +16,9 @@ import subprocess
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Event
 
 from mmengine.config import DictAction
 
@@ -39,11 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             todo.append((experiment, seed))
     command_line.say(f'{len(runs)} runs: {len(runs) - len(todo)} finished, {len(todo)} to do, in {args.work_dir}')
     try:
-        for number, (experiment, seed) in enumerate(todo, 1):
-            command_line.say(f'== {number} of {len(todo)}: {experiment.config}, seed {seed}')
-            if not args.dry_run:
-                train(args, options, experiment, seed)
-                write(args.work_dir)
+        train_all(args, options, todo)
     finally:
         results = [table1.read_result(args.work_dir, experiment, seed) for experiment, seed in runs]
         print('Accuracy of the last epoch in %, the paper in brackets:')
@@ -67,10 +66,13 @@ def parse(argv: Sequence[str] | None) -> tuple[Namespace, list[str]]:
     parser.add_argument('--grid', nargs='+', type=int, choices=table1.GRID_SIZES, default=table1.GRID_SIZES)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run per seed (default: 0)')
     parser.add_argument('--work-dir', default='work_dirs/table1', help='default: work_dirs/table1')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at once on the same GPU (default: 1)')
     parser.add_argument('--dry-run', action='store_true', help='run nothing, write nothing')
     # As they were written for the run, and parsed for the comparison with what is there.
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', default=[], help='overrides for every run')
     args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f'--jobs must be at least 1, got {args.jobs}')
     options = args.cfg_options
     both = ArgumentParser()
     both.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
@@ -89,15 +91,46 @@ def check(args: Namespace, experiment: table1.Experiment, seed: int) -> None:
     table1.check_settings(args.work_dir, experiment, seed, command_line.load_config(load))
 
 
+def train_all(args: Namespace, options: list[str], todo: list[tuple[table1.Experiment, int]]) -> None:
+    """Train what is to do, `--jobs` at once; after a failure none is begun, and those that run are waited for."""
+
+    failed = Event()
+
+    def one(number: int, experiment: table1.Experiment, seed: int) -> None:
+        if failed.is_set():
+            return
+        command_line.say(f'== {number} of {len(todo)}: {experiment.config}, seed {seed}')
+        try:
+            if not args.dry_run:
+                train(args, options, experiment, seed)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for done in as_completed([pool.submit(one, number, *run) for number, run in enumerate(todo, 1)]):
+            done.result()
+            if not args.dry_run:
+                write(args.work_dir)
+
+
 def train(args: Namespace, options: list[str], experiment: table1.Experiment, seed: int) -> None:
     """Train in a process of its own: nothing that one run leaves behind reaches the next."""
     folder = table1.run_folder(args.work_dir, experiment, seed)
     config = str(CONFIGS / f'{experiment.config}.py')
     command = [sys.executable, str(TOOLS / 'train.py'), config, '--resume', '--work-dir', str(folder)]
-    status = subprocess.run([*command, '--cfg-options', *options, f'randomness.seed={seed}'], check=False).returncode
+    command += ['--cfg-options', *options, f'randomness.seed={seed}']
+    if args.jobs == 1:
+        place = 'above'
+        status = subprocess.run(command, check=False).returncode
+    else:
+        place = f'in {folder / "output.txt"}'
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / 'output.txt', 'a') as output:
+            status = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT).returncode
     if status:
         raise ValueError(
-            f'{experiment.config}, seed {seed}, ended with status {status} (why, is said above); '
+            f'{experiment.config}, seed {seed}, ended with status {status} (why, is said {place}); '
             'the same command goes on from there'
         )
     if table1.read_result(args.work_dir, experiment, seed) is None:

@@ -4,7 +4,9 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,13 @@ class Trainings:
         self.accuracy = {0: 70.0, 1: 72.0}
         self.status = 0
         self.finishes = True
+        self.together: Barrier | None = None
 
-    def __call__(self, command: list[str], check: bool) -> SimpleNamespace:
+    def __call__(self, command: list[str], check: bool, stdout: Any = None, stderr: Any = None) -> SimpleNamespace:
         self.commands.append(command)
+        if self.together:
+            self.together.wait()
+            print('a line of the run', file=stdout)
         config = Path(command[2])
         folder = Path(command[command.index('--work-dir') + 1])
         options = command[command.index('--cfg-options') + 1 :]
@@ -102,6 +108,23 @@ def test_runs_in_order_skips_what_is_finished_and_prints_the_table(table1, train
     assert [r['task'] for r in runs()] == ['location'] * 4 + ['category']
 
 
+def test_several_runs_at_once_write_to_their_own_files(table1, trainings, capfd):
+    trainings.together = Barrier(2, timeout=20)  # Neither run ends before both have begun.
+    table1([*PAIR, '--jobs', '2'])
+    assert sorted(trainings.names) == ['permutenet_r18_grid3-location_cifar10', 'sumnet_r18_grid3-location_cifar10']
+    for name in trainings.names:
+        assert Path('work_dirs/table1', name, 'seed0', 'output.txt').read_text() == 'a line of the run\n'
+    assert 'a line of the run' not in capfd.readouterr().out
+    assert len(runs()) == 2
+
+
+def test_after_a_failure_no_run_is_begun(table1, trainings, capsys):
+    trainings.status, trainings.finishes, trainings.together = 3, False, Barrier(2, timeout=20)
+    err = fails(lambda: table1([*PAIR, '--seeds', '0', '1', '--jobs', '2']), capsys)
+    assert 'output.txt); the same command goes on from there' in err
+    assert len(trainings.commands) == 2
+
+
 def test_a_dry_run_runs_and_writes_nothing(table1, trainings, capsys):
     table1([*PAIR, '--dry-run'])
     out = capsys.readouterr().out
@@ -141,6 +164,7 @@ def test_finished_runs_of_other_settings_are_not_mixed_in(table1, trainings, cap
     [
         (['--net', 'resnet'], "invalid choice: 'resnet'"),
         (['--grid', '4'], 'invalid choice: 4'),
+        (['--jobs', '0'], '--jobs must be at least 1, got 0'),
         (['--cfg-options', 'seed'], '--cfg-options takes KEY=VALUE, got seed'),
     ],
 )
