@@ -19,7 +19,19 @@ OPENMMLAB = [
     'setuptools<81',
 ]
 DEMO = ['scikit-learn', 'matplotlib', 'timm']
-DEV = [*DEMO, 'build', 'hypothesis', 'mypy', 'pre-commit', 'pytest', 'pytest-timeout', 'ruff', 'tensorboard', 'twine']
+DEV = [
+    *DEMO,
+    'build',
+    'hypothesis',
+    'mypy',
+    'pre-commit',
+    'pytest',
+    'pytest-timeout',
+    'ruff',
+    'setuptools>=70.1',  # as pyproject.toml asks; the venv of Python 3.11 brings an older one
+    'tensorboard',
+    'twine',
+]
 
 
 class BuildWithConfigs(build_py):

@@ -80,7 +80,8 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
 def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Path | None, list[str]]:
     """Find the newest checkpoint in a folder that training can go on from (ours).
 
-    The one that `last_checkpoint` names comes first, then `epoch_*.pth` and `iter_*.pth`, newest first.
+    The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and the `stopped.pth` of a training
+    that was told to end, newest first.
 
     Returns:
         The path, None if the folder holds no checkpoint at all; and why newer ones were passed over.
@@ -89,7 +90,7 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
         ValueError: If the folder holds checkpoints, but none can be read.
     """
     folder = Path(work_dir)
-    files = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+    files = [path for name in ('epoch_*.pth', 'iter_*.pth', 'stopped.pth') for path in folder.glob(name)]
     files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     note = folder / 'last_checkpoint'
     named = Path(note.read_text().strip() or '.') if note.is_file() else folder
@@ -126,6 +127,8 @@ def _admitted() -> tuple[Callable, ...]:
             for name, function in functions.items()
         ),
         *(_under(module, 'getattr', _statistic) for module in ('builtins', '__builtin__')),
+        # How pickle protocol 2 writes the bytes of an array; PyTorch before 2.6 does not admit it by itself.
+        _under('_codecs', 'encode', _latin1),
     )
 
 
@@ -134,6 +137,13 @@ def _statistic(owner: type, name: str) -> Callable:
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise UnpicklingError(f'Unsupported global getattr({owner},{name})')
     return getattr(owner, name)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stands in for `_codecs.encode`, which knows codecs that do more."""
+    if encoding not in ('latin1', 'latin-1'):
+        raise UnpicklingError(f'Unsupported global _codecs.encode({encoding})')
+    return text.encode('latin1')
 
 
 def _under(module: str, name: str, function: Callable) -> Callable:

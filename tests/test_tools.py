@@ -215,7 +215,7 @@ def test_two_processes_train_and_test_as_one(
         environment = {**os.environ, 'PATH': path, 'PORT': free_port(), 'CUDA_VISIBLE_DEVICES': ''}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
-        assert 'Warning' not in done.stderr
+        assert 'Warning' not in done.stderr.replace('DeprecationWarning: `TorchScript`', '')  # PyTorch 2.4
         lines = [line for line in done.stdout.splitlines() if line.startswith('done: ')]
         assert len(lines) == 1  # from the first process only
         return lines[0]

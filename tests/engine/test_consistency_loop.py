@@ -251,6 +251,7 @@ def _rank(rank, folder, make_runner, data, sampler, setting):
     if not isinstance(runner.model, nn.parallel.DistributedDataParallel):
         raise TypeError('the model was to be wrapped')
     torch.save((len(runner.val_dataloader.sampler), figures), folder / f'{rank}.pt')
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -32,18 +32,29 @@ def test_inner_model_finds_the_network_in_any_nesting() -> None:
     assert inner_model(Averaging(module=wrapped_as_distributed(torch.compile(network, backend='eager')))) is network
 
 
+class Network(nn.Module):
+    """PyTorch before 2.6 does not compile its own modules, such as a `Sequential`, on their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images).relu()
+
+
 def test_hooks_of_a_module_that_was_compiled_fire_and_compilation_comes_back() -> None:
     frames = []
 
     def backend(graph: torch.fx.GraphModule, _: list) -> torch.fx.GraphModule:
         return lambda *inputs: frames.append('compiled') or graph(*inputs)
 
-    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    network = Network()
     network.compile(backend=backend)
     images = torch.ones(1, 2)
     network(images)
     calls = []
-    handle = network[0].register_forward_hook(lambda *_: calls.append(1))
+    handle = network.layer.register_forward_hook(lambda *_: calls.append(1))
     with suppress(KeyError), eager_forwards():
         network(images)
         raise KeyError
@@ -56,17 +67,20 @@ def test_hooks_of_a_module_that_was_compiled_fire_and_compilation_comes_back() -
 
 def test_blocks_that_overlap_leave_compilation_as_it_was() -> None:
     compiled = []
-    network = nn.Linear(2, 2)
+    network = Network()
     network.compile(backend=lambda graph, _: lambda *inputs: compiled.append(1) or graph(*inputs))
     first, second = eager_forwards(), eager_forwards()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
+    calls = []
+    network.layer.register_forward_hook(lambda *_: calls.append(1))
     network(torch.ones(1, 2))
-    assert compiled == []  # the second block still runs
+    assert calls == [1]  # the second block still runs
     second.__exit__(None, None, None)
+    before = len(compiled)
     network(torch.ones(1, 2))
-    assert compiled == [1]
+    assert len(compiled) == before + 1
 
 
 def test_only_sliding_windows_are_refused() -> None:

@@ -23,33 +23,30 @@ def test_images_seen_twice_are_an_error_and_missing_ones_a_warning(monkeypatch):
     assert 'Only 3 of 5 images were evaluated.' in printed
 
 
-def _rank(rank, world_size, folder, round_up, samples, number):
+CASES = [(number, round_up) for number in (1, 4, 5) for round_up in (True, False)]
+
+
+def _rank(rank, world_size, folder):
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world_size)
-    mine = list(DefaultSampler(range(number), shuffle=False, round_up=round_up))
-    figures = evaluate(RegionIoUMetric(), [samples[i] for i in mine], size=number)
-    np.save(folder / f'{rank}.npy', [len(mine), *figures.values()])
+    for case, (number, round_up) in enumerate(CASES):
+        samples = make_samples(number)
+        mine = list(DefaultSampler(range(number), shuffle=False, round_up=round_up))
+        figures = evaluate(RegionIoUMetric(), [samples[i] for i in mine], size=number)
+        np.save(folder / f'{case}-{rank}.npy', [len(mine), *figures.values()])
+    dist.barrier()
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.dist
-@pytest.mark.parametrize('round_up', [True, False])
-@pytest.mark.parametrize('number', [1, 4, 5])
-def test_two_processes_give_the_figures_of_one(tmp_path, number, round_up):
-    samples = make_samples(number)
-    processes = [
-        mp.get_context('fork').Process(target=_rank, args=(rank, 2, tmp_path, round_up, samples, number))
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    expected = list(evaluate(RegionIoUMetric(), samples).values())
-    seen = 0
-    for rank in range(2):
-        count, *figures = np.load(tmp_path / f'{rank}.npy')
-        assert figures == expected
-        seen += count
-    assert seen == (number + number % 2 if round_up else number)
+def test_two_processes_give_the_figures_of_one(tmp_path):
+    mp.spawn(_rank, (2, tmp_path), nprocs=2)
+    for case, (number, round_up) in enumerate(CASES):
+        expected = list(evaluate(RegionIoUMetric(), make_samples(number)).values())
+        seen = 0
+        for rank in range(2):
+            count, *figures = np.load(tmp_path / f'{case}-{rank}.npy')
+            assert figures == expected
+            seen += count
+        assert seen == (number + number % 2 if round_up else number)
