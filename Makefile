@@ -25,7 +25,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY = $(CACHE)/hypothesis
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help venv demo test test-official clean
+.PHONY: help venv demo test test-official docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +54,10 @@ test: $(STAMP) ## lint, types and tests
 	$(BIN)/mypy
 	@echo '== pytest'
 	$(BIN)/python -m pytest -o cache_dir=$(CACHE)/pytest $(PYTEST_ARGS)
+
+docs: $(STAMP) ## build the documentation site in work_dirs/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d $(CACHE)/sphinx docs work_dirs/docs
+	@echo 'done: work_dirs/docs/index.html'
 
 test-official $(OFFICIAL_STAMP): VENV := $(OFFICIAL)
 test-official: $(OFFICIAL_STAMP) ## the tests on the official OpenMMLab distributions in .venv-official; MMCV_WHEEL=FILE spares compiling mmcv

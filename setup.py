@@ -19,8 +19,10 @@ OPENMMLAB = [
     'setuptools<81',
 ]
 DEMO = ['scikit-learn', 'matplotlib', 'timm']
+DOCS = ['furo', 'myst-parser', 'sphinx']
 DEV = [
     *DEMO,
+    *DOCS,
     'build',
     'hypothesis',
     'mypy',
@@ -58,6 +60,6 @@ setup(
     python_requires='>=3.10',
     # The OpenMMLab stack is an extra, not a requirement: two sets of distributions provide the same import names.
     install_requires=['torch>=2.4', 'torchvision', 'numpy', 'opencv-python', 'rich'],
-    extras_require={'onedl': ONEDL, 'openmmlab': OPENMMLAB, 'demo': DEMO, 'dev': DEV},
+    extras_require={'onedl': ONEDL, 'openmmlab': OPENMMLAB, 'demo': DEMO, 'docs': DOCS, 'dev': DEV},
     cmdclass={'build_py': BuildWithConfigs},
 )
