@@ -81,7 +81,7 @@ def inline_math(translator: nodes.NodeVisitor, node: nodes.math) -> None:
 def display_math(translator: nodes.NodeVisitor, node: nodes.math_block) -> None:
     """A formula on lines of its own."""
     formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="math">{formula}</div>')
+    translator.body.append(f'<div style="overflow: auto hidden; padding: 0.4em 0">{formula}</div>')
     raise nodes.SkipNode
 
 
