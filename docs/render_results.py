@@ -75,6 +75,32 @@ def draw(path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def draw_first_pass(path: Path) -> None:
+    """Accuracy of the location against the images seen within the first pass, beside chance."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    results = json.loads((HERE / 'results' / 'first_pass.json').read_text())
+    figure, axis = plt.subplots(figsize=(6, 3), layout='constrained')
+    styles = {'GAPNet': {'color': '#0072b2', 'marker': 'o'}, 'PermuteNet': {'color': '#d55e00', 'marker': 's'}}
+    for run in results['runs']:
+        seen = [point['images'] for point in run['points']]
+        reached = [point['accuracy'] for point in run['points']]
+        axis.plot(seen, reached, label=run['net'], markersize=4, **styles[run['net']])
+    axis.axhline(100 / 9, color='0.5', linestyle=':', linewidth=1)
+    axis.annotate('chance', (seen[-1], 100 / 9), xytext=(0, 4), textcoords='offset points', ha='right', fontsize=8)
+    axis.set_xscale('log')
+    axis.set_xlabel('images seen, of 50,000 (log scale)')
+    axis.set_ylabel('location accuracy (%)')
+    axis.set_ylim(0, 103)
+    axis.legend(frameon=False, fontsize=8, loc='center right')
+    axis.grid(alpha=0.3)
+    axis.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
 def page() -> str:
     """The whole page."""
     return (HERE / 'results.in.md').read_text().replace('{{ table2 }}', table2())
@@ -129,6 +155,7 @@ def main(argv: list[str]) -> int:
     for path, text in texts.items():
         path.write_text(text)
     draw(HERE / 'images' / 'cons8_cifar100.png')
+    draw_first_pass(HERE / 'images' / 'first_pass.png')
     return 0
 
 
