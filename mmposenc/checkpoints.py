@@ -1,6 +1,8 @@
 """Reading checkpoint files without running what is inside them, and finding the last whole one (ours)."""
 
+import os
 import re
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-__all__ = ['last_whole_checkpoint', 'read_checkpoint', 'read_resumable']
+__all__ = ['last_whole_checkpoint', 'read_checkpoint', 'read_resumable', 'without_program']
 
 TRUST_HINT = 'if you know and trust its author, pass --trust-checkpoint'
 
@@ -38,12 +40,30 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
             raise FileNotFoundError(f'checkpoint {file} does not exist; check the path')
     torch.serialization.add_safe_globals(list(_admitted()))
     try:
-        return torch.load(file, map_location=map_location, weights_only=not trust)
-    except (PermissionError, MemoryError, torch.cuda.OutOfMemoryError):
+        if isinstance(file, Path) and not trust:
+            _check_zip(file)
+        checkpoint = torch.load(file, map_location=map_location, weights_only=not trust)
+    except (PermissionError, torch.cuda.OutOfMemoryError):
         raise
     # What a damaged file makes the reader stumble over cannot be foreseen: half a file alone gives three exceptions.
     except Exception as error:
         raise ValueError(refusal(str(file), error)) from error
+    return without_program(str(file), checkpoint, trust)
+
+
+def without_program(name: str, checkpoint: Any, trust: bool = False) -> dict:
+    """A checkpoint that holds weights by name, and no text that mmengine runs as a program when it resumes (ours).
+
+    Raises:
+        ValueError: If it is no dict, or holds something else than names in place of names.
+    """
+    weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
+        raise ValueError(f'checkpoint {name} holds no dict of weights by their names; use another one')
+    if not trust and isinstance(checkpoint.get('meta'), dict):
+        # A leftover of mmcv 1: the text of a config, of which mmengine only wants the number of GPUs.
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
 
 
 def refusal(name: str, error: Exception) -> str:
@@ -51,10 +71,10 @@ def refusal(name: str, error: Exception) -> str:
     wanted = re.search(r'(?:GLOBAL|Unsupported global|Unsupported class|unrecognized function) (\S+)', str(error))
     if wanted:
         return (
-            f'checkpoint {name} was not loaded: it asks for {wanted[1]}, which weights do not need and which could '
-            f'run code; {TRUST_HINT}'
+            f'checkpoint {name} was not loaded: it asks for {wanted[1]:.100}, which weights do not need and which '
+            f'could run code; {TRUST_HINT}'
         )
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return (
         f'checkpoint {name} is damaged or no checkpoint ({reason}); was the run stopped, or the disk full, while it '
         'was written? Use another one'
@@ -68,7 +88,7 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
         ValueError: If it cannot be read, or holds weights without the state of a training run.
     """
     checkpoint = read_checkpoint(path, 'cpu', trust)
-    absent = [key for key in ('meta', 'state_dict', 'message_hub') if key not in checkpoint]
+    absent = [key for key in ('meta', 'state_dict', 'message_hub') if not isinstance(checkpoint.get(key), dict)]
     if absent:
         raise ValueError(
             f'checkpoint {path} holds no {", ".join(absent)}, so training cannot go on from it; '
@@ -80,7 +100,7 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
 def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Path | None, list[str]]:
     """Find the newest checkpoint in a folder that training can go on from (ours).
 
-    The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and the `stopped.pth` of a training
+    The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and the `stopped.pth` of a run
     that was told to end, newest first.
 
     Returns:
@@ -93,8 +113,8 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
     files = [path for name in ('epoch_*.pth', 'iter_*.pth', 'stopped.pth') for path in folder.glob(name)]
     files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     note = folder / 'last_checkpoint'
-    named = Path(note.read_text().strip() or '.') if note.is_file() else folder
-    if named.is_file():
+    named = Path(note.read_bytes().decode(errors='replace').strip()) if note.is_file() else folder
+    if os.path.isfile(named):  # unlike Path.is_file, False for a name that no file can have
         files = [named, *(path for path in files if path.resolve() != named.resolve())]
     reasons: list[str] = []
     for path in files:
@@ -106,6 +126,18 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
     if reasons:
         raise ValueError(f'no checkpoint in {folder} can be resumed ({reasons[0]}); start again without --resume')
     return None, []
+
+
+def _check_zip(file: Path) -> None:
+    """The file holds what it claims, and what was written: the reader of PyTorch compares no checksums."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if any(name.endswith('/constants.pkl') for name in archive.namelist()):
+                raise UnpicklingError('Unsupported global torch.jit.load')  # TorchScript is a program
+            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
+                raise ValueError('it claims to hold more bytes than the file has')
+            if entry := archive.testzip():
+                raise ValueError(f'the checksum of {entry:.100} is another one than when it was written')
 
 
 @cache

@@ -2,24 +2,39 @@
 
 import os
 from argparse import ArgumentParser, Namespace
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.dist import is_main_process
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+try:
+    import torch
+    from mmengine.config import Config
+    from mmengine.device import get_device
+    from mmengine.dist import is_main_process
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
 
-from mmposenc.checkpoints import last_whole_checkpoint, read_resumable
-from mmposenc.hosts import prepare_hosts, prepare_processes
-from mmposenc.user_errors import run
+    from mmposenc.checkpoints import last_whole_checkpoint, read_resumable
+    from mmposenc.config_changes import add_hook, fill_dataloaders, make_interruptible, use_autocast
+    from mmposenc.config_file import Options, read_config
+    from mmposenc.determinism import deterministic
+    from mmposenc.hosts import prepare_hosts, prepare_processes
+    from mmposenc.user_errors import run
+    from mmposenc.work_dir_lock import lock_folder
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f"error: {error}: the tools need the OpenMMLab stack, pip install 'mmposenc[onedl]' (or 'mmposenc[openmmlab]', "
+        'the official distributions, in an environment of its own)'
+    ) from None
 
 __all__ = [
+    'autocast',
     'build_runner',
+    'deterministic',
     'load_config',
     'load_weights',
+    'lock',
     'make_parser',
     'report',
     'require',
@@ -36,7 +51,7 @@ def make_parser(description: str) -> ArgumentParser:
     parser = ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument('config', help='config file of mmpretrain or mmseg, own or of this project')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
-    parser.add_argument('--cfg-options', nargs='+', action=_Options, metavar='KEY=VALUE', help='overrides, a.b.c=value')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE', help='overrides, a.b.c=value')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -51,27 +66,21 @@ def make_parser(description: str) -> ArgumentParser:
 
 
 def load_config(args: Namespace) -> Config:
-    """Read a config the way its host's own tool does, with the safer checkpoint hook (ours).
+    """Read a config the way its host's own tool does, and let its training be interrupted and resumed (ours).
+
+    The host's checkpoint hook and training loops are replaced by those of this project, which take the same arguments.
 
     Raises:
-        ValueError: If the file is no valid Python.
+        ValueError: If the file is no valid config, or an override does not fit.
     """
     prepare_hosts(args.trust_checkpoint)
-    try:
-        cfg = Config.fromfile(args.config)
-    except SyntaxError as error:
-        raise ValueError(f'config {args.config}, or one that it starts from, is no valid Python: {error}') from error
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    hooks = cfg.setdefault('default_hooks', ConfigDict())
-    checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
-    if checkpoint and checkpoint.type == 'CheckpointHook':
-        checkpoint.type = 'mmposenc.AtomicCheckpointHook'
-    _add_hook(cfg, 'mmposenc.ProgressBarHook')
+    add_hook(cfg, 'mmposenc.ProgressBarHook')
+    make_interruptible(cfg)
     if cfg.get('default_scope') == 'mmpretrain':
-        _fill_dataloaders(cfg)
+        fill_dataloaders(cfg)
     return cfg
 
 
@@ -86,24 +95,15 @@ def require(cfg: Config, *keys: str) -> None:
         raise ValueError(f'{cfg.filename} has no {", ".join(absent)}; add it, or give another config')
 
 
-def use_autocast(cfg: Config) -> None:
-    """Train in bfloat16 (`--amp`), on any device (ours).
-
-    Raises:
-        ValueError: If the config's optimizer wrapper is neither the ordinary one nor one of mixed precision.
-    """
-    wrapper = cfg.optim_wrapper
-    kind = wrapper.get('type', 'OptimWrapper')
-    if kind == 'OptimWrapper':
-        wrapper.type = 'mmposenc.AutocastOptimWrapper'
-    elif kind not in ('AmpOptimWrapper', 'mmposenc.AutocastOptimWrapper'):
-        raise ValueError(f'--amp replaces an optim_wrapper of type OptimWrapper, got {kind}; leave --amp out')
+def autocast(enabled: bool) -> torch.autocast:
+    """Test in bfloat16 (`--amp`), on any device (ours)."""
+    return torch.autocast(get_device(), torch.bfloat16, enabled=enabled)
 
 
 def load_weights(cfg: Config, checkpoint: str) -> None:
     """Let the Runner load a checkpoint that must fit its model exactly (ours)."""
     cfg.load_from, cfg.resume = checkpoint, False
-    _add_hook(cfg, 'mmposenc.StrictCheckpointHook')
+    add_hook(cfg, 'mmposenc.StrictCheckpointHook')
 
 
 def resume(cfg: Config, checkpoint: str, trust: bool = False) -> None:
@@ -120,10 +120,24 @@ def resume(cfg: Config, checkpoint: str, trust: bool = False) -> None:
         if path is None:
             return
         checkpoint = str(path)
-    else:
-        read_resumable(checkpoint, trust)
+    seed = read_resumable(checkpoint, trust)['meta'].get('seed')
+    if (cfg.get('randomness') or {}).get('seed') is None:
+        # The host takes it over too, but only when the order of the images is drawn already.
+        cfg.merge_from_dict({'randomness.seed': seed})
     load_weights(cfg, checkpoint)
     cfg.resume = True
+
+
+def lock(cfg: Config, folder: str | Path, instead: str) -> AbstractContextManager[None]:
+    """Keep other runs out of a folder; the first process of several does it for all (ours).
+
+    Args:
+        cfg: As `load_config` gives it.
+        folder: That the run writes into.
+        instead: The option that names another folder.
+    """
+    first = cfg.launcher == 'none' or _first_of_environment()
+    return lock_folder(folder, instead) if first else nullcontext()
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -152,34 +166,12 @@ def report(figures: dict[str, Any], checkpoint: str | None) -> None:
 
 def say(line: str) -> None:
     """Print, from the first process only (ours)."""
-    if int(os.environ.get('RANK', 0)) == 0 and is_main_process():
+    if _first_of_environment() and is_main_process():
         print(line, flush=True)
 
 
-class _Options(DictAction):
-    """mmengine's action, with a message for an override that is none."""
-
-    def __call__(
-        self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        wrong = [value for value in values if '=' not in value]
-        if wrong:
-            parser.error(f'--cfg-options takes KEY=VALUE, got {" ".join(wrong)}')
-        super().__call__(parser, namespace, values, option_string)
-
-
-def _add_hook(cfg: Config, kind: str) -> None:
-    hooks = cfg.get('custom_hooks') or []
-    if all(hook.get('type') != kind for hook in hooks):
-        hooks = [*hooks, ConfigDict(type=kind)]
-    cfg.custom_hooks = hooks
-
-
-def _fill_dataloaders(cfg: Config) -> None:
-    """mmpretrain's configs leave these to its own tools."""
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        loader = cfg.get(name)
-        if loader:
-            loader.setdefault('pin_memory', torch.cuda.is_available())
-            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
-            loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
+def _first_of_environment() -> bool:
+    """Before the processes know of one another, the environment tells: torchrun's, Slurm's or Open MPI's."""
+    environment = os.environ
+    rank = environment.get('RANK', environment.get('SLURM_PROCID', environment.get('OMPI_COMM_WORLD_RANK', 0)))
+    return int(rank) == 0

@@ -15,13 +15,13 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as host_checkpoint
-from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mmposenc.checkpoints import read_checkpoint, refusal
+from mmposenc.checkpoints import read_checkpoint, refusal, without_program
 
 __all__ = ['prepare_hosts', 'prepare_processes']
 
+TIMEOUT = 1800  # seconds
 _print_log = mmengine.logging.print_log
 
 
@@ -40,12 +40,9 @@ def prepare_hosts(trust_checkpoint: bool = False) -> None:
 
 
 def prepare_processes(cfg: Config) -> None:
-    """Make several processes possible without a GPU (ours).
+    """Make several processes possible without a GPU, whoever starts them (ours).
 
     mmengine selects a CUDA device before anything else, and hands its index to the wrapper; on a CPU both fail.
-
-    Raises:
-        ValueError: If there is no GPU, and the processes were not started by torchrun.
     """
     # The option was renamed in PyTorch; the old name warns on a new one.
     renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
@@ -54,13 +51,15 @@ def prepare_processes(cfg: Config) -> None:
         'find_unused_parameters': cfg.get('find_unused_parameters', False),
         'forward_sync_buffers' if renamed else 'broadcast_buffers': False,
     }
+    environment = cfg.get('env_cfg') or {}
+    # A process that ends is noticed at once; this is for one that hangs, and longer than what the first does alone.
+    processes = {'timeout': TIMEOUT, **environment.get('dist_cfg', {})}
+    cfg.env_cfg = {**environment, 'dist_cfg': processes}
     if torch.cuda.is_available():
         return
-    if cfg.launcher != 'pytorch':
-        raise ValueError(f'without a GPU several processes need torchrun (--launcher pytorch), got {cfg.launcher}')
     cfg.model_wrapper_cfg.device_ids = None
-    if not distributed.is_initialized():
-        distributed.init_process_group('gloo')
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    torch.cuda.set_device = lambda device: None
 
 
 def _resolve_config_packages() -> None:
@@ -90,9 +89,10 @@ def _load_checkpoints_safely(trust: bool) -> None:
 
     def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
         try:
-            return torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress, weights_only=not trust)
+            loaded = torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress, weights_only=not trust)
         except UnpicklingError as error:
             raise ValueError(refusal(url, error)) from error
+        return without_program(url, loaded, trust)
 
     def load_file(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
         return read_checkpoint(file, map_location, trust and not weights_only)

@@ -1,6 +1,7 @@
 """What is changed in the hosts: only when asked for, and what it brings."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -119,17 +120,20 @@ def test_importing_the_hosts_and_their_hooks_is_silent(tmp_path: Path) -> None:
         FileClient.infer_client(None, '/tmp'), SegVisualizationHook(), IoUMetric()
     """
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+    # PyTorch 2.4 announces, past every filter, that a part of it which mmengine imports will go.
+    said = re.sub(r'.*DeprecationWarning: `TorchScript`.*\n.*\n', '', done.stderr)
+    assert (done.returncode, done.stdout, said) == (0, '', '')
 
 
 def test_several_processes_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(ValueError, match=r'need torchrun \(--launcher pytorch\), got slurm'):
-        prepare_processes(Config(dict(launcher='slurm')))
+    monkeypatch.setattr(torch.cuda, 'set_device', torch.cuda.set_device)  # put back after the test
     distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
     try:
-        cfg = Config(dict(launcher='pytorch'))
+        cfg = Config(dict(launcher='pytorch', env_cfg=dict(mp_cfg=dict(a=1), dist_cfg=dict(backend='nccl', timeout=9))))
         prepare_processes(cfg)
+        assert cfg.env_cfg == dict(mp_cfg=dict(a=1), dist_cfg=dict(backend='gloo', timeout=9))
+        torch.cuda.set_device(0)  # As mmengine does before it starts the group.
         with warnings.catch_warnings():
             warnings.simplefilter('error')
             # As the Runner builds it, which names the index of a GPU.
@@ -140,6 +144,18 @@ def test_several_processes_without_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert wrapped.module.weight.grad.tolist() == [[1, 3]]
     finally:
         distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('gpu', [True, False])
+def test_processes_wait_for_one_another_for_half_an_hour(monkeypatch: pytest.MonkeyPatch, gpu: bool) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setattr(torch.cuda, 'set_device', torch.cuda.set_device)  # put back after the test
+    cfg = Config(dict(launcher='pytorch'))
+    prepare_processes(cfg)
+    assert cfg.env_cfg.dist_cfg.timeout == 1800
+    cfg = Config(dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=9))))
+    prepare_processes(cfg)
+    assert cfg.env_cfg.dist_cfg == dict(backend='nccl' if gpu else 'gloo', timeout=9)
 
 
 def test_a_wrapper_of_the_users_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

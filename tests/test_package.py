@@ -129,6 +129,30 @@ def test_without_the_stack_the_import_says_what_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_without_the_stack_a_tool_ends_with_one_line(tmp_path: Path) -> None:
+    code = (
+        HIDE_HOSTS
+        + f"""
+    import runpy, warnings
+    warnings.simplefilter('ignore')
+    for tool in ('train', 'test', 'rank_channels', 'sweep'):
+        try:
+            runpy.run_path(f'{ROOT}/tools/{{tool}}.py', run_name='__main__')
+        except SystemExit as end:
+            print(end.code)
+    raise SystemExit('last')
+"""
+    )
+    done = python('-c', code, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, 'last\n')
+    line = (
+        "error: No module named 'mmengine': the tools need the OpenMMLab stack, pip install 'mmposenc[onedl]' "
+        "(or 'mmposenc[openmmlab]', the official distributions, in an environment of its own)"
+    )
+    assert done.stdout.splitlines() == [line] * 4
+
+
+@pytest.mark.slow
 def test_without_the_stack_the_channels_work(tmp_path: Path) -> None:
     code = (
         HIDE_HOSTS + '    import warnings; warnings.simplefilter("ignore")\n    import mmposenc.channels; print("fine")'

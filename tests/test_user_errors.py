@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 from torch import distributed
 
 from mmposenc.user_errors import run
@@ -44,6 +45,39 @@ def test_a_bug_keeps_its_traceback(kind: type[Exception]) -> None:
         run(lambda: failure(kind('bug')))
 
 
+def test_what_a_config_says_fails_in_one_line(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def part(depth: object) -> int:
+        return depth.numerator
+
+    for run_it in (lambda: HOOKS.build(dict(type=part, depth='deep')), lambda: Runner.from_cfg(Config(dict()))):
+        with pytest.raises(SystemExit):
+            run(run_it)
+    built, begun = capsys.readouterr().err.splitlines()
+    assert built == (
+        "error: part cannot be built as the config says (AttributeError: 'str' object has no attribute 'numerator'); "
+        'MMPOSENC_TRACEBACK=1 shows where'
+    )
+    assert begun.startswith('error: ')
+    monkeypatch.setenv('MMPOSENC_TRACEBACK', '1')
+    with pytest.raises(AttributeError):
+        run(lambda: HOOKS.build(dict(type=part, depth='deep')))
+
+
+def test_the_error_of_a_worker_process_is_its_last_line(capsys: pytest.CaptureFixture) -> None:
+    text = (
+        'Caught ValueError in worker.\nOriginal Traceback (most recent call last):\n  File "a.py"\nValueError: no image'
+    )
+    with pytest.raises(SystemExit):
+        run(lambda: failure(ValueError(text)))
+    assert capsys.readouterr().err == 'error: ValueError: no image\n'
+
+
+def test_a_long_error_is_cut(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        run(lambda: failure(ValueError('word ' * 1000)))
+    assert len(capsys.readouterr().err) < 750
+
+
 def test_the_traceback_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('MMPOSENC_TRACEBACK', '1')
     with pytest.raises(ValueError, match='mistake'):
@@ -60,6 +94,32 @@ def test_an_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture) -> 
     assert 'stopped; a training goes on from its last checkpoint with --resume' in capsys.readouterr().err
 
 
-def test_the_process_group_is_taken_down(tmp_path: object) -> None:
-    run(lambda: distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1))
+@pytest.mark.parametrize('status', [None, 143])
+def test_the_process_group_is_taken_down(tmp_path: object, status: int | None) -> None:
+    def main() -> None:
+        distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1)
+        if status:
+            raise SystemExit(status)  # as a training that was told to stop
+
+    if status:
+        with pytest.raises(SystemExit) as info:
+            run(main)
+        assert info.value.code == status
+    else:
+        run(main)
     assert not distributed.is_initialized()
+
+
+def test_a_fault_is_one_line_and_its_traceback_can_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    fault = RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')
+    with pytest.raises(SystemExit) as info:
+        run(lambda: failure(fault))
+    assert info.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith('error: DataLoader worker (pid 7) is killed by signal: Killed; if nobody killed it,')
+    assert err.count('\n') == 1
+    monkeypatch.setenv('MMPOSENC_TRACEBACK', '1')
+    with pytest.raises(RuntimeError, match='DataLoader worker'):
+        run(lambda: failure(fault))

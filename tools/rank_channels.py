@@ -10,9 +10,7 @@ import os
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
-
-from mmengine.config import ConfigDict
-from mmengine.runner import Runner
+from typing import Any
 
 from mmposenc import command_line
 from mmposenc.channels import PAIRS, STATISTICS
@@ -43,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
         cfg.test_dataloader.dataset.indices = args.max_images
     cfg.test_evaluator = []
-    cfg.test_cfg = ConfigDict(
+    cfg.test_cfg = dict(
         type='mmposenc.ChannelRankingLoop',
         layer=args.layer,
         pairs=args.pair,
@@ -63,12 +61,18 @@ def _listed(path: str) -> str:
     """The path as every data set takes it, below its root or not."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no region list at {path}: make one with tools/make_region_lists.py')
-    if not Path(path).read_text(encoding='utf-8').strip():
+    try:
+        names = Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'the region list {path} is no text: {error}') from None
+    if Path(path).suffix in ('.json', '.pickle', '.pkl', '.yaml', '.yml'):
+        raise ValueError(f'the region list {path} must hold a name a line; give it a name that ends in .txt')
+    if not names.strip():
         raise ValueError(f'the region list {path} is empty, so there is nothing to rank')
     return str(Path(path).resolve())
 
 
-def _say_rankings(runner: Runner) -> None:
+def _say_rankings(runner: Any) -> None:
     for path, ranking in runner.test_loop.rankings.items():
         best = ', '.join(map(str, ranking.order[:10]))
         conditions = f'{ranking.pair}, {ranking.statistic}, {ranking.region}'

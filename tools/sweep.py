@@ -8,11 +8,12 @@ Examples:
 
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from mmengine.config import ConfigDict
-
 from mmposenc import command_line
+
+MOST_NUMBERS = 1_000_000  # a list of as many still fits
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command_line.load_weights(cfg, args.checkpoint)
     metric = _region_metric(cfg.get('test_evaluator'))
     cfg.test_evaluator = []
-    cfg.test_cfg = ConfigDict(
+    cfg.test_cfg = dict(
         type='mmposenc.AblationSweepLoop',
         rankings=args.rankings,
         num_channels=args.num_channels,
@@ -57,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         max_shift=args.max_shift,
         allow_other_weights=args.allow_other_weights,
     )
-    runner = command_line.build_runner(cfg)
-    figures = runner.test()
+    with command_line.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
+        runner = command_line.build_runner(cfg)
+        figures = runner.test()
     command_line.say(f'{runner.test_loop.out}: sweep.csv, sweep.json and sweep_counts.npz')
     command_line.report(figures, args.checkpoint)
 
@@ -69,13 +71,16 @@ def numbers(text: str) -> list[int]:
     for part in text.split(','):
         try:
             bounds = [int(bound) for bound in part.split(':')]
-            listed += bounds if len(bounds) == 1 else range(*bounds)
+            found = bounds if len(bounds) == 1 else range(*bounds)
         except (ValueError, TypeError):
             raise ArgumentTypeError(
-                f'must be integers and ranges begin:end:step joined by commas, such as 10,0:2000:100, got {text!r}'
+                f'must be integers and ranges begin:end:step joined by commas, such as 10,0:2000:100, got {text!r:.100}'
             ) from None
+        if found[MOST_NUMBERS - len(listed) :]:
+            raise ArgumentTypeError(f'names more than {MOST_NUMBERS} numbers, far more than channels: {text!r:.100}')
+        listed += found
     if not listed:
-        raise ArgumentTypeError(f'holds no number: the end of a range is excluded, got {text!r}')
+        raise ArgumentTypeError(f'holds no number: the end of a range is excluded, got {text!r:.100}')
     return listed
 
 

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
-from mmengine.device import get_device
-
 from mmposenc import command_line
 
 
@@ -13,12 +10,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = command_line.make_parser('Test a model.')
     parser.add_argument('checkpoint', help='checkpoint file or URL; it must fit the model of the config exactly')
     parser.add_argument('--amp', action='store_true', help='test in bfloat16 (autocast), on a GPU or a CPU')
+    parser.add_argument('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
     args = parser.parse_args(argv)
     cfg = command_line.load_config(args)
     command_line.require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     command_line.load_weights(cfg, args.checkpoint)
+    if args.deterministic:
+        command_line.deterministic(cfg)
     runner = command_line.build_runner(cfg)
-    with torch.autocast(get_device(), torch.bfloat16, enabled=args.amp):
+    with command_line.autocast(args.amp):
         figures = runner.test()
     command_line.report(figures, args.checkpoint)
 

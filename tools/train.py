@@ -16,15 +16,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or without one from the last whole checkpoint of the work directory',
     )
+    parser.add_argument('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
     args = parser.parse_args(argv)
     cfg = command_line.load_config(args)
     command_line.require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.amp:
         command_line.use_autocast(cfg)
-    if args.resume:
-        command_line.resume(cfg, args.resume, args.trust_checkpoint)
-    runner = command_line.build_runner(cfg)
-    runner.train()
+    with command_line.lock(cfg, cfg.work_dir, '--work-dir'):
+        if args.resume:
+            command_line.resume(cfg, args.resume, args.trust_checkpoint)
+        if args.deterministic:
+            command_line.deterministic(cfg)
+        runner = command_line.build_runner(cfg)
+        runner.train()
     command_line.report(*command_line.training_result(runner))
 
 

@@ -13,6 +13,8 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='mmposenc.ProgressBarHook'),
+    dict(type='mmposenc.RandomStateHook'),
+    dict(type='mmposenc.StopSignalHook'),
     # One CUDA graph per direction instead of hundreds of kernel launches; a CPU stays eager.
     dict(type='mmposenc.CompileBackboneHook', options=dict(mode='reduce-overhead')),
 ]

@@ -10,6 +10,11 @@ default_hooks = dict(
     checkpoint=dict(type='mmposenc.AtomicCheckpointHook', by_epoch=False, interval=1000, max_keep_ckpts=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
+custom_hooks = [
+    dict(type='mmposenc.ProgressBarHook'),
+    dict(type='mmposenc.RandomStateHook'),
+    dict(type='mmposenc.StopSignalHook'),
+]
 log_processor = dict(by_epoch=False)
 
 # Sec. 4.2.2: left, center, right and overall.

@@ -8,7 +8,10 @@ from .consistency_loop import ShiftConsistencyLoop
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .head_check_hook import HeadCheckHook
 from .progress_bar_hook import ProgressBarHook
+from .random_state_hook import RandomStateHook
 from .ranking_loop import ChannelRankingLoop
+from .resumable_loops import ResumableEpochLoop, ResumableIterLoop
+from .stop_signal_hook import StopSignalHook
 from .strict_checkpoint_hook import StrictCheckpointHook
 from .sweep_loop import AblationSweepLoop
 
@@ -22,6 +25,10 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'HeadCheckHook',
     'ProgressBarHook',
+    'RandomStateHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
     'ShiftConsistencyLoop',
+    'StopSignalHook',
     'StrictCheckpointHook',
 ]

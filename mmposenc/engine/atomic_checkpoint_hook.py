@@ -33,10 +33,13 @@ class AtomicCheckpointHook(CheckpointHook):
         self._remove_outdated()
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        runner.call_hook('before_checkpoint')  # In every process; the host's stages are the first one's alone.
         super()._save_checkpoint_with_step(runner, step, meta)
         self._remove_outdated()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        # What is saved from here on needs no validation when it is resumed.
+        runner.message_hub.update_info('validated_iter', runner.iter)
         super()._save_best_checkpoint(runner, metrics)
         self._remove_outdated()
 

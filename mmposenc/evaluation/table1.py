@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -148,12 +149,20 @@ def check_settings(work_dir: str | Path, experiment: Experiment, seed: int, want
     if not path.is_file():
         return
     had = Config.fromfile(path)
-    different = [key for key in _SETTINGS if had.get(key) != wanted.get(key)]
+    different = [key for key in _SETTINGS if _decisive(had, key) != _decisive(wanted, key)]
     if different:
         raise ValueError(
             f'{folder} holds a run with other settings ({", ".join(different)} differ: see {path}); '
             'give another --work-dir, or remove the folder'
         )
+
+
+def _decisive(cfg: Config, key: str) -> Any:
+    """A setting; of the training loop what it does, not which class does it."""
+    value = cfg.get(key)
+    if key == 'train_cfg' and value:
+        return {name: value[name] for name in value if name not in ('type', 'by_epoch')}
+    return value
 
 
 def format_table(experiments: Iterable[Experiment], results: Iterable[Result]) -> str:

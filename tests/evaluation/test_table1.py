@@ -91,6 +91,9 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path: Path):
     table1.check_settings(tmp_path, FIRST, 1, Config({'train_cfg': {'max_epochs': 3}}))
     with pytest.raises(ValueError, match=r'seed0 holds a run with other settings \(train_cfg differ: .*--work-dir'):
         table1.check_settings(tmp_path, FIRST, 0, Config({**same, 'train_cfg': {'max_epochs': 3}}))
+    # Which class runs the epochs is no setting.
+    for loop in ({'by_epoch': True}, {'type': 'mmposenc.ResumableEpochLoop'}):
+        table1.check_settings(tmp_path, FIRST, 0, Config({**same, 'train_cfg': {'max_epochs': 20, **loop}}))
     assert folder.is_dir()
 
 

@@ -1,0 +1,59 @@
+"""What the tools change in a config before they run it (ours)."""
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+__all__ = ['add_hook', 'fill_dataloaders', 'make_interruptible', 'use_autocast']
+
+LOOPS = {'EpochBasedTrainLoop': 'mmposenc.ResumableEpochLoop', 'IterBasedTrainLoop': 'mmposenc.ResumableIterLoop'}
+
+
+def add_hook(cfg: Config, kind: str) -> None:
+    """Add a hook to `custom_hooks`, unless it is there (ours)."""
+    hooks = cfg.get('custom_hooks') or []
+    if all(hook.get('type') != kind for hook in hooks):
+        hooks = [*hooks, ConfigDict(type=kind)]
+    cfg.custom_hooks = hooks
+
+
+def make_interruptible(cfg: Config) -> None:
+    """Let a training be killed, stopped and resumed as if nothing had been (ours).
+
+    The host's checkpoint hook and training loops are replaced by those of this project, which take the same arguments,
+    and two hooks are added. A hook or loop of the user's own stays.
+    """
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
+    if checkpoint and checkpoint.type == 'CheckpointHook':
+        checkpoint.type = 'mmposenc.AtomicCheckpointHook'
+    for hook in ('RandomStateHook', 'StopSignalHook'):
+        add_hook(cfg, f'mmposenc.{hook}')
+    train_cfg = cfg.get('train_cfg')
+    if train_cfg and 'type' not in train_cfg:
+        train_cfg.type = 'EpochBasedTrainLoop' if train_cfg.pop('by_epoch', True) else 'IterBasedTrainLoop'
+    if train_cfg:
+        train_cfg.type = LOOPS.get(train_cfg.type, train_cfg.type)
+
+
+def use_autocast(cfg: Config) -> None:
+    """Train in bfloat16 (`--amp`), on any device (ours).
+
+    Raises:
+        ValueError: If the config's optimizer wrapper is neither the ordinary one nor one of mixed precision.
+    """
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind == 'OptimWrapper':
+        wrapper.type = 'mmposenc.AutocastOptimWrapper'
+    elif kind not in ('AmpOptimWrapper', 'mmposenc.AutocastOptimWrapper'):
+        raise ValueError(f'--amp replaces an optim_wrapper of type OptimWrapper, got {kind}; leave --amp out')
+
+
+def fill_dataloaders(cfg: Config) -> None:
+    """Add what mmpretrain's configs leave to its own tools (ours)."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader:
+            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('collate_fn', ConfigDict(type='default_collate'))

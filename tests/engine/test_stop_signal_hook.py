@@ -1,0 +1,142 @@
+"""A signal saves and ends a training, and nothing of the handler stays behind."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
+from toy_training import toy_runner
+
+from mmposenc.checkpoints import last_whole_checkpoint, read_checkpoint
+from mmposenc.engine import StopSignalHook
+from mmposenc.engine.stop_signal_hook import leave_signals_to_parent
+from mmposenc.hosts import prepare_hosts
+
+EPOCHS = dict(type='mmposenc.ResumableEpochLoop', max_epochs=2)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind(hosts_unchanged: None) -> Iterator[None]:
+    prepare_hosts()
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == handlers
+
+
+class Send(Hook):
+    """Sends signals to this process in the middle of an iteration."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, iteration: int, *signals: signal.Signals) -> None:
+        self.iteration, self.signals = iteration, signals
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if runner.iter + 1 == self.iteration:
+            for number in self.signals:
+                os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_it_saves_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture, number: signal.Signals, status: int) -> None:
+    # Twice, as when a batch system signals a process and its parent passes it on.
+    runner, losses = toy_runner(tmp_path / 'a', EPOCHS, Send(7, number, number))
+    with pytest.raises(SystemExit) as info:
+        runner.train()
+    assert info.value.code == status
+    assert losses.seen[-1][0] == 7
+    path, reasons = last_whole_checkpoint(tmp_path / 'a')
+    assert (path, reasons) == (tmp_path / 'a' / 'stopped.pth', [])
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint['meta']['epoch'], checkpoint['meta']['iter']) == (1, 7)
+    assert checkpoint['optimizer']['state']
+    said = capsys.readouterr()
+    (line,) = [line for line in (said.out + said.err).splitlines() if 'stopped by' in line]
+    assert line.endswith(
+        f'stopped by {number.name} after iteration 7 of 10, saved in {path}: the same command with --resume goes on '
+        'from there'
+    )
+
+
+def test_gradients_that_wait_for_their_update_are_not_lost(tmp_path: Path) -> None:
+    wrapper = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=3)
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, Send(4, signal.SIGTERM), optim_wrapper=wrapper)
+    with pytest.raises(SystemExit):
+        runner.train()
+    assert read_checkpoint(tmp_path / 'a' / 'stopped.pth')['meta']['iter'] == 6
+
+
+def test_the_checkpoint_of_a_stop_goes_when_a_newer_one_is_there(tmp_path: Path) -> None:
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'stopped.pth').touch()
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS)
+    runner.train()
+    assert not (tmp_path / 'a' / 'stopped.pth').exists()
+    # Without a newer one it stays.
+    runner, _ = toy_runner(
+        tmp_path / 'b',
+        EPOCHS,
+        Send(7, signal.SIGTERM),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=9)),
+    )
+    with pytest.raises(SystemExit):
+        runner.train()
+    file = tmp_path / 'b' / 'stopped.pth'
+    hook = dict(type='CheckpointHook', interval=9, save_last=False)
+    runner, _ = toy_runner(
+        tmp_path / 'b', EPOCHS, load_from=str(file), resume=True, default_hooks=dict(checkpoint=hook)
+    )
+    runner.train()
+    assert file.exists()
+
+
+def test_only_its_own_signals(tmp_path: Path) -> None:
+    caught = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: caught.append(number))
+    try:
+        hooks = [Send(7, signal.SIGUSR1), dict(type='mmposenc.StopSignalHook', signals=['SIGTERM'])]
+        runner, losses = toy_runner(tmp_path / 'a', EPOCHS, custom_hooks=hooks)
+        runner.train()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught == [signal.SIGUSR1]
+    assert losses.seen == []  # its hooks were replaced
+
+
+@pytest.mark.parametrize('signals', ['SIGTERM', ['SIGNONE']])
+def test_no_such_signal(signals: Any) -> None:
+    with pytest.raises(ValueError, match=r'signals must be a list of names such as SIGTERM, got .*SIG'):
+        StopSignalHook(signals)
+
+
+def _tell(worker: int) -> None:
+    os.environ['TOLD'] = str(worker)
+
+
+class Ask:
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[int, str]:
+        if index == 0:
+            os.kill(os.getpid(), signal.SIGTERM)  # Its own process is not its parent.
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return os.getpid(), os.environ.get('TOLD', '')
+
+
+def test_a_worker_lives_through_the_signals_and_ends_with_its_parents_word() -> None:
+    loader = DataLoader(Ask(), num_workers=1, worker_init_fn=_tell, collate_fn=lambda batch: batch[0])
+    leave_signals_to_parent(loader)
+    (first, told), (second, _) = list(loader)
+    assert first == second != os.getpid()
+    assert told == '0'
+    iterator = iter(loader)
+    next(iterator)
+    worker = iterator._workers[0]
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
