@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Test on a Slurm cluster: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
-# From the environment: GPUS (in all, default 8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
+# From the environment: GPUS (in all, default 8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS, and MASTER_PORT
+# (29500; two jobs that share a machine need one each).
 set -euo pipefail
 
 if [ "$#" -lt 4 ]; then
@@ -15,6 +16,7 @@ gpus_per_node=${GPUS_PER_NODE:-8}
 if [ "$gpus" -lt "$gpus_per_node" ]; then
     gpus_per_node=$gpus
 fi
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
 read -ra srun_args <<<"${SRUN_ARGS:-}"
 exec srun \
     --partition "$partition" --job-name "$job_name" --kill-on-bad-exit=1 \
