@@ -9,10 +9,10 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
 from mmposenc import command_line
+from mmposenc.config_file import Options
 from mmposenc.hosts import prepare_hosts
 
 
@@ -30,9 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--tolerance', type=float, default=0.0, help='share that may lie in the other half (default: 0)'
     )
     parser.add_argument('--out-dir', required=True, help='folder for SPLIT-left.txt and SPLIT-right.txt')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='overrides of the config'
-    )
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE', help='overrides of the config')
     parser.set_defaults(launcher='none', trust_checkpoint=False, work_dir=None)
     args = parser.parse_args(argv)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor, nn
 
-_LAYER = re.compile(r'(?P<path>[^\[\]\s]+?)(\[(?P<index>-?\d+)\])?')
+_LAYER = re.compile(r'(?P<path>[^\[\]\s]+?)(\[(?P<index>-?\d{1,9})\])?')
 
 
 def split_layer(layer: str) -> tuple[str, int | None]:
@@ -18,7 +18,7 @@ def split_layer(layer: str) -> tuple[str, int | None]:
     if match is None:
         raise ValueError(
             f'layer must be a dotted module path, with [i] behind it to take one tensor of a tuple '
-            f'(e.g. "backbone.layer4" or "backbone[-1]"), got {layer!r}'
+            f'(e.g. "backbone.layer4" or "backbone[-1]"), got {layer!r:.100}'
         )
     return match['path'], None if match['index'] is None else int(match['index'])
 

@@ -167,17 +167,20 @@ class Ranking:
             layer: Where the channels are; 'backbone[-1]' in the released code.
             region: What the list is for; default its key. To be given for the right-hand list, whose key is 'left'.
         """
+        split_layer(layer)
         document = _read_json(path)
         try:
             if not isinstance(document, dict) or len(document) != 1:
                 raise ValueError('it must be a JSON object with one key, such as {"overall": [...]}')
             ((key, listed),) = document.items()
-            order = check_permutation(listed, key)
+            order = check_permutation(listed, key[:60])
+            scores = scores_of_order(order)
+            region = key if region is None else region
+            return cls(
+                layer=layer, statistic='rank', pair='none', scores=scores, num_images=0, region=region, order=order
+            )
         except ValueError as error:
             raise ValueError(f'{path} is not a list of the released code: {error}') from None
-        scores = scores_of_order(order)
-        region = key if region is None else region
-        return cls(layer=layer, statistic='rank', pair='none', scores=scores, num_images=0, region=region, order=order)
 
 
 def _read_json(path: str | os.PathLike) -> object:

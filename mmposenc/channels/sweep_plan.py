@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from .channel_choice import random_ranking
 from .pooled_features import split_layer
 from .ranking import Ranking
+from .ranking_checks import short
 
 RANDOM = 'random'
+_MOST_VARIANTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,14 @@ class SweepPlan:
         (self.num_random,) = _checked_numbers('num_random', [num_random], None)
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
+        windows = self.total // self.window if self.window else 0
+        ranked = len(self.rankings) * (len(self.num_channels) + windows)
+        variants = len(self.layers) * (ranked + self.num_random * len(self.num_channels))
+        if variants > _MOST_VARIANTS:
+            raise ValueError(
+                f'a sweep holds at most {_MOST_VARIANTS} variants, got {short(variants)}: '
+                'give fewer num_channels, a larger window, or a smaller num_random'
+            )
         self.groups: list[SweepGroup] = []
         self.variants: list[SweepVariant] = []
         self.num_runs = 1
@@ -117,9 +127,11 @@ class SweepPlan:
 
 def _checked_layers(layers: Sequence[str]) -> list[str]:
     if isinstance(layers, str):
-        raise TypeError(f'layers must be a list of names, got the str {layers!r}: write [{layers!r}]')
+        raise TypeError(f'layers must be a list of names, got the str {short(layers)}: write a list')
+    if not isinstance(layers, Sequence) or not all(isinstance(layer, str) for layer in layers):
+        raise TypeError(f'layers must be a list of names, got {short(layers)}')
     if not layers or len(set(layers)) != len(layers):
-        raise ValueError(f'layers must name one or more layers, each once, got {list(layers)}')
+        raise ValueError(f'layers must name one or more layers, each once, got {short(list(layers))}')
     for layer in layers:
         split_layer(layer)
     return list(layers)
@@ -137,10 +149,12 @@ def _common_total(rankings: Mapping[str, Ranking], num_random: int) -> int:
 
 
 def _checked_numbers(name: str, numbers: Sequence[int], largest: int | None) -> list[int]:
+    if not isinstance(numbers, Sequence) or isinstance(numbers, str):
+        raise TypeError(f'{name} must be a list of integers, got {short(numbers)}')
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int):
-            raise TypeError(f'{name} must be integers, got {type(number).__name__} {number!r}')
+            raise TypeError(f'{name} must be integers, got {type(number).__name__} {short(number)}')
         if number < 0 or (largest is not None and number > largest):
             allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels that the rankings have'
-            raise ValueError(f'{name} must be {allowed}, got {number}')
+            raise ValueError(f'{name} must be {allowed}, got {short(number)}')
     return list(numbers)

@@ -53,7 +53,7 @@ def read_cifar_split(archive: CIFARArchive, folder: Path, split: str, verify: bo
 def _read_file(archive: CIFARArchive, path: Path, split: str, verify: bool) -> tuple[np.ndarray, np.ndarray]:
     if verify:
         check_md5(path, archive.members[path.name])
-    content = load_data_pickle(path)
+    content = load_data_pickle(path, known=verify)
     if 'data' not in content or archive.labels_key not in content:
         likely = [a.name for a in ARCHIVES.values() if a.labels_key in content]
         raise ValueError(
@@ -107,7 +107,7 @@ def _check_classes(archive: CIFARArchive, meta: Path, verify: bool) -> None:
         return
     if verify:
         check_md5(meta, archive.members[meta.name])
-    names = load_data_pickle(meta).get(archive.classes_key)
+    names = load_data_pickle(meta, known=verify).get(archive.classes_key)
     got = tuple(_decoded(name) for name in names) if isinstance(names, list) else names
     if got != archive.classes:
         raise ValueError(

@@ -14,6 +14,8 @@ from .resumable_download import resumable_download
 
 __all__ = ['check_md5', 'prepare_cifar']
 
+_MOST_BYTES = 2**30  # the official archives unpack to 186 MB
+
 
 def prepare_cifar(archive: CIFARArchive, data_root: Path, split: str, verify: bool, download: bool) -> None:
     """Sees to it that the files of a split lie unpacked under `data_root` (ours).
@@ -30,6 +32,8 @@ def prepare_cifar(archive: CIFARArchive, data_root: Path, split: str, verify: bo
     if tarball.is_file():
         if verify:
             check_md5(tarball, archive.md5)
+        else:
+            _check_sums(tarball)
     elif download:
         try:
             resumable_download(archive.url, tarball, archive.md5)
@@ -67,6 +71,19 @@ def _no_data(archive: CIFARArchive, data_root: Path, split: str, why: str) -> Fi
     )
 
 
+def _check_sums(tarball: Path) -> None:
+    """Refuses an archive that does not unpack to what was packed, before anything of it is kept."""
+    size = 0
+    try:
+        with gzip.open(tarball) as file:
+            while size <= _MOST_BYTES and (block := file.read(1 << 20)):
+                size += len(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _broken(tarball, error) from error
+    if size > _MOST_BYTES:
+        raise ValueError(f'{tarball} unpacks to more than {_MOST_BYTES} bytes; do not trust this archive')
+
+
 def _extract(tarball: Path, archive: CIFARArchive, folder: Path) -> None:
     """Unpacks the expected files alone, each to a temporary name first; paths in the archive decide nothing."""
     wanted = {f'{archive.folder}/{name}': name for name in archive.members if not (folder / name).exists()}
@@ -76,15 +93,23 @@ def _extract(tarball: Path, archive: CIFARArchive, folder: Path) -> None:
                 name = wanted.pop(member.name.removeprefix('./'), None)
                 if name is None:
                     continue
-                source = tar.extractfile(member) if member.isreg() else None
+                source = tar.extractfile(member) if member.isreg() and member.size <= _MOST_BYTES else None
                 if source is None:
-                    raise ValueError(f'{member.name} in {tarball} must be an ordinary file; do not trust this archive')
+                    raise tarfile.TarError(f'{member.name} must be an ordinary file; do not trust this archive')
                 _write(source, folder / name)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f'{tarball} is truncated or not a .tar.gz ({error}); delete it and fetch it again') from error
+    except gzip.BadGzipFile as error:
+        raise _broken(tarball, error) from error
+    except OSError:
+        raise
+    except Exception as error:  # a broken archive fails in whatever way its bytes happen to spell
+        raise _broken(tarball, error) from error
     missing = [path for path, name in wanted.items() if name != archive.meta]
     if missing:
         raise ValueError(f'{tarball} lacks {", ".join(missing)}: it is not the archive of {archive.name}')
+
+
+def _broken(tarball: Path, error: Exception) -> ValueError:
+    return ValueError(f'{tarball} is truncated or not a .tar.gz ({error!s:.200}); delete it and fetch it again')
 
 
 def _write(source: IO[bytes], target: Path) -> None:

@@ -11,6 +11,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
 _CITYPERSONS_SUFFIX = '_gtBboxCityPersons.json'
+_FAR = 1e9  # px; no image is as wide
 
 
 def halves(labels: np.ndarray, label: int) -> tuple[int, int]:
@@ -129,6 +130,9 @@ def subsets_from_boxes(
 def write_list(names: Sequence[str], path: str | Path) -> None:
     """Write names as mmseg's `ann_file` reads them, one a line, whole or not at all (ours)."""
     path = Path(path)
+    odd = [name for name in names if not name.isprintable() or not name.strip() or name != name.strip()]
+    if odd:
+        raise ValueError(f'{path} takes names of one line without spaces around them, got {odd[0]!r:.100}')
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
@@ -144,11 +148,21 @@ def _read_citypersons(file: Path) -> tuple[float, list[tuple[str, float, float, 
         annotation = json.loads(file.read_text(encoding='utf-8'))
         boxes = []
         for item in annotation['objects']:
-            x, _, width, height = (float(number) for number in item['bbox'])
-            boxes.append((str(item['label']), x, width, height))
-        return float(annotation['imgWidth']) / 2, boxes
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{file} is not a CityPersons annotation with imgWidth and objects: {error!r}') from error
+            x, y, width, height = item['bbox']
+            if not isinstance(item['label'], str):
+                raise TypeError(f'a label must be text, got {item["label"]!r:.60}')
+            boxes.append((item['label'], _pixels(x, -_FAR), _pixels(width), _pixels(height)))
+            _pixels(y, -_FAR)
+        return _pixels(annotation['imgWidth'], 1) / 2, boxes
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise ValueError(f'{file} is not a CityPersons annotation with imgWidth and objects ({reason})') from error
+
+
+def _pixels(number: object, least: float = 0) -> float:
+    if not isinstance(number, (int, float)) or isinstance(number, bool) or not least <= number <= _FAR:
+        raise ValueError(f'a place or a size must be a number of px from {least:g} to {_FAR:g}, got {number!r:.60}')
+    return float(number)
 
 
 def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:

@@ -28,6 +28,8 @@ def load_rankings(rankings: Sequence[str] | Mapping[str, str]) -> dict[str, Rank
     named = dict(rankings) if isinstance(rankings, Mapping) else {Path(path).stem: path for path in rankings}
     if len(named) < len(rankings):
         raise ValueError(f'rankings are called by the names of their files, which must differ, got {list(rankings)}')
+    if odd := [name for name in named if not isinstance(name, str) or not name.isprintable()]:
+        raise ValueError(f'the name of a ranking must be text of one line, got {odd[0]!r}: rename the file')
     return {name: Ranking.load(path) for name, path in named.items()}
 
 

@@ -75,7 +75,7 @@ class AblationSweepLoop(BaseLoop):
         max_shift: int = 8,
         allow_other_weights: bool = False,
     ) -> None:
-        if memory_budget <= 0:
+        if not 0 < memory_budget < float('inf'):
             raise ValueError(f'memory_budget must be above 0 MiB, got {memory_budget}')
         loaded = load_rankings(rankings)
         chosen = list(dict.fromkeys(ranking.layer for ranking in loaded.values())) if layers is None else layers
@@ -96,6 +96,8 @@ class AblationSweepLoop(BaseLoop):
             classes = (getattr(data_set, 'metainfo', None) or {}).get('classes')
             if not classes:
                 raise ValueError('the data set names no classes: give it metainfo=dict(classes=...)')
+            if odd := [name for name in classes if not isinstance(name, str) or not name.isprintable()]:
+                raise ValueError(f'the name of a class must be text of one line, got {odd[0]!r:.60}')
             budget = float(memory_budget)
             self.sweep = SegmentationSweep(self.model, self.plan, self.levels, classes, regions, ignore_index, budget)
         elif regions is not None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -52,7 +51,7 @@ class SweepStore:
         # What a killed process was writing; every other file has its final name.
         for left in (*self.folder.glob('.*.tmp'), *self.units.glob('.*.tmp')):
             left.unlink(missing_ok=True)
-        return {position for positions, _ in self._read() for position in positions.tolist()}
+        return {position for _, positions, _ in self._read() for position in positions.tolist()}
 
     def add(self, positions: Sequence[int], counts: np.ndarray) -> None:
         """Keep the counts of some images; they are on disk within a second, or after `flush`.
@@ -78,13 +77,15 @@ class SweepStore:
         """Put the counts of all images, in their order, into one file; one process does it, when all have flushed.
 
         Raises:
-            ValueError: If an image is not counted.
+            ValueError: If an image is not counted, or a file holds counts of other images or variants.
         """
         merged: np.ndarray | None = None
         missing = set(range(num_images))
-        for positions, counts in self._read():
+        for file, positions, counts in self._read():
             if merged is None:
                 merged = np.zeros((num_images, *counts.shape[1:]), counts.dtype)
+            if counts.shape[1:] != merged.shape[1:] or counts.dtype != merged.dtype or max(positions) >= num_images:
+                raise ValueError(f'{file} is not of this sweep: take it away, and run the same command again')
             merged[positions] = counts
             missing.difference_update(positions.tolist())
         if merged is None or missing:
@@ -113,34 +114,51 @@ class SweepStore:
             return
         try:
             kept = json.loads(file.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'{file} is not JSON ({error}): choose another folder, or take this one away') from None
         if not isinstance(kept, dict):
             raise ValueError(f'{file} is not of a sweep: choose another folder')
-        names = [name for name in {**kept, **self.conditions} if kept.get(name) != self.conditions.get(name)]
+        names = [name for name in {**kept, **self.conditions} if not _agree(name, kept, self.conditions)]
         if names:
             raise ValueError(
-                f'{self.folder} holds a sweep of other conditions ({", ".join(names)} differ): choose another folder, '
-                f'take this one away, or repeat the command it was made with'
+                f'{self.folder} holds a sweep of other conditions ({", ".join(names):.200} differ): choose another '
+                f'folder, take this one away, or repeat the command it was made with'
             )
 
-    def _read(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Positions and counts of every whole file."""
-        files = [*sorted(self.units.glob('*.npz')), self.folder / 'sweep_counts.npz']
+    def _read(self) -> list[tuple[Path, np.ndarray, np.ndarray]]:
+        """Every whole file, its positions and its counts."""
         contents = []
-        for file in files:
+        for file in (*sorted(self.units.glob('*.npz')), self.folder / 'sweep_counts.npz'):
             try:
                 with np.load(file, allow_pickle=False) as arrays:
-                    contents.append((arrays['positions'], arrays['counts']))
-            except (FileNotFoundError, ValueError, KeyError, EOFError, BadZipFile):
-                continue  # Cut short by a power cut, which a rename does not survive: counted again.
+                    positions, counts = arrays['positions'], arrays['counts']
+            except PermissionError:
+                raise
+            # Cut short by a power cut, which a rename does not survive, or damaged, which the reader stumbles over in
+            # ways that cannot be foreseen: counted again.
+            except Exception:
+                continue
+            if _is_whole(positions, counts):
+                contents.append((file, positions, counts))
         return contents
 
     def _write(self, name: str, content: bytes) -> None:
         target = self.folder / name
         temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-        temporary.write_bytes(content)
-        os.replace(temporary, target)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _agree(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return name in one and name in other and one[name] == other[name]
+
+
+def _is_whole(positions: np.ndarray, counts: np.ndarray) -> bool:
+    shapes = positions.ndim == 1 and counts.ndim and 0 < len(positions) == len(counts)
+    return bool(shapes and positions.dtype.kind == counts.dtype.kind == 'i' and positions.min() >= 0)
 
 
 def _npz(positions: np.ndarray, counts: np.ndarray) -> bytes:

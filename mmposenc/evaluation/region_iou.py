@@ -62,10 +62,14 @@ class RegionIoUMetric(BaseMetric):
     ) -> None:
         super().__init__(prefix=prefix)
         self.strips = RegionStrips(regions)
+        for name, value, kind in (('ignore_index', ignore_index, int), ('classwise', classwise, bool)):
+            if type(value) is not kind:
+                raise TypeError(f'{name} must be of type {kind.__name__}, got {value!r:.60}')
         self.ignore_index = ignore_index
-        self.iou_metrics = [iou_metrics] if isinstance(iou_metrics, str) else list(iou_metrics)
-        if not self.iou_metrics or not set(self.iou_metrics) <= set(FIGURES):
-            raise ValueError(f'iou_metrics must be among {", ".join(FIGURES)}, got {iou_metrics!r}')
+        self.iou_metrics = [iou_metrics] if isinstance(iou_metrics, str) else iou_metrics
+        listed = isinstance(self.iou_metrics, (list, tuple)) and len(self.iou_metrics) > 0
+        if not listed or not all(metric in list(FIGURES) for metric in self.iou_metrics):
+            raise ValueError(f'iou_metrics must be among {", ".join(FIGURES)}, got {iou_metrics!r:.60}')
         self.classwise = classwise
         self._reset()
 

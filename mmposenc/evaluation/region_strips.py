@@ -75,7 +75,7 @@ class RegionStrips:
         for name, (x0, y0, x1, y1) in self.regions.items():
             if _pixel(x0, width) == _pixel(x1, width) or _pixel(y0, height) == _pixel(y1, height):
                 raise ValueError(
-                    f'region {name!r} = {(x0, y0, x1, y1)} holds no pixel of an image {width} px wide and '
+                    f'region {name!r:.100} = {(x0, y0, x1, y1)} holds no pixel of an image {width} px wide and '
                     f'{height} px high; widen the region or leave it out'
                 )
         return _interval(self.rows, height)[:, None] * (len(self.columns) - 1), _interval(self.columns, width)[None]
@@ -108,14 +108,14 @@ def _interval(cuts: list[float], size: int) -> Tensor:
 
 
 def _checked_box(name: str, box: Sequence[float]) -> Box:
-    form = f'region {name!r} must be (x0, y0, x1, y1), fractions with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1'
-    if not isinstance(name, str) or not name or '/' in name:
-        raise ValueError(f"a region needs a name, a string without '/', got {name!r}")
+    if not isinstance(name, str) or not name.isprintable() or not name or '/' in name:
+        raise ValueError(f"a region needs a name, one line of text without '/', got {name!r:.100}")
+    form = f'region {name!r:.100} must be (x0, y0, x1, y1), fractions with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1'
     if not isinstance(box, (list, tuple)) or len(box) != 4:
-        raise ValueError(f'{form}, got {box!r}')
+        raise ValueError(f'{form}, got {box!r:.100}')
     if not all(isinstance(cut, (int, float)) and not isinstance(cut, bool) for cut in box):
-        raise ValueError(f'{form}, got {box!r}')
-    x0, y0, x1, y1 = (float(cut) for cut in box)
+        raise ValueError(f'{form}, got {box!r:.100}')
+    x0, y0, x1, y1 = box
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise ValueError(f'{form}, got {box!r}; a box without width or height holds no pixel')
-    return x0, y0, x1, y1
+        raise ValueError(f'{form}, got {box!r:.100}; a box without width or height holds no pixel')
+    return float(x0), float(y0), float(x1), float(y1)

@@ -37,9 +37,9 @@ def count_strips(
     void = labels == ignore_index
     _check_classes('label', labels, void, num_classes, f' or ignore_index={ignore_index}')
     variants = prediction.reshape(-1, *labels.shape)
-    if variants.numel() and not 0 <= int(variants.min()) <= int(variants.max()) < num_classes:
+    if variants.numel() and not 0 <= float(variants.min()) <= float(variants.max()) < num_classes:
         _check_classes('prediction', variants, void, num_classes)
-        variants = variants.clamp(0, num_classes - 1)
+        variants = variants.nan_to_num(0).clamp(0, num_classes - 1)
 
     # The bin of a pixel is (strip * (K + 1) + label) * K + prediction; void pixels go to the row after the classes.
     row, column = (part.to(labels.device) for part in strips.index(*labels.shape))
@@ -77,7 +77,7 @@ def segmentation_figures(confusion: Tensor) -> dict[str, Tensor]:
 
 
 def _check_classes(what: str, classes: Tensor, void: Tensor, num_classes: int, other: str = '') -> None:
-    wrong = ((classes < 0) | (classes >= num_classes)) & ~void
+    wrong = ~((classes >= 0) & (classes < num_classes)) & ~void  # NaN compares with nothing
     if wrong.any():
         values = classes[wrong].unique().tolist()
         listed = ', '.join(str(value) for value in values[:5]) + (', ...' if len(values) > 5 else '')

@@ -1,6 +1,5 @@
 """The parts of a report that say what a sweep has found."""
 
-import csv
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from .report import Table
 from .sweep_curve import RANDOM, SweepCurve
+from .sweep_table import read_table
 
 _MOST_ROWS = 9
 _ATTACK = ['layer', 'region', 'num_channels', 'harm_own', 'harm_overall', 'harm_other', 'own_minus_overall']
@@ -71,9 +71,8 @@ def describe_attack(folder: str | Path) -> list[str | Table]:
     file = Path(folder, 'region_attack.csv')
     if not file.exists():
         return []
-    with file.open(newline='', encoding='utf-8') as lines:
-        head, *rows = list(csv.reader(lines)) or [[]]
-    if head != _ATTACK or any(len(row) != len(head) for row in rows):
+    head, *rows = read_table(file)
+    if head != _ATTACK or not all(len(row) == len(head) and _are_numbers(row[3:12]) for row in rows):
         raise ValueError(
             f'{file} must hold rows of {", ".join(_ATTACK)}: run tools/sweep.py again, which writes it anew'
         )
@@ -132,6 +131,13 @@ def _beside(curve: SweepCurve, random: SweepCurve) -> tuple[int, int, int]:
     places = [place for place, size in enumerate(curve.sizes) if size]
     below = sum(curve.values[place] < random.lows[place] for place in places)
     return below, sum(curve.values[place] > random.highs[place] for place in places), len(places)
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    try:
+        return all(abs(float(cell)) < float('inf') or cell == 'nan' for cell in cells)
+    except ValueError:
+        return False
 
 
 def _points(text: str) -> str:

@@ -1,15 +1,20 @@
 """What a sweep has written, read back and checked against its own conditions."""
 
 import csv
+import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FORMAT = 'mmposenc.sweep/1'
 _KEYS = ['layer', 'ranking', 'draw', 'kind', 'start', 'num_channels', 'region']
-_CONDITIONS = ('variants', 'rankings', 'levels', 'num_channels', 'window', 'num_random')
+_CONDITIONS = dict(variants=list, rankings=dict, levels=dict, num_channels=list, window=int, num_random=int)
+_OPTIONAL = dict(classes=list, figures=list, regions=dict, versions=dict)
+# Of a variant: layer, ranking, draw, kind, start, stop, run.
+_VARIANT = (str, str, (int, type(None)), str, int, int, int)
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,7 @@ def read_sweep(folder: str | Path) -> tuple[list[SweepPoint], dict[str, Any]]:
     file = Path(folder, 'sweep.csv')
     if not file.exists():
         raise FileNotFoundError(f'{file} is not there, so the sweep has not ended: run tools/sweep.py again as before')
-    text = file.read_text(encoding='utf-8')
-    if not text.endswith('\n'):
-        raise ValueError(f'{file} does not end with a whole line: it is empty or cut short. {_AGAIN}')
-    head, *rows = csv.reader(text.splitlines())
+    head, *rows = read_table(file)
     metrics = _metrics(conditions)
     _check_head(file, head, [*_KEYS, *metrics])
     regions = list(conditions.get('regions', ['overall']))
@@ -72,6 +74,21 @@ def read_sweep(folder: str | Path) -> tuple[list[SweepPoint], dict[str, Any]]:
     if len(points) < len(expected):
         raise ValueError(f'{file} has {len(points)} of {len(expected)} rows: it is cut short. {_AGAIN}')
     return points, conditions
+
+
+def read_table(file: Path) -> list[list[str]]:
+    """The lines of a table that a sweep has written, as cells (ours).
+
+    Raises:
+        ValueError: If the file is no table, or is cut short within a line.
+    """
+    try:
+        text = file.read_bytes().decode()
+        if not text.endswith('\n'):
+            raise ValueError('it does not end with a whole line: it is empty or cut short')
+        return list(csv.reader(io.StringIO(text, newline=''), strict=True))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f'{file} is not a whole table: {error}. {_AGAIN}') from None
 
 
 def sided_rankings(conditions: Mapping[str, Any]) -> dict[str, str]:
@@ -93,15 +110,42 @@ def _read_conditions(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f'{file} is not there: give the folder that tools/sweep.py wrote')
     try:
         conditions = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{file} is not JSON ({error}): give the folder that tools/sweep.py wrote') from None
     if not isinstance(conditions, dict) or conditions.get('format') != FORMAT:
         kind = conditions.get('format') if isinstance(conditions, dict) else type(conditions).__name__
-        raise ValueError(f'{file} must be of the format {FORMAT}, got {kind}: give a folder that tools/sweep.py wrote')
+        raise ValueError(
+            f'{file} must be of the format {FORMAT}, got {kind!s:.60}: give a folder that tools/sweep.py wrote'
+        )
     absent = [name for name in _CONDITIONS if name not in conditions]
     if absent or not ('classes' in conditions or 'figures' in conditions):
         raise ValueError(f'{file} lacks {", ".join(absent) or "classes or figures"}: sweep again, into another folder')
+    if wrong := _not_of_their_kind(conditions):
+        raise ValueError(f'{file} is damaged, its {wrong} is not what a sweep writes: sweep again, into another folder')
     return conditions
+
+
+def _not_of_their_kind(conditions: Mapping[str, Any]) -> str | None:
+    """The first entry that is not what a sweep writes there."""
+    for name, kind in {**_CONDITIONS, **_OPTIONAL}.items():
+        if name in conditions and type(conditions[name]) is not kind:
+            return name
+    of_their_kind = dict(
+        variants=all(isinstance(row, list) and _fits(row, _VARIANT) for row in conditions['variants']),
+        rankings=all(
+            isinstance(r, dict) and isinstance(r.get('region', ''), str) for r in conditions['rankings'].values()
+        ),
+        num_channels=_fits(conditions['num_channels'], [int] * len(conditions['num_channels'])),
+        classes=all(isinstance(name, str) for name in conditions.get('classes', ())),
+        figures=all(isinstance(name, str) for name in conditions.get('figures', ())),
+    )
+    return next((name for name, fits in of_their_kind.items() if not fits), None)
+
+
+def _fits(values: list, kinds: Sequence) -> bool:
+    return len(values) == len(kinds) and all(
+        isinstance(value, kind) and not isinstance(value, bool) for value, kind in zip(values, kinds, strict=True)
+    )
 
 
 def _metrics(conditions: Mapping[str, Any]) -> list[str]:
@@ -111,12 +155,12 @@ def _metrics(conditions: Mapping[str, Any]) -> list[str]:
 
 
 def _check_head(file: Path, head: list[str], expected: list[str]) -> None:
-    absent = [name for name in expected if name not in head]
-    unknown = [name for name in head if name not in expected]
+    absent = ', '.join(name for name in expected if name not in head)
+    unknown = ', '.join(name for name in head if name not in expected)
     if head != expected:
         raise ValueError(
-            f'the columns of {file} must be those of its sweep.json; absent: {", ".join(absent) or "none"}, '
-            f'unknown: {", ".join(unknown) or "none"}{"" if absent or unknown else ", but in another order"}. {_AGAIN}'
+            f'the columns of {file} must be those of its sweep.json; absent: {absent or "none":.200}, '
+            f'unknown: {unknown or "none":.200}{"" if absent or unknown else ", but in another order"}. {_AGAIN}'
         )
 
 
@@ -124,6 +168,8 @@ def _read_row(file: Path, number: int, row: list[str], metrics: list[str]) -> Sw
     layer, ranking, draw, kind, start, size, region = row[: len(_KEYS)]
     try:
         figures = dict(zip(metrics, map(float, row[len(_KEYS) :]), strict=True))
+        if any(math.isinf(value) for value in figures.values()):
+            raise ValueError('a figure is a number of percent or nan')
         return SweepPoint(layer, ranking, int(draw) if draw else None, kind, int(start), int(size), region, figures)
     except ValueError as error:
-        raise ValueError(f'{file}, line {number}: {error}. {_AGAIN}') from None
+        raise ValueError(f'{file}, line {number}: {error!s:.200}. {_AGAIN}') from None
