@@ -8,10 +8,12 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmposenc import command_line  # first, as it says which stack is missing
+
+# isort: split
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from mmposenc import command_line
 from mmposenc.channels import Ranking, random_channels, top_channels
 from mmposenc.visualization import draw_overlays, predict_ablated, save_figure
 

@@ -10,6 +10,9 @@ Example:
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmposenc import command_line  # first, as it says which stack is missing
+
+# isort: split
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -17,7 +20,6 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 
-from mmposenc import command_line
 from mmposenc.visualization import draw_confusion, draw_inputs, save_figure
 
 

@@ -9,9 +9,11 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmposenc import command_line  # first, as it says which stack is missing
+
+# isort: split
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmposenc import command_line
 from mmposenc.config_file import Options
 from mmposenc.hosts import prepare_hosts
 

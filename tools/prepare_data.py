@@ -4,31 +4,29 @@ Example:
     python tools/prepare_data.py --dataset cifar100
 """
 
-import argparse
-import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 
+from mmposenc import command_line
 from mmposenc.datasets import CIFAR10, CIFAR100
 
 _DATASETS = {'cifar10': CIFAR10, 'cifar100': CIFAR100}
 
 
-def main() -> int:
-    """Prepares one data set (ours); 0 if every file is there and right, otherwise 1."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepare one data set, and count what is there (ours)."""
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('--dataset', choices=_DATASETS, required=True)
     parser.add_argument('--data-root', help='default: data/<dataset>')
     parser.add_argument('--no-verify', action='store_true', help='accept a re-packed copy whose md5 differ')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     root = args.data_root or f'data/{args.dataset}'
-    try:
-        for split in ('train', 'test'):
-            data = _DATASETS[args.dataset](root, split, verify=not args.no_verify)
-            print(f'{args.dataset} {split}: {len(data)} images, {len(data.metainfo["classes"])} classes, in {root}')
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    for split in ('train', 'test'):
+        data = _DATASETS[args.dataset](root, split, verify=not args.no_verify)
+        command_line.say(
+            f'{args.dataset} {split}: {len(data)} images, {len(data.metainfo["classes"])} classes, in {root}'
+        )
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    command_line.run(main)

@@ -20,9 +20,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Event
 
+from mmposenc import command_line  # first, as it says which stack is missing
+
+# isort: split
 from mmengine.config import DictAction
 
-from mmposenc import command_line
 from mmposenc.evaluation import table1
 from mmposenc.visualization import draw_accuracy, save_figure
 

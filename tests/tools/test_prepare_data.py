@@ -16,7 +16,11 @@ def prepare(monkeypatch):
 
     def prepare(*arguments: str) -> int:
         monkeypatch.setattr('sys.argv', ['prepare_data.py', *arguments])
-        return tool.main()
+        try:
+            tool.command_line.run(tool.main)
+        except SystemExit as stop:
+            return stop.code
+        return 0
 
     return prepare
 
@@ -48,8 +52,6 @@ def test_a_mistake_ends_with_status_1_and_no_traceback(prepare, root, capsys):
 
 
 def test_an_unknown_data_set(prepare, capsys):
-    with pytest.raises(SystemExit) as stop:
-        prepare('--dataset', 'mnist')
-    assert stop.value.code == 2
+    assert prepare('--dataset', 'mnist') == 2
     printed = capsys.readouterr().err
     assert all(name in printed for name in ('mnist', 'cifar10', 'cifar100'))
