@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from mmposenc.storage_claims import check_storage_claims
+
 __all__ = ['last_whole_checkpoint', 'read_checkpoint', 'read_resumable', 'without_program']
 
 TRUST_HINT = 'if you know and trust its author, pass --trust-checkpoint'
@@ -138,6 +140,7 @@ def _check_zip(file: Path) -> None:
                 raise ValueError('it claims to hold more bytes than the file has')
             if entry := archive.testzip():
                 raise ValueError(f'the checksum of {entry:.100} is another one than when it was written')
+            check_storage_claims(archive)
 
 
 @cache
