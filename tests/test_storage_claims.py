@@ -28,7 +28,17 @@ def archive_of(content: object, old: bytes = b'', new: bytes = b'') -> zipfile.Z
 
 def test_what_pytorch_saves_claims_what_it_holds() -> None:
     shared = torch.arange(6.0)
-    kinds = (torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64)
+    kinds = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
+    kinds += [
+        torch.int8,
+        torch.uint8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.bool,
+        torch.complex64,
+        torch.complex128,
+    ]
     content = OrderedDict(
         {str(kind): torch.ones(3, 2).to(kind) for kind in kinds},
         views=[shared[:2], shared[4:]],
@@ -54,6 +64,14 @@ def test_a_tensor_without_bytes() -> None:
     with (
         archive_of({'w': torch.ones(4)}, old, old[:-1] + b'7') as archive,
         pytest.raises(ValueError, match='claims 16 bytes of 0'),
+    ):
+        check_storage_claims(archive)
+
+
+def test_a_storage_of_no_kind() -> None:
+    with (
+        archive_of({'w': torch.ones(4)}, b'FloatStorage', b'OtherStorage') as archive,
+        pytest.raises(pickle.UnpicklingError, match='no known kind'),
     ):
         check_storage_claims(archive)
 
