@@ -26,6 +26,20 @@ def build_loader(dataloader: DataLoader | dict) -> DataLoader:
         raise
 
 
+def loader_of(batches: list[list[int]], like: DataLoader) -> DataLoader:
+    """A loader of these batches of positions, in everything else like another one (ours)."""
+    return DataLoader(
+        like.dataset,
+        batch_sampler=batches,
+        num_workers=like.num_workers,
+        collate_fn=like.collate_fn,
+        pin_memory=like.pin_memory,
+        worker_init_fn=like.worker_init_fn,
+        prefetch_factor=like.prefetch_factor,
+        multiprocessing_context=like.multiprocessing_context,
+    )
+
+
 def share_of_rank(dataloader: DataLoader) -> int:
     """Number of images that this process counts, the first that its loader gives (ours).
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from mmposenc.registry import LOOPS
 
+from .data_share import loader_of
 from .random_state import kept_random_state
 from .stop_signal_hook import leave_signals_to_parent
 
@@ -131,15 +132,4 @@ def _batches_from(loader: DataLoader, start: int) -> Iterable:
     with kept_random_state():
         if loader.batch_sampler is None:
             return islice(loader, start, None)
-        return iter(
-            DataLoader(
-                loader.dataset,
-                batch_sampler=list(loader.batch_sampler)[start:],
-                num_workers=loader.num_workers,
-                collate_fn=loader.collate_fn,
-                pin_memory=loader.pin_memory,
-                worker_init_fn=loader.worker_init_fn,
-                prefetch_factor=loader.prefetch_factor,
-                multiprocessing_context=loader.multiprocessing_context,
-            )
-        )
+        return iter(loader_of(list(loader.batch_sampler)[start:], loader))

@@ -15,6 +15,7 @@ from mmposenc.registry import LOOPS
 
 from .channel_ablation_hook import ChannelAblationHook
 from .classification_sweep import ClassificationSweep
+from .data_share import loader_of
 from .hookable_model import eager_forwards, inner_model, require_whole_images
 from .region_attack_table import attack_summary
 from .segmentation_sweep import SegmentationSweep
@@ -117,7 +118,7 @@ class AblationSweepLoop(BaseLoop):
         finished = [store.open() if is_main_process() else set()]
         broadcast_object_list(finished)
         batches = self._own_batches(finished[0])
-        self.dataloader = self._loader_of(batches)
+        self.dataloader = loader_of(batches, self.dataloader)
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.model.eval()
@@ -158,17 +159,6 @@ class AblationSweepLoop(BaseLoop):
         batches = [list(range(i, min(i + size, self.num_images))) for i in range(0, self.num_images, size)]
         rank, world_size = get_dist_info()
         return [batch for batch in batches if not finished.issuperset(batch)][rank::world_size]
-
-    def _loader_of(self, batches: list[list[int]]) -> DataLoader:
-        loader = self.dataloader
-        return DataLoader(
-            loader.dataset,
-            batch_sampler=batches,
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            worker_init_fn=loader.worker_init_fn,
-        )
 
     def _finish(self, store: SweepStore) -> dict[str, float]:
         counts = torch.from_numpy(store.merge(self.num_images))

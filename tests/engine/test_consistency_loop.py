@@ -212,7 +212,6 @@ class TestInvariance:
         assert runner.val() == expected
 
     @pytest.mark.gpu
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
     @pytest.mark.parametrize('fp16', [False, True])
     def test_device(self, measure, expected, monkeypatch, fp16):
         monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cuda')

@@ -7,7 +7,7 @@ from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
 from mmposenc.engine import data_share
-from mmposenc.engine.data_share import build_loader, describe_data, share_of_rank
+from mmposenc.engine.data_share import build_loader, describe_data, loader_of, share_of_rank
 
 
 @pytest.mark.parametrize('round_up', [True, False])
@@ -54,3 +54,8 @@ def test_names_hold_no_folders() -> None:
     assert describe_data(Scenes(data_prefix=prefix, ann_file='/lists/val-left.txt')) == 'Scenes val val-left.txt'
     assert describe_data(Scenes(split='test')) == 'Scenes test'
     assert describe_data(range(3)) == 'range'
+
+
+def test_a_loader_of_given_batches_is_like_the_other():
+    like = DataLoader([10, 11, 12, 13], batch_size=3, shuffle=True, collate_fn=tuple)
+    assert list(loader_of([[3, 0], [1]], like)) == [(13, 10), (11,)]

@@ -116,7 +116,6 @@ def test_bad_input_is_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_the_canvas_is_composed_on_the_device():
     batch = grid_batch(9, cells=torch.arange(9))
     on_device = {key: value.cuda() for key, value in batch.items()}
