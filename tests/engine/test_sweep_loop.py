@@ -204,22 +204,3 @@ def test_kill_9_and_go_on(sweep: Main, arguments: list[str]) -> None:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert result('killed') == result('whole')
-
-
-@pytest.mark.dist
-@pytest.mark.slow
-def test_two_processes_count_what_one_counts(sweep: Main, arguments: list[str]) -> None:
-    command = [*arguments, *SWEEP, '--layer', POOLED, 'backbone[-1]', '--work-dir', 'work']
-    # 4 images in batches of 3: the second process has the last image alone.
-    command += ['--cfg-options', 'test_dataloader.batch_size=3']
-    sweep([*command, '--out', 'one'])
-    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
-    done = subprocess.run(
-        [*launcher, str(ROOT / 'tools' / 'sweep.py'), *command, '--out', 'two'],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    assert result('two') == result('one')

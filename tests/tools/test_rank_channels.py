@@ -1,6 +1,5 @@
 """tools/rank_channels.py on ordinary configs of both hosts, by several processes, and with a user's mistakes."""
 
-import json
 import os
 import re
 import subprocess
@@ -93,22 +92,6 @@ def by_two_processes(tool: str, *arguments: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.dist
-def test_two_processes_rank_as_one(tool: Tool, segmenter_config: Path, weights: str) -> None:
-    # 3 images: one process has 2, the other 1 and a repetition.
-    options = [str(segmenter_config), weights, '--max-images', '3', '--pair', 'flip_image', 'flip_kernels']
-    tool('rank_channels')([*options, '--out', 'one/ranking.json'])
-    out = by_two_processes('rank_channels.py', *options, '--out', 'two/ranking.json')
-    assert len([line for line in out.splitlines() if line.startswith('done: images 3, channels 32')]) == 1
-    for name in ('ranking-flip_image-abs.json', 'ranking-flip_kernels-abs.json'):
-        one, two = (json.loads(Path(folder, name).read_text()) for folder in ('one', 'two'))
-        assert two.pop('scores') == pytest.approx(one.pop('scores'), rel=1e-6)
-        one.pop('order'), two.pop('order')
-        assert one == two
-        assert one['num_images'] == 3
 
 
 @pytest.mark.slow
