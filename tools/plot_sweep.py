@@ -29,6 +29,7 @@ from mmposenc.visualization import (
     build_report,
     curve_rows,
     describe_attack,
+    describe_control,
     describe_curves,
     describe_sweep,
     draw_channels_off,
@@ -77,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures['fig6'] = (draw_region_attack(halves, sides), drawn)
     else:
         command_line.say('no Fig. 6, which needs rankings and regions of left, right and overall, and --num-channels')
-    tables = {'fig4': describe_curves(curves), 'fig6': describe_attack(args.folder)}
+    tables = {
+        'fig4': [*describe_curves(curves), *describe_control(args.folder, args.region)],
+        'fig6': describe_attack(args.folder),
+    }
     out = Path(args.out or args.folder)
     sections = []
     for name, (figure, drawn) in figures.items():

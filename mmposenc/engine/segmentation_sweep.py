@@ -9,6 +9,7 @@ from torch import Tensor
 from mmposenc.channels import AllBranchesSweep, ASPPRecord, PooledBranchSweep, SweepPlan, record_aspp
 from mmposenc.evaluation import RegionStrips, confusion_margins, count_strips, margin_figures
 
+from .random_control_table import random_control_table
 from .region_attack_table import region_attack_table
 from .sweep_forwards import run_forwards
 from .sweep_levels import POOLED_LAYER, SweepLevel
@@ -128,8 +129,8 @@ class SegmentationSweep:
         Args:
             counts: Of all images, (images, runs, strips, 3, classes).
         """
-        regions = self.strips.sum_regions(counts.sum(0, dtype=torch.int64))
-        figures = {name: margin_figures(margins) for name, margins in regions.items()}
+        regions = self.strips.sum_regions(counts)
+        figures = {name: margin_figures(margins.sum(0, dtype=torch.int64)) for name, margins in regions.items()}
         head = ['region', 'mIoU', 'aAcc', *(f'IoU/{name}' for name in self.classes)]
         rows = []
         for variant in self.plan.variants:
@@ -138,9 +139,14 @@ class SegmentationSweep:
             for name, values in figures.items():
                 numbers = [values['mIoU'][variant.run], values['aAcc'][variant.run], *values['IoU'][variant.run]]
                 rows.append([*start, name, *(f'{float(number):.6f}' for number in numbers)])
-        tables = {'sweep.csv': (['layer', 'ranking', 'draw', 'kind', 'start', 'num_channels', *head], rows)}
-        attack = region_attack_table(self.plan, self.strips.sum_regions(counts))
-        return {**tables, 'region_attack.csv': attack} if attack[1] else tables
+        verdicts = {
+            'random_control.csv': random_control_table(self.plan, regions),
+            'region_attack.csv': region_attack_table(self.plan, regions),
+        }
+        return {
+            'sweep.csv': (['layer', 'ranking', 'draw', 'kind', 'start', 'num_channels', *head], rows),
+            **{name: table for name, table in verdicts.items() if table[1]},
+        }
 
     def summary(self, counts: Tensor) -> dict[str, float]:
         """The figures with no channel off, by region."""

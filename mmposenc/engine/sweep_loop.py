@@ -17,6 +17,7 @@ from .channel_ablation_hook import ChannelAblationHook
 from .classification_sweep import ClassificationSweep
 from .data_share import loader_of
 from .hookable_model import eager_forwards, inner_model, require_whole_images
+from .random_control_table import control_summary
 from .region_attack_table import attack_summary
 from .segmentation_sweep import SegmentationSweep
 from .sweep_conditions import load_rankings, sweep_conditions
@@ -164,7 +165,8 @@ class AblationSweepLoop(BaseLoop):
         counts = torch.from_numpy(store.merge(self.num_images))
         for name, (head, rows) in self.sweep.tables(counts).items():
             store.write_table(name, head, rows)
-            for line in attack_summary(rows) if name == 'region_attack.csv' else ():
+            summarise = {'random_control.csv': control_summary, 'region_attack.csv': attack_summary}.get(name)
+            for line in summarise(rows) if summarise else ():
                 self.runner.logger.info(line)
         store.close()
         return self.sweep.summary(counts)

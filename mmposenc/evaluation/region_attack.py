@@ -1,14 +1,12 @@
 """Whether the channels of one side harm that side most, with an interval over images (Fig. 6)."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .confusion_margins import margin_figures
-
-_RESAMPLES_AT_ONCE = 100
+from .image_bootstrap import interval, resampled_sums
 
 
 class RegionAttack(NamedTuple):
@@ -56,13 +54,11 @@ def region_attack(
     margins = [baseline, own, overall, other]
     if len({tuple(part.shape) for part in margins}) > 1 or baseline.ndim != 3 or baseline.shape[1] != 3:
         raise ValueError(f'margins must be (images, 3, K) of one shape, got {[tuple(part.shape) for part in margins]}')
-    if not len(baseline) or num_resamples < 1:
-        raise ValueError(f'num_resamples and images must be at least 1, got {num_resamples} and {len(baseline)}')
     stacked = torch.stack(margins, dim=1).double().cpu()
     harm = _harm(stacked.sum(0))
     gaps = _gaps(harm)
-    drawn = torch.cat([_gaps(_harm(sums)) for sums in _resampled_sums(stacked, num_resamples, seed)])
-    low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    drawn = torch.cat([_gaps(_harm(sums)) for sums in resampled_sums(stacked, num_resamples, seed)])
+    low, high = interval(drawn)
     first, second = ((float(gap), float(a), float(b)) for gap, a, b in zip(gaps, low, high, strict=True))
     return RegionAttack(
         harm=tuple(harm.tolist()),
@@ -82,15 +78,3 @@ def _harm(sums: Tensor) -> Tensor:
 
 def _gaps(harm: Tensor) -> Tensor:
     return harm[..., :-1] - harm[..., 1:]
-
-
-def _resampled_sums(images: Tensor, num_resamples: int, seed: int) -> Sequence[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    sums = []
-    for first in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        number = min(_RESAMPLES_AT_ONCE, num_resamples - first)
-        drawn = torch.randint(len(images), (number, len(images)), generator=generator)
-        times = torch.zeros(number, len(images), dtype=torch.float64)
-        times.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
-        sums.append((times @ images.flatten(1)).view(number, *images.shape[1:]))
-    return sums

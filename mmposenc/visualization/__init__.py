@@ -6,8 +6,9 @@ from .grid_figures import draw_accuracy, draw_confusion, draw_inputs, save_figur
 from .overlays import draw_overlays
 from .report import Commands, Picture, Section, Table, build_report, save_text
 from .sweep_curve import CURVE_HEAD, SweepCurve, curve_rows, sweep_curves
-from .sweep_report import describe_attack, describe_curves, describe_sweep, sweep_command
+from .sweep_report import describe_curves, describe_sweep, sweep_command
 from .sweep_table import SweepPoint, read_sweep, sided_rankings
+from .verdicts import describe_attack, describe_control
 
 __all__ = [
     'CURVE_HEAD',
@@ -21,6 +22,7 @@ __all__ = [
     'build_report',
     'curve_rows',
     'describe_attack',
+    'describe_control',
     'describe_curves',
     'describe_sweep',
     'draw_accuracy',

@@ -4,17 +4,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from .report import Table
 from .sweep_curve import RANDOM, SweepCurve
-from .sweep_table import read_table
 
 _MOST_ROWS = 9
-_ATTACK = ['layer', 'region', 'num_channels', 'harm_own', 'harm_overall', 'harm_other', 'own_minus_overall']
-_ATTACK += ['own_minus_overall_low', 'own_minus_overall_high', 'overall_minus_other', 'overall_minus_other_low']
-_ATTACK += ['overall_minus_other_high', 'holds', 'certain', 'share']
 
 
 def describe_sweep(conditions: Mapping[str, Any]) -> list[Table]:
@@ -62,47 +57,6 @@ def describe_curves(curves: Sequence[SweepCurve]) -> list[str | Table]:
     return parts
 
 
-def describe_attack(folder: str | Path) -> list[str | Table]:
-    """Whether left > overall > right holds at each N, with intervals over images (Fig. 6); empty if not measured.
-
-    Raises:
-        ValueError: If `region_attack.csv` has other columns, or is cut short.
-    """
-    file = Path(folder, 'region_attack.csv')
-    if not file.exists():
-        return []
-    head, *rows = read_table(file)
-    if head != _ATTACK or not all(len(row) == len(head) and _are_numbers(row[3:12]) for row in rows):
-        raise ValueError(
-            f'{file} must hold rows of {", ".join(_ATTACK)}: run tools/sweep.py again, which writes it anew'
-        )
-    parts: list[str | Table] = [
-        'Harm is the loss of mIoU in points. The claim: channels of the half itself harm it more than overall ones, '
-        'and those more than channels of the other half. Intervals are 95%, over images drawn again; share says in how '
-        'many percent of these draws the order holds.'
-    ]
-    for layer, region in dict.fromkeys((row[0], row[1]) for row in rows):
-        own = [dict(zip(head, row, strict=True)) for row in rows if row[:2] == [layer, region]]
-        held, certain = (sum(row[name] == 'true' for row in own) for name in ('holds', 'certain'))
-        table = [
-            [
-                row['num_channels'],
-                *(_points(row[name]) for name in ('harm_own', 'harm_overall', 'harm_other')),
-                *(_interval(row, name) for name in ('own_minus_overall', 'overall_minus_other')),
-                'yes' if row['holds'] == 'true' else 'no',
-                row['share'],
-            ]
-            for row in own
-        ]
-        titles = ['N', 'own', 'overall', 'other', 'own - overall', 'overall - other', 'order holds', 'share, %']
-        caption = (
-            f'{region} half, off at {layer}: the order holds at {held} of {len(own)} values of N, '
-            f'at {certain} of them both intervals are above 0.'
-        )
-        parts.append(Table(titles, table, caption))
-    return parts
-
-
 def sweep_command(conditions: Mapping[str, Any]) -> str:
     """The command of a sweep as far as its conditions tell it; they do not know where files lie (ours)."""
     words = ['python', 'tools/sweep.py', 'CONFIG', 'CHECKPOINT', '--rankings']
@@ -131,21 +85,6 @@ def _beside(curve: SweepCurve, random: SweepCurve) -> tuple[int, int, int]:
     places = [place for place, size in enumerate(curve.sizes) if size]
     below = sum(curve.values[place] < random.lows[place] for place in places)
     return below, sum(curve.values[place] > random.highs[place] for place in places), len(places)
-
-
-def _are_numbers(cells: Sequence[str]) -> bool:
-    try:
-        return all(abs(float(cell)) < float('inf') or cell == 'nan' for cell in cells)
-    except ValueError:
-        return False
-
-
-def _points(text: str) -> str:
-    return f'{float(text):.2f}'
-
-
-def _interval(row: Mapping[str, str], name: str) -> str:
-    return f'{_points(row[name])} [{_points(row[f"{name}_low"])}, {_points(row[f"{name}_high"])}]'
 
 
 def _numbers(numbers: Sequence[int]) -> str:

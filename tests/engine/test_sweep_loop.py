@@ -43,9 +43,10 @@ def test_a_sweep_of_two_layers_from_the_command_line(
     assert f'sweep at {POOLED}: level 3, all but the pooling branch of ASPPHead is shared' in output
     assert 'by multiply-adds an image costs' in output
     assert f'region attack at {POOLED}, left half: harm left > overall > right holds at' in output
+    assert f'left at {POOLED}: its top N harm more than random channels at' in output
     assert output.rstrip().splitlines()[-1].startswith('done: ')
     files = result('out')
-    assert sorted(files) == ['region_attack.csv', 'sweep.csv', 'sweep.json', 'sweep_counts.npz']
+    assert sorted(files) == ['random_control.csv', 'region_attack.csv', 'sweep.csv', 'sweep.json', 'sweep_counts.npz']
     # Per layer 3 rankings with 5 N and 4 windows, 2 draws with 5 N; 4 regions.
     table = rows('out')
     assert len(table) == 2 * (3 * (5 + 4) + 2 * 5) * 4

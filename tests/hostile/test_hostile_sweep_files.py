@@ -17,10 +17,17 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from mmposenc.engine.sweep_store import SweepStore
-from mmposenc.visualization import describe_attack, describe_sweep, read_sweep, sided_rankings, sweep_command
+from mmposenc.visualization import (
+    describe_attack,
+    describe_control,
+    describe_sweep,
+    read_sweep,
+    sided_rankings,
+    sweep_command,
+)
 
 sys.path.append(str(Path(__file__).parents[1] / 'visualization'))
-from small_sweep import write_attack, write_sweep
+from small_sweep import write_attack, write_control, write_sweep
 
 LINES = TEXTS.filter(str.isprintable)
 CONDITIONS = dict(model='net', num_images=6, num_channels=[0, 100])
@@ -135,11 +142,14 @@ def test_a_sweep_never_goes_on_under_other_conditions(tmp_path: Path, content: b
         assert json.loads(content) == {'format': 'mmposenc.sweep/1', **CONDITIONS}
 
 
+TABLES = ('sweep.csv', 'region_attack.csv', 'random_control.csv', 'sweep.json')
+
+
 @cache
 def small_sweep(classifier: bool) -> Path:
     folder = Path(mkdtemp())
     write_sweep(folder, classifier=classifier)
-    write_attack(folder)
+    write_control(write_attack(folder))
     return folder
 
 
@@ -164,8 +174,9 @@ def check_report(folder: Path) -> None:
                 point.kind, point.start, point.num_channels, point.region,
             )  # fmt: skip
             assert [repr(float(cell)) for cell in row[7:]] == [repr(value) for value in point.figures.values()]
-    _, message = outcome(lambda: describe_attack(folder))
-    assert message is None or str(folder / 'region_attack.csv') in message
+    for describe, name in ((describe_attack, 'region_attack.csv'), (describe_control, 'random_control.csv')):
+        _, message = outcome(lambda describe=describe: describe(folder))
+        assert message is None or str(folder / name) in message
 
 
 def copy_with(classifier: bool, folder: Path, name: str, content: bytes) -> Path:
@@ -175,7 +186,7 @@ def copy_with(classifier: bool, folder: Path, name: str, content: bytes) -> Path
     return folder
 
 
-@hostile(300, name=st.sampled_from(['sweep.csv', 'region_attack.csv', 'sweep.json']), data=st.data())
+@hostile(300, name=st.sampled_from(TABLES), data=st.data())
 @example(name='sweep.csv', data=None)
 def test_damaged_tables(tmp_path: Path, name: str, data: st.DataObject | None) -> None:
     whole = (small_sweep(False) / name).read_bytes()
@@ -191,7 +202,7 @@ def test_changed_conditions(tmp_path: Path, classifier: bool, data: st.DataObjec
 
 @hostile(100, cells=st.lists(TEXTS, min_size=1, max_size=3), place=st.integers(0, 9), line=st.integers(0, 5))
 def test_changed_cells(tmp_path: Path, cells: list[str], place: int, line: int) -> None:
-    for name in ('sweep.csv', 'region_attack.csv'):
+    for name in TABLES[:3]:
         rows = list(csv.reader(io.StringIO((small_sweep(False) / name).read_text())))
         rows[min(line, len(rows) - 1)][place : place + len(cells)] = cells
         text = io.StringIO()
@@ -228,7 +239,7 @@ def test_a_table_with_any_names_reads_back(tmp_path: Path, classes: list[str], r
 
 def test_a_report_of_damaged_files_is_not_begun(tmp_path: Path) -> None:
     tool = load_tool('plot_sweep')
-    for name in ('sweep.csv', 'sweep.json', 'region_attack.csv'):
+    for name in TABLES:
         folder = copy_with(False, tmp_path / 'sweep', name, (small_sweep(False) / name).read_bytes()[:-9])
         with nothing_written(folder):
             _, message = outcome(lambda folder=folder: tool.main([str(folder)]), folder / name)

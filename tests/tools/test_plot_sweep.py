@@ -81,6 +81,7 @@ def test_a_real_sweep_from_its_rankings_to_the_page(
     assert command in text
     assert "--num-channels 0:33:16 --windows 16 --random 2 --layer 'backbone[-1]' --level 2" in text
     assert 'left half, off at backbone[-1]: the order holds at' in text
+    assert 'At how many N the interval excludes 0, at backbone[-1].' in text
 
 
 def test_figures_points_and_page_beside_the_sweep(plot: Main, small: Callable[..., Path]) -> None:

@@ -77,3 +77,17 @@ def write_attack(folder: Path) -> Path:
     with (folder / 'region_attack.csv').open('w', newline='') as file:
         csv.writer(file, lineterminator='\n').writerows([[*head, 'holds', 'certain', 'share'], *rows])
     return folder
+
+
+def write_control(folder: Path) -> Path:
+    """Write random_control.csv: overall harms more than random channels at both N, right less at the second."""
+    rows = [
+        ['pool', region, ranking, number, harm, 1.0, harm - 1, harm - 1.5, harm - 0.5]
+        for region, share in (('overall', 1.0), ('left', 0.5))
+        for number in (2, 4)
+        for ranking, harm in (('overall', share * 5.0), ('right', share * (4 - number)))
+    ]
+    head = ['layer', 'region', 'ranking', 'num_channels', 'harm', 'harm_random', 'excess', 'excess_low', 'excess_high']
+    with (folder / 'random_control.csv').open('w', newline='') as file:
+        csv.writer(file, lineterminator='\n').writerows([head, *rows])
+    return folder

@@ -3,12 +3,9 @@
 import shlex
 from pathlib import Path
 
-import pytest
-from small_sweep import write_attack, write_sweep
+from small_sweep import write_sweep
 
 from mmposenc.visualization import (
-    Table,
-    describe_attack,
     describe_curves,
     describe_sweep,
     read_sweep,
@@ -53,25 +50,6 @@ def test_conditions(tmp_path: Path) -> None:
     assert ['layers', 'pool (level 2)'] in facts.rows
     assert ['software', 'mmposenc 0.1'] in facts.rows
     assert rankings.rows[1] == ['left', 'left', 'flip_image', 'abs', None, 3]
-
-
-def test_the_verdict_of_the_attack(tmp_path: Path) -> None:
-    assert describe_attack(write_sweep(tmp_path)) == []
-    _, table = describe_attack(write_attack(tmp_path))
-    assert isinstance(table, Table)
-    assert 'the order holds at 1 of 2 values of N, at 1 of them both intervals are above 0' in table.caption
-    assert table.rows == [
-        ['2', '6.00', '4.00', '2.00', '2.00 [0.50, 3.50]', '2.00 [1.00, 3.00]', 'yes', '99.0'],
-        ['4', '6.00', '7.00', '2.00', '-1.00 [-2.00, 0.50]', '5.00 [4.00, 6.00]', 'no', '3.2'],
-    ]
-
-
-@pytest.mark.parametrize('before, after', [('harm_own', 'harm'), (',true,99.0', '')])
-def test_an_attack_table_that_is_none(tmp_path: Path, before: str, after: str) -> None:
-    file = write_attack(tmp_path) / 'region_attack.csv'
-    file.write_text(file.read_text().replace(before, after))
-    with pytest.raises(ValueError, match=r'region_attack\.csv must hold rows of layer, region, .* writes it anew'):
-        describe_attack(tmp_path)
 
 
 def test_the_command_as_far_as_it_is_known(tmp_path: Path) -> None:
