@@ -39,7 +39,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         # What is saved from here on needs no validation when it is resumed.
-        runner.message_hub.update_info('validated_iter', runner.iter)
+        runner.message_hub.update_info('iter_validated', runner.iter)
         super()._save_best_checkpoint(runner, metrics)
         self._remove_outdated()
 

@@ -44,7 +44,7 @@ class _ResumableLoop(BaseLoop):
 
     def _is_validated(self) -> bool:
         """Whether the checkpoint that the training goes on from was saved after the validation of its iteration."""
-        return self.runner.message_hub.runtime_info.get('validated_iter') == self._iter
+        return self.runner.message_hub.runtime_info.get('iter_validated') == self._iter
 
 
 @LOOPS.register_module()

@@ -104,6 +104,10 @@ def test_a_validation_that_was_due_is_made_up_for_and_one_that_is_in_the_checkpo
     best = dict(type='mmposenc.AtomicCheckpointHook', interval=1, save_best='count', rule='less')
     runner, _ = toy_runner(tmp_path / 'a', EPOCHS, default_hooks=dict(checkpoint=best))
     runner.train()
+    # The host prints every entry whose name begins with that of a mode.
+    notes = runner.message_hub.runtime_info
+    assert 'iter_validated' in notes
+    assert not [name for name in notes if name.startswith(('train', 'val', 'test')) and '/' not in name]
     # Saved again after the validation of the first epoch, which gave the best figure; then before the validation.
     for name, expected in (('epoch_1', [6, 7, 8, 9, 10, 'val']), ('epoch_2', ['val', 11, 12, 13, 14, 15, 'val'])):
         file = str(tmp_path / 'a' / f'{name}.pth')
