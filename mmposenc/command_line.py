@@ -16,7 +16,13 @@ try:
     from mmengine.runner import Runner
 
     from mmposenc.checkpoints import last_whole_checkpoint, read_resumable
-    from mmposenc.config_changes import add_hook, fill_dataloaders, make_interruptible, use_autocast
+    from mmposenc.config_changes import (
+        add_hook,
+        fill_dataloaders,
+        make_interruptible,
+        replace_sync_bn,
+        use_autocast,
+    )
     from mmposenc.config_file import Options, read_config
     from mmposenc.determinism import deterministic
     from mmposenc.hosts import prepare_hosts, prepare_processes
@@ -144,6 +150,8 @@ def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes are possible without a GPU too (ours)."""
     if cfg.launcher != 'none':
         prepare_processes(cfg)
+        if not torch.cuda.is_available() and replace_sync_bn(cfg.get('model')):
+            say('SyncBN needs GPUs: BN takes its place, and in training each process normalises by its own images')
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

@@ -1,9 +1,11 @@
 """What the tools change in a config before they run it (ours)."""
 
+from typing import Any
+
 import torch
 from mmengine.config import Config, ConfigDict
 
-__all__ = ['add_hook', 'fill_dataloaders', 'make_interruptible', 'use_autocast']
+__all__ = ['add_hook', 'fill_dataloaders', 'make_interruptible', 'replace_sync_bn', 'use_autocast']
 
 LOOPS = {'EpochBasedTrainLoop': 'mmposenc.ResumableEpochLoop', 'IterBasedTrainLoop': 'mmposenc.ResumableIterLoop'}
 
@@ -57,3 +59,23 @@ def fill_dataloaders(cfg: Config) -> None:
             loader.setdefault('pin_memory', torch.cuda.is_available())
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
+
+
+def replace_sync_bn(part: Any) -> bool:
+    """Let batch norm take the place of SyncBN, which PyTorch does not let several processes without GPUs have (ours).
+
+    Args:
+        part: A model's config, changed in place.
+
+    Returns:
+        Whether there was one.
+    """
+    if isinstance(part, list | tuple):
+        return sum(replace_sync_bn(each) for each in part) > 0  # All of them, where any() would stop at the first.
+    if not isinstance(part, dict):
+        return False
+    found = sum(replace_sync_bn(each) for each in part.values()) > 0
+    if part.get('type') in ('SyncBN', 'MMSyncBN'):
+        part['type'] = 'BN'
+        return True
+    return found

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from mmposenc.config_changes import add_hook, fill_dataloaders, make_interruptible, use_autocast
+from mmposenc.config_changes import add_hook, fill_dataloaders, make_interruptible, replace_sync_bn, use_autocast
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,23 @@ def test_workers_persist_where_there_are_any() -> None:
     )
     assert cfg.val_dataloader.persistent_workers is False
     assert 'test_dataloader' not in cfg
+
+
+def test_sync_bn_is_replaced_wherever_it_is() -> None:
+    cfg = Config(
+        dict(
+            model=dict(
+                type='SyncBN2',
+                backbone=dict(norm_cfg=dict(type='SyncBN', requires_grad=True)),
+                heads=[dict(norm_cfg=dict(type='MMSyncBN')), dict(norm_cfg=dict(type='GN', num_groups=2))],
+            )
+        )
+    )
+    assert replace_sync_bn(cfg.model)
+    assert cfg.model == dict(
+        type='SyncBN2',
+        backbone=dict(norm_cfg=dict(type='BN', requires_grad=True)),
+        heads=[dict(norm_cfg=dict(type='BN')), dict(norm_cfg=dict(type='GN', num_groups=2))],
+    )
+    assert not replace_sync_bn(cfg.model)
+    assert not replace_sync_bn(None)

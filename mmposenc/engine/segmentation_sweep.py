@@ -1,10 +1,12 @@
 """What a sweep counts of a segmentation network."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from mmposenc.channels import AllBranchesSweep, ASPPRecord, PooledBranchSweep, SweepPlan, record_aspp
 from mmposenc.evaluation import RegionStrips, confusion_margins, count_strips, margin_figures
@@ -99,29 +101,35 @@ class SegmentationSweep:
 
     def _sweep_parts(self, record: ASPPRecord, image: int, sample: Any, counter: '_Counter') -> None:
         head = self.model.decode_head
+        channels = head.out_channels
         height, width = sample.metainfo.get('pad_shape', sample.metainfo['img_shape'])[:2]
+        pixels = height * width * (8 * channels + 16)
+        if (height, width) != tuple(sample.metainfo['ori_shape'][:2]):
+            pixels += math.prod(sample.metainfo['ori_shape'][:2]) * (4 * channels + 12)
         budget = self.budget * 3 / 4
         if record.pooled[0].device.type == 'cpu':
             budget = min(budget, CPU_CHUNK)
         for layer in dict.fromkeys(group.layer for group in self.third):
             parts = (PooledBranchSweep if layer == POOLED_LAYER else AllBranchesSweep)(head, record, image)
-            variant = parts.variant_bytes + height * width * (8 * head.out_channels + 16)
-            chunk = max(1, int(budget / variant))
+            chunk = max(1, int(budget / (parts.variant_bytes + pixels)))
             for group in self.plan.groups_at([layer]):
                 for places, logits in parts.logits(group.order, group.slices, chunk) if group.slices else ():
                     counter.add([group.runs[place] for place in places], self._predictions(logits, sample))
 
     def _predictions(self, logits: Tensor, sample: Any) -> Tensor:
-        """Labels (n, H, W) of one image from logits of several variants, as the host makes them."""
+        """Labels (n, H, W) of one image from logits of several variants, made as in the host's postprocess_result."""
         meta = sample.metainfo
         logits = self.model.decode_head.predict_by_feat(logits, [meta] * len(logits))
-        padding = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-        whole = tuple(meta['ori_shape'][:2]) == tuple(logits.shape[-2:]) and not any(padding)
-        if whole and not meta.get('flip') and logits.shape[1] > 1:
-            # The host's own way would interpolate once more, to the same size, which changes nothing.
-            return logits.max(1).indices  # As argmax, but on a CPU five times as fast.
-        copies = [sample.new(data={}) for _ in range(len(logits))]
-        return torch.cat([copy.pred_sem_seg.data for copy in self.model.postprocess_result(logits, copies)])
+        if meta.get('flip') or logits.shape[1] == 1:
+            copies = [sample.new(data={}) for _ in range(len(logits))]
+            return torch.cat([copy.pred_sem_seg.data for copy in self.model.postprocess_result(logits, copies)])
+        left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+        height, width = logits.shape[-2:]
+        logits = logits[..., top : height - bottom, left : width - right]
+        size = tuple(meta['ori_shape'][:2])
+        if size != tuple(logits.shape[-2:]):  # To the same size it would change nothing.
+            logits = interpolate(logits, size, mode='bilinear', align_corners=self.model.align_corners)
+        return logits.max(1).indices  # As the host's argmax, but on a CPU five times as fast.
 
     def tables(self, counts: Tensor) -> dict[str, Table]:
         """Head and rows of each file (Fig. 4 and 6).

@@ -47,6 +47,8 @@ def jobs(segmenter_config: Path, classifier_config: Path, tmp_path: Path) -> dic
     regions.write_text(
         f"_base_ = '{segmenter[0]}'\n{ours}"
         "test_evaluator = dict(_delete_=True, type='mmposenc.RegionIoUMetric', classwise=True)\n"
+        # As in most configs of mmseg; PyTorch refuses it to several processes without GPUs.
+        "model = dict(decode_head=dict(norm_cfg=dict(type='SyncBN')))\n"
     )
     shifts.write_text(
         f"_base_ = '{classifier[0]}'\n{ours}"

@@ -77,6 +77,7 @@ def test_levels_1_and_2_count_the_same_to_the_last_pixel(head: str, level: str) 
 @pytest.mark.parametrize('meta', [
     dict(ori_shape=(29, 50), img_shape=(37, 61), pad_shape=(37, 61)),
     dict(ori_shape=(30, 64), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7]),
+    dict(ori_shape=(55, 128), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7]),
     dict(flip=True, flip_direction='horizontal'),
     dict(ori_shape=(50, 70), flip=True, flip_direction='vertical'),
 ])  # fmt: skip
