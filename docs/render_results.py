@@ -4,7 +4,9 @@
 The page's text lies in results.in.md, where `{{ table2 }}` stands for a table.
 """
 
+import csv
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -101,13 +103,82 @@ def draw_first_pass(path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def read_csv(name: str) -> list[dict[str, str]]:
+    """Rows of a table of the sweep on CamVid."""
+    with (HERE / 'results' / 'camvid' / name).open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def between(row: dict[str, str], name: str) -> str:
+    """A figure with its interval."""
+    value, low, high = (float(row[f'{name}{end}']) for end in ('', '_low', '_high'))
+    return f'{value:.1f} [{low:.1f}, {high:.1f}]'
+
+
+def camvid_control() -> str:
+    """Harm of the top N of every ranking, and its excess over random channels (Fig. 4)."""
+    rows = {
+        (row['layer'], row['ranking'], row['num_channels']): row
+        for row in read_csv('random_control.csv')
+        if row['region'] == 'overall'
+    }
+    layers, rankings, _ = (list(dict.fromkeys(names)) for names in zip(*rows, strict=True))
+    lines = [f'| off at, N | random | {" | ".join(rankings)} |', '|---' * (len(rankings) + 2) + '|']
+    for layer in layers:
+        for number in ('100', '500', '1000'):
+            own = [rows[layer, ranking, number] for ranking in rankings]
+            cells = [f'{float(own[0]["harm_random"]):.1f}', *(between(row, 'excess') for row in own)]
+            lines.append(f'| `{layer}`, {number} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def camvid_windows() -> str:
+    """Whether windows further down a ranking harm less (Fig. 4, bottom): rank correlation of place and mIoU."""
+    from scipy.stats import spearmanr
+
+    rows = [row for row in read_csv('fig4.csv') if row['kind'] == 'window']
+    layers, rankings = (list(dict.fromkeys(row[name] for row in rows)) for name in ('layer', 'ranking'))
+    lines = [f'| off at | {" | ".join(rankings)} |', '|---' * (len(rankings) + 1) + '|']
+    for layer in layers:
+        cells = []
+        for ranking in rankings:
+            own = [row for row in rows if (row['layer'], row['ranking']) == (layer, ranking)]
+            rho = spearmanr([int(row['start']) for row in own], [float(row['value']) for row in own]).statistic
+            ends = (math.tanh(math.atanh(rho) + side * 1.96 / math.sqrt(len(own) - 3)) for side in (-1, 1))
+            cells.append(f'{rho:.2f} [{", ".join(f"{end:.2f}" for end in ends)}]')
+        lines.append(f'| `{layer}` | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def camvid_attack() -> str:
+    """Harm in each half by the channels of its own side, of both and of the other side (Fig. 6), at N = 100."""
+    lines = [
+        '| rankings | off at, half | harm own / overall / other | own - overall | overall - other | order holds |',
+        '|---|---|---|---|---|---|',
+    ]
+    for kind in ('pedestrian', 'car', 'centred'):
+        rows = read_csv(f'region_attack_{kind}.csv')
+        for layer, region in dict.fromkeys((row['layer'], row['region']) for row in rows):
+            own = [row for row in rows if (row['layer'], row['region']) == (layer, region)]
+            (shown,) = (row for row in own if row['num_channels'] == '100')
+            harm = ' / '.join(f'{float(shown[f"harm_{side}"]):.1f}' for side in ('own', 'overall', 'other'))
+            gaps = ' | '.join(between(shown, name) for name in ('own_minus_overall', 'overall_minus_other'))
+            holds, certain = (sum(row[name] == 'true' for row in own) for name in ('holds', 'certain'))
+            verdict = f'at {holds} of {len(own)} N, beyond chance at {certain}'
+            lines.append(f'| {kind} | `{layer}`, {region} | {harm} | {gaps} | {verdict} |')
+    return '\n'.join(lines)
+
+
 def page() -> str:
     """The whole page."""
-    return (HERE / 'results.in.md').read_text().replace('{{ table2 }}', table2())
+    text = (HERE / 'results.in.md').read_text()
+    for table in (table2, camvid_control, camvid_windows, camvid_attack):
+        text = text.replace(f'{{{{ {table.__name__} }}}}', table())
+    return text
 
 
 def metafile() -> str:
-    """The entries of the model index: one for each config with a measured figure, as OpenMMLab's tools read them."""
+    """The entries of the model index: one for each classifier with measured figures, as OpenMMLab's tools read them."""
     results = json.loads((HERE / 'results' / 'table2.json').read_text())
     collections = {'AugShift': 'Two shifted views (Sec. 4.1)', 'Shift baseline': 'One shifted view'}
     entries = [
