@@ -123,6 +123,7 @@ def images_per_second(args, model: dict, loader: dict, idle: bool = False) -> fl
             runner.model.train_step = lambda data, optim_wrapper: losses
         runner.train()
         del runner  # and the loader's workers, before the next kind starts
+        gc.unfreeze()
         gc.collect()
     return args.batch_size / stopwatch.per_iter
 

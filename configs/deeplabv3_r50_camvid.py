@@ -16,6 +16,6 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=300, by_epoch=False),
-    dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=300, end=6000, by_epoch=False),
+    dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=300, end=4000, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=6000, val_interval=1000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=4000, val_interval=1000)

@@ -1,7 +1,7 @@
 """Rank the channels of a network by how much they encode position, and write ranking.json.
 
 Examples:
-    python tools/rank_channels.py configs/deeplabv3_r50_camvid.py work_dirs/deeplabv3_r50_camvid/iter_6000.pth
+    python tools/rank_channels.py configs/deeplabv3_r50_camvid.py work_dirs/deeplabv3_r50_camvid/iter_4000.pth
     python tools/rank_channels.py CONFIG CKPT --statistic signed --region-list data/camvid/val-left.txt --out left.json
     torchrun --nproc_per_node 8 tools/rank_channels.py CONFIG CKPT --pair flip_image roll_image
 """

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -59,15 +60,16 @@ class RegionStrips:
         """Number of strips."""
         return (len(self.columns) - 1) * (len(self.rows) - 1)
 
-    def index(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+    def index(self, height: int, width: int, device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor]:
         """Where the strips lie in an image of this size, as two parts that broadcast.
 
         Args:
             height: Of the image, px.
             width: Of the image, px.
+            device: Where the tensors are wanted.
 
         Returns:
-            int32 tensors of shape (height, 1) and (1, width) on the CPU: their sum is the strip of every pixel.
+            int32 tensors of shape (height, 1) and (1, width): their sum is the strip of every pixel.
 
         Raises:
             ValueError: If the image is so small that a region has no pixel.
@@ -78,7 +80,8 @@ class RegionStrips:
                     f'region {name!r:.100} = {(x0, y0, x1, y1)} holds no pixel of an image {width} px wide and '
                     f'{height} px high; widen the region or leave it out'
                 )
-        return _interval(self.rows, height)[:, None] * (len(self.columns) - 1), _interval(self.columns, width)[None]
+        rows = _interval(tuple(self.rows), height, device)[:, None]
+        return rows * (len(self.columns) - 1), _interval(tuple(self.columns), width, device)[None]
 
     def sum_regions(self, counts: Tensor) -> dict[str, Tensor]:
         """Add the strips of each region up.
@@ -102,9 +105,10 @@ def _pixel(fraction: float, size: int) -> int:
     return math.ceil(fraction * size - 0.5)
 
 
-def _interval(cuts: list[float], size: int) -> Tensor:
+@lru_cache(maxsize=256)  # Most data sets have one size of image, or few: it goes to the device once.
+def _interval(cuts: tuple[float, ...], size: int, device: torch.device | str) -> Tensor:
     inner = torch.tensor([_pixel(cut, size) for cut in cuts[1:-1]], dtype=torch.int64)
-    return torch.bucketize(torch.arange(size), inner, out_int32=True, right=True)
+    return torch.bucketize(torch.arange(size), inner, out_int32=True, right=True).to(device)
 
 
 def _checked_box(name: str, box: Sequence[float]) -> Box:

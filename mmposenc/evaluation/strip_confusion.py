@@ -33,16 +33,19 @@ def count_strips(
             f'labels must be (H, W) and prediction (..., H, W) of the same size, got {tuple(labels.shape)} and '
             f'{tuple(prediction.shape)}'
         )
+    row, column = strips.index(*labels.shape, prediction.device)
     labels = labels.to(prediction.device, torch.int64)
     void = labels == ignore_index
-    _check_classes('label', labels, void, num_classes, f' or ignore_index={ignore_index}')
     variants = prediction.reshape(-1, *labels.shape)
-    if variants.numel() and not 0 <= float(variants.min()) <= float(variants.max()) < num_classes:
+    extremes = [*labels.masked_fill(void, 0).aminmax(), *(variants if len(variants) else void).aminmax()]
+    low, high, least, most = torch.stack([value.double() for value in extremes]).tolist()  # one wait for the device
+    if not 0 <= low <= high < num_classes:
+        _check_classes('label', labels, void, num_classes, f' or ignore_index={ignore_index}')
+    if not 0 <= least <= most < num_classes:
         _check_classes('prediction', variants, void, num_classes)
         variants = variants.nan_to_num(0).clamp(0, num_classes - 1)
 
     # The bin of a pixel is (strip * (K + 1) + label) * K + prediction; void pixels go to the row after the classes.
-    row, column = (part.to(labels.device) for part in strips.index(*labels.shape))
     start = labels.int().masked_fill_(void, num_classes).add_(row * (num_classes + 1)).add_(column * (num_classes + 1))
     start *= num_classes
     shape = (len(strips), num_classes + 1, num_classes)
