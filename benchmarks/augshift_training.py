@@ -16,6 +16,7 @@ import gc
 import json
 import tempfile
 import time
+from collections.abc import Callable
 
 import torch
 from mmengine.dataset import default_collate
@@ -174,6 +175,18 @@ def check_same_result(args) -> float:
     return difference
 
 
+def measure(args, kinds: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Images per second of each kind, printed as it is known."""
+    rates = {}
+    for name, kind in kinds.items():
+        rates[name] = kind()
+        print(
+            f'  {name:20s} {rates[name]:10,.0f}   {1000 * args.batch_size / rates[name]:8.3f} ms per iteration',
+            flush=True,
+        )
+    return rates
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch-size', type=int, default=512)
@@ -190,14 +203,18 @@ def main() -> None:
         args.base_channels, args.num_images, args.batch_size, args.iters, args.warmup = 4, 2000, 64, 10, 3
 
     print(f'both data paths give the same views; largest difference of a loss {check_same_result(args):.1e}')
-    rates = {'resident': resident_images_per_second(args), 'ours': images_per_second(args, *ours(args))}
-    rates['runner alone'] = images_per_second(args, *ours(args), idle=True)
-    for workers in args.workers:
-        rates[f'stock, {workers} workers'] = images_per_second(args, *stock(args, workers))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(f'{device}, batch {args.batch_size}, bfloat16, images/s (an image is two views):')
-    for name, rate in rates.items():
-        print(f'  {name:20s} {rate:10,.0f}   {1000 * args.batch_size / rate:8.3f} ms per iteration')
+    kinds = {
+        'resident': lambda: resident_images_per_second(args),
+        'ours': lambda: images_per_second(args, *ours(args)),
+        'runner alone': lambda: images_per_second(args, *ours(args), idle=True),
+        **{
+            f'stock, {workers} workers': lambda workers=workers: images_per_second(args, *stock(args, workers))
+            for workers in args.workers
+        },
+    }
+    rates = measure(args, kinds)
     best = max(rates[f'stock, {workers} workers'] for workers in args.workers)
     first = rates[f'stock, {args.workers[0]} workers']
     print(f'ours / stock with {args.workers[0]} workers: {rates["ours"] / first:.2f}')

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 
 import torch
-from augshift_training import images_per_second
+from augshift_training import images_per_second, measure
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
@@ -134,13 +134,16 @@ def main() -> None:
     print('both ways give the same canvases and labels; to the device go, per image:')
     for name, kib in sent.items():
         print(f'  {name:20s} {kib:10.1f} KiB')
-    rates = {'ours': images_per_second(args, *ours(args))}
-    for workers in args.workers:
-        rates[f'stock, {workers} workers'] = images_per_second(args, *stock(args, workers))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(f'{device}, {GRID}x{GRID} grid, batch {args.batch_size}, bfloat16, images/s:')
-    for name, rate in rates.items():
-        print(f'  {name:20s} {rate:10,.0f}   {1000 * args.batch_size / rate:8.3f} ms per iteration')
+    kinds = {
+        'ours': lambda: images_per_second(args, *ours(args)),
+        **{
+            f'stock, {workers} workers': lambda workers=workers: images_per_second(args, *stock(args, workers))
+            for workers in args.workers
+        },
+    }
+    rates = measure(args, kinds)
     for name, rate in rates.items():
         if name != 'ours':
             print(f'ours / {name}: {rates["ours"] / rate:.2f}')

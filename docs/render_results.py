@@ -8,6 +8,7 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -30,11 +31,13 @@ def table2() -> str:
     ]
     for row in results['rows']:
         f = {key.removeprefix('consistency/cons8_'): value for key, value in row['figures'].items()}
+        others = (f.get(name) for name in ('zero_pair', 'roll_ref', 'reflect_ref'))
+        further = ' | '.join('-' if value is None else f'{value:.2f}' for value in others)
         paper = results['paper'][row['data']].get(row['method'])
         lines.append(
             f'| {row["data"]} | [{row["method"]}](../{row["config"]}) | {row["epochs"]} | {f["accuracy/top1"]:.2f} '
-            f'| {f["zero_ref"]:.2f} [{f["zero_ref_low"]:.1f}, {f["zero_ref_high"]:.1f}] | {f["zero_pair"]:.2f} '
-            f'| {f["roll_ref"]:.2f} | {f["reflect_ref"]:.2f} | {" / ".join(map(str, paper)) if paper else "-"} |'
+            f'| {f["zero_ref"]:.2f} [{f["zero_ref_low"]:.1f}, {f["zero_ref_high"]:.1f}] | {further} '
+            f'| {" / ".join(map(str, paper)) if paper else "-"} |'
         )
     facts = (
         f'{results["measured"]}, {results["device"]}; {results["software"]}; {results["data"]}; seed 0, one seed a row.'
@@ -53,7 +56,7 @@ def draw(path: Path) -> None:
     results = json.loads((HERE / 'results' / 'table2.json').read_text())
     rows = [row for row in results['rows'] if row['data'] == 'CIFAR-100'][::-1]
     panels = [('accuracy/top1', 'Top-1 (%)', 0), ('consistency/cons8_zero_ref', 'Cons.8, zero_ref (%)', 1)]
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.2), sharey=True, layout='constrained')
+    figure, axes = plt.subplots(1, 2, figsize=(8, 1 + 0.4 * len(rows)), sharey=True, layout='constrained')
     for axis, (key, label, column) in zip(axes, panels, strict=True):
         for y, row in enumerate(rows):
             value = row['figures'][key]
@@ -104,8 +107,8 @@ def draw_first_pass(path: Path) -> None:
 
 
 def read_csv(name: str) -> list[dict[str, str]]:
-    """Rows of a table of the sweep on CamVid."""
-    with (HERE / 'results' / 'camvid' / name).open(newline='') as file:
+    """Rows of a table of a sweep on CamVid."""
+    with (HERE / 'results' / name).open(newline='') as file:
         return list(csv.DictReader(file))
 
 
@@ -116,10 +119,21 @@ def between(row: dict[str, str], name: str) -> str:
 
 
 def camvid_control() -> str:
+    """The network of half the size."""
+    return control('camvid/random_control.csv')
+
+
+def camvid_full_control() -> str:
+    """The network of the full size."""
+    return control('camvid_full/random_control_car.csv', 'camvid_full/random_control_centred.csv')
+
+
+def control(*names: str) -> str:
     """Harm of the top N of every ranking, and its excess over random channels (Fig. 4)."""
     rows = {
         (row['layer'], row['ranking'], row['num_channels']): row
-        for row in read_csv('random_control.csv')
+        for name in names
+        for row in read_csv(name)
         if row['region'] == 'overall'
     }
     layers, rankings, _ = (list(dict.fromkeys(names)) for names in zip(*rows, strict=True))
@@ -136,7 +150,7 @@ def camvid_windows() -> str:
     """Whether windows further down a ranking harm less (Fig. 4, bottom): rank correlation of place and mIoU."""
     from scipy.stats import spearmanr
 
-    rows = [row for row in read_csv('fig4.csv') if row['kind'] == 'window']
+    rows = [row for row in read_csv('camvid/fig4.csv') if row['kind'] == 'window']
     layers, rankings = (list(dict.fromkeys(row[name] for row in rows)) for name in ('layer', 'ranking'))
     lines = [f'| off at | {" | ".join(rankings)} |', '|---' * (len(rankings) + 1) + '|']
     for layer in layers:
@@ -151,13 +165,23 @@ def camvid_windows() -> str:
 
 
 def camvid_attack() -> str:
+    """The network of half the size."""
+    return attack('camvid', ('pedestrian', 'car', 'centred'))
+
+
+def camvid_full_attack() -> str:
+    """The network of the full size."""
+    return attack('camvid_full', ('car', 'centred'))
+
+
+def attack(folder: str, kinds: Sequence[str]) -> str:
     """Harm in each half by the channels of its own side, of both and of the other side (Fig. 6), at N = 100."""
     lines = [
         '| rankings | off at, half | harm own / overall / other | own - overall | overall - other | order holds |',
         '|---|---|---|---|---|---|',
     ]
-    for kind in ('pedestrian', 'car', 'centred'):
-        rows = read_csv(f'region_attack_{kind}.csv')
+    for kind in kinds:
+        rows = read_csv(f'{folder}/region_attack_{kind}.csv')
         for layer, region in dict.fromkeys((row['layer'], row['region']) for row in rows):
             own = [row for row in rows if (row['layer'], row['region']) == (layer, region)]
             (shown,) = (row for row in own if row['num_channels'] == '100')
@@ -172,7 +196,8 @@ def camvid_attack() -> str:
 def page() -> str:
     """The whole page."""
     text = (HERE / 'results.in.md').read_text()
-    for table in (table2, camvid_control, camvid_windows, camvid_attack):
+    tables = (table2, camvid_control, camvid_windows, camvid_attack, camvid_full_control, camvid_full_attack)
+    for table in tables:
         text = text.replace(f'{{{{ {table.__name__} }}}}', table())
     return text
 
@@ -199,6 +224,7 @@ def metafile() -> str:
             ],
         }
         for row in results['rows']
+        if 'options' not in row  # the configs as they stand
     ]
     index = {
         'Collections': [

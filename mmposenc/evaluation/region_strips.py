@@ -69,7 +69,8 @@ class RegionStrips:
             device: Where the tensors are wanted.
 
         Returns:
-            int32 tensors of shape (height, 1) and (1, width): their sum is the strip of every pixel.
+            int32 tensors of shape (height, 1) and (1, width): their sum is the strip of every pixel. They are kept for
+            the next image: do not write into them.
 
         Raises:
             ValueError: If the image is so small that a region has no pixel.

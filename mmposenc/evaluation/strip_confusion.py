@@ -33,7 +33,8 @@ def count_strips(
             f'labels must be (H, W) and prediction (..., H, W) of the same size, got {tuple(labels.shape)} and '
             f'{tuple(prediction.shape)}'
         )
-    row, column = strips.index(*labels.shape, prediction.device)
+    height, width = labels.shape
+    row, column = strips.index(height, width, prediction.device)
     labels = labels.to(prediction.device, torch.int64)
     void = labels == ignore_index
     variants = prediction.reshape(-1, *labels.shape)
