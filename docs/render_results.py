@@ -89,7 +89,12 @@ def draw_first_pass(path: Path) -> None:
 
     results = json.loads((HERE / 'results' / 'first_pass.json').read_text())
     figure, axis = plt.subplots(figsize=(6, 3), layout='constrained')
-    styles = {'GAPNet': {'color': '#0072b2', 'marker': 'o'}, 'PermuteNet': {'color': '#d55e00', 'marker': 's'}}
+    styles = {
+        'GAPNet': {'color': '#0072b2', 'marker': 'o'},
+        'sorted channels': {'color': '#009e73', 'marker': '^'},
+        'PermuteNet': {'color': '#d55e00', 'marker': 's'},
+        'sum of the channels': {'color': '#cc79a7', 'marker': 'v'},
+    }
     for run in results['runs']:
         seen = [point['images'] for point in run['points']]
         reached = [point['accuracy'] for point in run['points']]

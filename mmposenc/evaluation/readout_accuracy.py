@@ -13,7 +13,7 @@ class ReadoutAccuracyMetric(BaseMetric):
     """The share of right predictions of each read-out, in % (ours; for `LocationProbe`, Sec. 3).
 
     A sample holds its true class in `gt_label` and, in `readouts`, the class that each read-out predicts. The figures
-    are named after the read-outs: `stage1/gap`, `stage1/permute` and so on.
+    are named after the read-outs: `stage1/gap`, `stage1/permute`, `stage1/sort` and so on.
 
     Args:
         collect_device: As in `BaseMetric`.

@@ -1,4 +1,4 @@
-"""GAPNet's and PermuteNet's read-outs side by side, at every stage of a backbone."""
+"""Read-outs of pooled channels in their order, shuffled and sorted, side by side at every stage of a backbone."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,17 @@ from mmposenc.registry import MODELS
 
 from .padding_modes import conv_cfg_with_padding
 from .permute_neck import PermuteNeck
+from .sorted_pool_neck import SortedPoolNeck
 
 
 @MODELS.register_module()
 class StageReadoutHead(BaseModule):
-    """Reads the class twice at each stage: pooled logits, and shuffled pooled channels (Sec. 3, Fig. 1, both nets).
+    """Reads the class three times at each stage: pooled logits, pooled channels shuffled, and sorted (Sec. 3, Fig. 1).
 
     `gap` is GAPNet's read-out, a 3x3 convolution to K channels and global average pooling; `permute` is PermuteNet's,
-    pooling, a random order of the channels and a linear layer. The losses are summed, and since no parameter is shared
-    each read-out trains as if alone. Behind a frozen backbone (`LocationProbe`) the stages stay apart, too.
+    pooling, a random order of the channels and a linear layer; `sort` (ours) has the channels sorted by value, so that
+    it sees all that no order changes. The losses are summed, and since no parameter is shared each read-out trains as
+    if alone. Behind a frozen backbone (`LocationProbe`) the stages stay apart, too.
     Differs from GAPNet: the convolution pads circularly. Pooled, it is then a linear layer on the pooled channels, and
     what it tells of position was in them; zero padding of its own would let it measure the distance to the border.
 
@@ -32,7 +34,8 @@ class StageReadoutHead(BaseModule):
         init_cfg: As in mmengine's `BaseModule`. Default: normal weights with std 0.01, as `LinearClsHead` has.
 
     Shape:
-        Input one map (N, C, H, W) per stage; output a dict of (N, num_classes), its keys 'stage1/gap' and so on.
+        Input one map (N, C, H, W) per stage; output a dict of (N, num_classes), its keys 'stage1/gap',
+        'stage1/permute', 'stage1/sort' and so on.
 
     Raises:
         ValueError: If the stages are not as many as names, or not maps.
@@ -57,15 +60,16 @@ class StageReadoutHead(BaseModule):
         self.gap = nn.ModuleList(
             build_conv_layer(conv_cfg, c, num_classes, kernel_size=3, padding=1) for c in in_channels
         )
-        self.permute = nn.ModuleList(nn.Linear(c, num_classes) for c in in_channels)
-        self.neck = PermuteNeck()
+        self.permute, self.sort = (nn.ModuleList(nn.Linear(c, num_classes) for c in in_channels) for _ in range(2))
+        self.shuffled, self.sorted = PermuteNeck(), SortedPoolNeck()
 
     def forward(self, stages: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the logits of each read-out."""
         logits = {}
-        for name, stage, conv, linear in zip(self.names, stages, self.gap, self.permute, strict=True):
-            logits[f'{name}/gap'] = conv(stage).mean((2, 3))
-            logits[f'{name}/permute'] = linear(self.neck(stage))
+        for place, (name, stage) in enumerate(zip(self.names, stages, strict=True)):
+            logits[f'{name}/gap'] = self.gap[place](stage).mean((2, 3))
+            logits[f'{name}/permute'] = self.permute[place](self.shuffled(stage))
+            logits[f'{name}/sort'] = self.sort[place](self.sorted(stage)[0])
         return logits
 
     def loss(self, stages: Sequence[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:

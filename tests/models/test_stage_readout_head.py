@@ -1,4 +1,4 @@
-"""Two read-outs per stage, each on its own."""
+"""Three read-outs per stage, each on its own."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from mmpretrain.structures import DataSample
 
 from mmposenc.models import GAPLogitHead, StageReadoutHead
 
-READOUTS = ['stage1/gap', 'stage1/permute', 'stage2/gap', 'stage2/permute']
+READOUTS = [f'stage{stage}/{kind}' for stage in (1, 2) for kind in ('gap', 'permute', 'sort')]
 
 
 def stages(number: int = 3) -> list[torch.Tensor]:
@@ -44,6 +44,15 @@ def test_permute_is_a_linear_layer_on_shuffled_pooled_channels():
     assert seen == {21.0, 12.0}
 
 
+def test_sort_is_a_linear_layer_on_sorted_pooled_channels():
+    head = StageReadoutHead(1, [3], ['layer4'])
+    head.sort[0].weight.data = torch.tensor([[1.0, 10.0, 100.0]])
+    head.sort[0].bias.data.zero_()
+    for order in ([1.0, 3.0, 2.0], [3.0, 2.0, 1.0]):
+        maps = [torch.tensor(order).view(1, 3, 1, 1).expand(1, 3, 2, 2)]
+        assert head(maps)['layer4/sort'].item() == pytest.approx(3 + 20 + 100)
+
+
 def test_each_loss_is_a_cross_entropy_that_moves_its_own_read_out_only():
     head = StageReadoutHead(9, [4, 8])
     for parameter in head.parameters():
@@ -59,11 +68,11 @@ def test_each_loss_is_a_cross_entropy_that_moves_its_own_read_out_only():
 
 def test_predictions_are_the_largest_logits():
     head = StageReadoutHead(3, [4])
-    for layer, best in ((head.gap[0], 2), (head.permute[0], 1)):
+    for layer, best in ((head.gap[0], 2), (head.permute[0], 1), (head.sort[0], 0)):
         layer.weight.data.zero_()
         layer.bias.data = torch.eye(3)[best]
     samples = head.predict(stages(2)[:1], [DataSample().set_gt_label(0), DataSample().set_gt_label(1)])
-    assert [sample.readouts for sample in samples] == [{'stage1/gap': 2, 'stage1/permute': 1}] * 2
+    assert [sample.readouts for sample in samples] == [{'stage1/gap': 2, 'stage1/permute': 1, 'stage1/sort': 0}] * 2
     assert [sample.gt_label.item() for sample in samples] == [0, 1]
 
 
