@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from mmengine.dataset import default_collate
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from random_cifar import PREPROCESSOR, STOCK_TWO_VIEWS, TWO_VIEWS, RandomImages, StockRandomImages
 
@@ -129,15 +129,15 @@ def images_per_second(args, model: dict, loader: dict, idle: bool = False) -> fl
     return args.batch_size / stopwatch.per_iter
 
 
-def resident_images_per_second(args) -> float:
+def resident_images_per_second(args, model: dict, loader: dict) -> float:
     """The training step on one batch on the device, without data loader, preprocessor, hooks and log."""
     with tempfile.TemporaryDirectory() as folder:
-        runner = make_runner(args, *ours(args), folder, Stopwatch(args.warmup, args.iters))
+        runner = make_runner(args, model, loader, folder, Stopwatch(args.warmup, args.iters))
         model = runner.model.train()
         optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         hook = next(h for h in runner.hooks if type(h).__name__ == 'CompileBackboneHook')
         hook.before_train(runner)
-        batch = RandomImages(args.batch_size).__getitems__(list(range(args.batch_size)))
+        batch = DATASETS.build(loader['dataset']).__getitems__(list(range(args.batch_size)))
         batch = model.data_preprocessor(batch, training=True)
         for i in range(args.warmup + args.iters):
             if i == args.warmup:
@@ -206,7 +206,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(f'{device}, batch {args.batch_size}, bfloat16, images/s (an image is two views):')
     kinds = {
-        'resident': lambda: resident_images_per_second(args),
+        'resident': lambda: resident_images_per_second(args, *ours(args)),
         'ours': lambda: images_per_second(args, *ours(args)),
         'runner alone': lambda: images_per_second(args, *ours(args), idle=True),
         **{

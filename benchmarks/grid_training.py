@@ -6,7 +6,8 @@ One run, one model (Table 1's ResNet-18 and head), one batch size, one precision
 backbone:
   ours      32x32 patches travel as whole batches, the device makes the canvases;
   stock     mmpretrain's CIFAR pipeline with RandomFlip, PlaceOnGrid, PackInputs and 2, 8 and 16 workers: the canvases
-            travel.
+            travel;
+  resident  the same training step on one batch of canvases that lies on the device: the bound.
 First it checks that both give the model the same canvases and labels, and counts the bytes of a batch that go to the
 device. Images are random: their content costs nothing. The mean colour is of whole numbers, so that a canvas of bytes
 is exactly zero after normalisation on either way.
@@ -17,7 +18,7 @@ import json
 from collections.abc import Sequence
 
 import torch
-from augshift_training import images_per_second, measure
+from augshift_training import images_per_second, measure, resident_images_per_second
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
@@ -137,6 +138,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'
     print(f'{device}, {GRID}x{GRID} grid, batch {args.batch_size}, bfloat16, images/s:')
     kinds = {
+        'resident': lambda: resident_images_per_second(args, *ours(args)),
         'ours': lambda: images_per_second(args, *ours(args)),
         **{
             f'stock, {workers} workers': lambda workers=workers: images_per_second(args, *stock(args, workers))
