@@ -151,9 +151,9 @@ def write_report(steps: dict[str, Step]) -> Path:
             'Where is the digit? (Sec. 3)',
             [
                 'A digit stands in one of nine cells. GAPNet averages each channel over the image and reads its answer '
-                'off the channels; PermuteNet shuffles them first. Both can name the digit; the place is in the order '
-                'of the channels. One seed; the epochs and learning rates of the category runs were chosen on these '
-                'digits, so their accuracies are no held-out figures.',
+                'off the channels; PermuteNet shuffles them first. Both can name the digit; with the order of the '
+                'channels PermuteNet loses some of the places. One seed; the epochs and learning rates of the category '
+                'runs were chosen on these digits, so their accuracies are no held-out figures.',
                 Table(
                     ['net', 'location (%)', 'category (%)'],
                     [('GAPNet', *accuracy[2::-2]), ('PermuteNet', *accuracy[3::-2])],
