@@ -22,6 +22,7 @@ try:
         make_interruptible,
         replace_sync_bn,
         use_autocast,
+        write_figures_once,
     )
     from mmposenc.config_file import Options, read_config
     from mmposenc.determinism import deterministic
@@ -74,7 +75,8 @@ def make_parser(description: str) -> ArgumentParser:
 def load_config(args: Namespace) -> Config:
     """Read a config the way its host's own tool does, and let its training be interrupted and resumed (ours).
 
-    The host's checkpoint hook and training loops are replaced by those of this project, which take the same arguments.
+    The host's checkpoint hook, logger hook and training loops are replaced by those of this project, which take the
+    same arguments.
 
     Raises:
         ValueError: If the file is no valid config, or an override does not fit.
@@ -85,6 +87,7 @@ def load_config(args: Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     add_hook(cfg, 'mmposenc.ProgressBarHook')
     make_interruptible(cfg)
+    write_figures_once(cfg)
     if cfg.get('default_scope') == 'mmpretrain':
         fill_dataloaders(cfg)
     return cfg

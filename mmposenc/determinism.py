@@ -4,6 +4,8 @@ import os
 
 from mmengine.config import Config
 
+from mmposenc.config_changes import type_name
+
 __all__ = ['deterministic']
 
 
@@ -19,6 +21,6 @@ def deterministic(cfg: Config) -> None:
     cfg.env_cfg = {**(cfg.get('env_cfg') or {}), 'cudnn_benchmark': False}
     cfg.compile = False
     hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [hook for hook in hooks if hook.get('type') != 'mmposenc.CompileBackboneHook']
+    cfg.custom_hooks = [hook for hook in hooks if type_name(hook) != 'mmposenc.CompileBackboneHook']
     # cuBLAS reads it when CUDA starts, and PyTorch refuses a matrix product without it.
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')

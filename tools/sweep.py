@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmposenc import command_line
+from mmposenc.config_changes import type_name
 
 MOST_NUMBERS = 1_000_000  # a list of as many still fits
 
@@ -87,7 +88,7 @@ def numbers(text: str) -> list[int]:
 def _region_metric(evaluator: Any) -> dict:
     """The config's RegionIoUMetric, whose regions are those of the sweep too."""
     metrics = evaluator if isinstance(evaluator, list) else [evaluator or {}]
-    return next((metric for metric in metrics if metric.get('type') == 'mmposenc.RegionIoUMetric'), {})
+    return next((metric for metric in metrics if type_name(metric) == 'mmposenc.RegionIoUMetric'), {})
 
 
 if __name__ == '__main__':

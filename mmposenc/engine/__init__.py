@@ -7,6 +7,7 @@ from .compile_backbone_hook import CompileBackboneHook
 from .consistency_loop import ShiftConsistencyLoop
 from .deferred_runtime_info_hook import DeferredRuntimeInfoHook
 from .head_check_hook import HeadCheckHook
+from .main_process_logger_hook import MainProcessLoggerHook
 from .progress_bar_hook import ProgressBarHook
 from .random_state_hook import RandomStateHook
 from .ranking_loop import ChannelRankingLoop
@@ -24,6 +25,7 @@ __all__ = [
     'CompileBackboneHook',
     'DeferredRuntimeInfoHook',
     'HeadCheckHook',
+    'MainProcessLoggerHook',
     'ProgressBarHook',
     'RandomStateHook',
     'ResumableEpochLoop',
