@@ -111,6 +111,41 @@ def draw_first_pass(path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+def grid_fifth() -> str:
+    """GAPNet after a fifth of a pass over CIFAR-10."""
+    return grid_accuracies('grid_fifth.json')
+
+
+def grid_digits() -> str:
+    """Table 1 on handwritten digits."""
+    return grid_accuracies('grid_digits.json')
+
+
+def grid_accuracies(name: str) -> str:
+    """Accuracies of runs in the form of table1.json: a row for each task, net and padding, all seeds in a cell."""
+    runs = json.loads((HERE / 'results' / name).read_text())['runs']
+    nets = {'gapnet': 'GAPNet', 'permutenet': 'PermuteNet', 'sortnet': 'sorted channels (ours)'}
+    sizes = sorted({run['grid_size'] for run in runs})
+    lines = [f'| task | net | padding | {" | ".join(f"{n}x{n}" for n in sizes)} |', '|---' * (len(sizes) + 3) + '|']
+    for task, net, padding in dict.fromkeys((run['task'], run['net'], run['padding']) for run in runs):
+        cells = []
+        for size in sizes:
+            own = [run for run in runs if (run['task'], run['net'], run['padding']) == (task, net, padding)]
+            own = [run for run in own if run['grid_size'] == size]
+            paper = next((f' ({run["paper"]})' for run in own if run['paper'] is not None), '')
+            cells.append((', '.join(f'{run["accuracy"]:.1f}' for run in own) or '-') + paper)
+        lines.append(f'| {task} | {nets[net]} | {padding} | {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def draw_grid_digits(path: Path) -> None:
+    """Accuracy against grid size on handwritten digits, the paper's on CIFAR-10 dashed."""
+    from mmposenc.visualization import draw_accuracy, save_figure
+
+    runs = json.loads((HERE / 'results' / 'grid_digits.json').read_text())['runs']
+    save_figure(draw_accuracy([run for run in runs if run['task'] == 'location']), path)
+
+
 def read_csv(name: str) -> list[dict[str, str]]:
     """Rows of a table of a sweep on CamVid."""
     with (HERE / 'results' / name).open(newline='') as file:
@@ -201,7 +236,8 @@ def attack(folder: str, kinds: Sequence[str]) -> str:
 def page() -> str:
     """The whole page."""
     text = (HERE / 'results.in.md').read_text()
-    tables = (table2, camvid_control, camvid_windows, camvid_attack, camvid_full_control, camvid_full_attack)
+    tables = (table2, grid_fifth, grid_digits)
+    tables += (camvid_control, camvid_windows, camvid_attack, camvid_full_control, camvid_full_attack)
     for table in tables:
         text = text.replace(f'{{{{ {table.__name__} }}}}', table())
     return text
@@ -258,6 +294,7 @@ def main(argv: list[str]) -> int:
         path.write_text(text)
     draw(HERE / 'images' / 'cons8_cifar100.png')
     draw_first_pass(HERE / 'images' / 'first_pass.png')
+    draw_grid_digits(HERE / 'images' / 'grid_digits.png')
     return 0
 
 
