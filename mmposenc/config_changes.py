@@ -71,11 +71,11 @@ def use_autocast(cfg: Config) -> None:
         ValueError: If the config's optimizer wrapper is neither the ordinary one nor one of mixed precision.
     """
     wrapper = cfg.optim_wrapper
-    kind = type_name(wrapper) or 'OptimWrapper'
+    kind = type_name(wrapper) if 'type' in wrapper else 'OptimWrapper'
     if kind == 'OptimWrapper':
         wrapper.type = 'mmposenc.AutocastOptimWrapper'
     elif kind not in ('AmpOptimWrapper', 'mmposenc.AutocastOptimWrapper'):
-        raise ValueError(f'--amp replaces an optim_wrapper of type OptimWrapper, got {kind}; leave --amp out')
+        raise ValueError(f'--amp replaces an optim_wrapper of type OptimWrapper, got {wrapper.type}; leave --amp out')
 
 
 def fill_dataloaders(cfg: Config) -> None:

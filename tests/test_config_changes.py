@@ -120,8 +120,9 @@ def test_bfloat16_replaces_the_ordinary_wrapper_only() -> None:
         cfg = Config(dict(optim_wrapper=dict(type=kind) if kind else dict(optimizer=dict(type='SGD'))))
         use_autocast(cfg)
         assert cfg.optim_wrapper.type == expected
-    with pytest.raises(ValueError, match='--amp replaces an optim_wrapper of type OptimWrapper, got Own'):
-        use_autocast(Config(dict(optim_wrapper=dict(type='Own'))))
+    for other, shown in (('Own', 'Own'), (print, '<built-in function print>')):
+        with pytest.raises(ValueError, match=f'--amp replaces an optim_wrapper of type OptimWrapper, got {shown};'):
+            use_autocast(Config(dict(optim_wrapper=dict(type=other))))
 
 
 def test_workers_persist_where_there_are_any() -> None:

@@ -1,5 +1,6 @@
 """Configs of pure Python, whose types are imported classes instead of names: every tool takes them as the others."""
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from mmengine.config import Config
 from mmposenc.checkpoints import read_checkpoint
 from mmposenc.determinism import deterministic
 from mmposenc.engine import CompileBackboneHook
+from mmposenc.evaluation import RegionIoUMetric
 
+SWEEP = Path(__file__).parents[1] / 'tools' / 'sweep.py'
 Tool = Callable[[str], Callable[[list[str]], None]]
 # The classifier of conftest.py with this project's parts in it, once by name and once by class.
 BY_NAME = """
@@ -123,6 +126,14 @@ def test_it_is_tested_ranked_and_swept(tool: Tool, by_class: str, capsys: pytest
     tool('sweep')([by_class, 'run/epoch_1.pth', *sweep])
     assert 'sweep: sweep.csv' in capsys.readouterr().out
     assert Path('sweep/sweep.csv').read_text().count('\n') > 2
+
+
+@pytest.mark.parametrize('kind', ['mmposenc.RegionIoUMetric', RegionIoUMetric])
+def test_a_sweep_takes_the_regions_of_the_configs_metric(kind: str | type) -> None:
+    metric = dict(type=kind, regions=dict(top=(0, 0, 1, 0.5)))
+    region_metric = runpy.run_path(str(SWEEP))['_region_metric']
+    assert region_metric(metric) == region_metric([dict(type=print), metric]) == metric
+    assert region_metric(dict(type='IoUMetric')) == region_metric(None) == {}
 
 
 def test_deterministic_takes_a_compiling_hook_out() -> None:
