@@ -1,6 +1,7 @@
 """Run Table 1, or any part of it, and print it beside the paper's numbers.
 
 Finished runs are skipped, and a run that was stopped goes on from its last checkpoint: give the same command again.
+SIGTERM and SIGUSR1 go to the runs, which save and end.
 The figure of a run is that of its last epoch. Under --work-dir: a folder per run, table1.json and table1.png. A large
 GPU has room for several runs at once (--jobs); each then writes to output.txt in its folder.
 
@@ -12,13 +13,16 @@ Examples:
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
+from types import FrameType
 
 from mmposenc import command_line  # first, as it says which stack is missing
 
@@ -96,40 +100,64 @@ def check(args: Namespace, experiment: table1.Experiment, seed: int) -> None:
 def train_all(args: Namespace, options: list[str], todo: list[tuple[table1.Experiment, int]]) -> None:
     """Train what is to do, `--jobs` at once; after a failure none is begun, and those that run are waited for."""
 
-    failed = Event()
+    ended = Event()
+    running: list[subprocess.Popen] = []
 
     def one(number: int, experiment: table1.Experiment, seed: int) -> None:
-        if failed.is_set():
+        if ended.is_set():
             return
         command_line.say(f'== {number} of {len(todo)}: {experiment.config}, seed {seed}')
         try:
             if not args.dry_run:
-                train(args, options, experiment, seed)
+                train(args, options, experiment, seed, running)
         except BaseException:
-            failed.set()
+            ended.set()
             raise
 
-    with ThreadPoolExecutor(args.jobs) as pool:
+    with stop_signals_passed_on(running, ended), ThreadPoolExecutor(args.jobs) as pool:
         for done in as_completed([pool.submit(one, number, *run) for number, run in enumerate(todo, 1)]):
             done.result()
             if not args.dry_run:
                 write(args.work_dir)
+    if ended.is_set():
+        raise ValueError('told to end: the runs that are missing were not begun; the same command goes on from there')
 
 
-def train(args: Namespace, options: list[str], experiment: table1.Experiment, seed: int) -> None:
-    """Train in a process of its own: nothing that one run leaves behind reaches the next."""
+@contextmanager
+def stop_signals_passed_on(running: list[subprocess.Popen], ended: Event) -> Iterator[None]:
+    """Hand what ends a training (`StopSignalHook`) to those that run: each saves its state, and none is begun."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        ended.set()
+        for process in tuple(running):
+            process.send_signal(number)
+
+    before = {name: signal.signal(name, pass_on) for name in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def train(
+    args: Namespace, options: list[str], experiment: table1.Experiment, seed: int, running: list[subprocess.Popen]
+) -> None:
+    """Train in a process of its own, in `running` meanwhile: nothing that one run leaves behind reaches the next."""
     folder = table1.run_folder(args.work_dir, experiment, seed)
     config = str(CONFIGS / f'{experiment.config}.py')
     command = [sys.executable, str(TOOLS / 'train.py'), config, '--resume', '--work-dir', str(folder)]
     command += ['--cfg-options', *options, f'randomness.seed={seed}']
-    if args.jobs == 1:
-        place = 'above'
-        status = subprocess.run(command, check=False).returncode
-    else:
-        place = f'in {folder / "output.txt"}'
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / 'output.txt', 'a') as output:
-            status = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT).returncode
+    with ExitStack() as stack:
+        place, output = 'above', None
+        if args.jobs > 1:
+            place = f'in {folder / "output.txt"}'
+            folder.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context(open(folder / 'output.txt', 'a'))
+        process = subprocess.Popen(command, stdout=output, stderr=output and subprocess.STDOUT)
+        running.append(process)
+        status = process.wait()
+        running.remove(process)
     if status:
         raise ValueError(
             f'{experiment.config}, seed {seed}, ended with status {status} (why, is said {place}); '

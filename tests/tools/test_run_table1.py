@@ -1,9 +1,12 @@
 """tools/run_table1.py: order, skipping, resuming, refusing, and the table."""
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +28,10 @@ class Trainings:
         self.status = 0
         self.finishes = True
         self.together: Barrier | None = None
+        self.signal: signal.Signals | None = None
+        self.told: SimpleQueue[int] = SimpleQueue()
 
-    def __call__(self, command: list[str], check: bool, stdout: Any = None, stderr: Any = None) -> SimpleNamespace:
+    def __call__(self, command: list[str], stdout: Any = None, stderr: Any = None) -> SimpleNamespace:
         self.commands.append(command)
         if self.together:
             self.together.wait()
@@ -41,7 +46,13 @@ class Trainings:
         if self.finishes:
             record = {'accuracy/top1': self.accuracy[cfg.randomness.seed], 'step': cfg.train_cfg.max_epochs}
             (folder / 'now' / 'vis_data' / 'scalars.json').write_text(json.dumps(record))
-        return SimpleNamespace(returncode=self.status)
+        return SimpleNamespace(wait=self.wait, send_signal=self.told.put)
+
+    def wait(self) -> int:
+        if self.signal:
+            os.kill(os.getpid(), self.signal)  # To the tool; the run has begun.
+            self.told.put(self.told.get(timeout=20))
+        return self.status
 
     @property
     def names(self) -> list[str]:
@@ -51,7 +62,7 @@ class Trainings:
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     stand_in = Trainings()
-    monkeypatch.setattr(subprocess, 'run', stand_in)
+    monkeypatch.setattr(subprocess, 'Popen', stand_in)
     return stand_in
 
 
@@ -123,6 +134,17 @@ def test_after_a_failure_no_run_is_begun(table1, trainings, capsys):
     err = fails(lambda: table1([*PAIR, '--seeds', '0', '1', '--jobs', '2']), capsys)
     assert 'output.txt); the same command goes on from there' in err
     assert len(trainings.commands) == 2
+
+
+@pytest.mark.parametrize('finishes, status', [(False, 143), (True, 0)])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_end_reaches_the_run_and_none_is_begun(table1, trainings, capsys, number, finishes, status):
+    before = signal.getsignal(number)
+    trainings.signal, trainings.finishes, trainings.status = number, finishes, status
+    assert 'the same command goes on from there' in fails(lambda: table1(PAIR), capsys)
+    assert trainings.names == ['permutenet_r18_grid3-location_cifar10']
+    assert trainings.told.get(timeout=0) == number
+    assert signal.getsignal(number) is before
 
 
 def test_a_dry_run_runs_and_writes_nothing(table1, trainings, capsys):

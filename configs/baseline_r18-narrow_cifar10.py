@@ -1,0 +1,11 @@
+# The baseline with 16 channels for 64, without a GPU: a sixteenth of the cost (ours).
+# 10 epochs in a quarter of an hour on one CPU core, without a compiler.
+_base_ = 'baseline_r18_cifar10.py'
+_warmup, _epochs = 2, 10
+data_preprocessor = dict(channels_last=True)  # a CPU prefers it too
+model = dict(backbone=dict(stem_channels=16, base_channels=16), head=dict(in_channels=128))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, end=_warmup, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=_epochs - _warmup, begin=_warmup, end=_epochs, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=_epochs)
