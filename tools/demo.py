@@ -161,6 +161,11 @@ def write_report(steps: dict[str, Step]) -> Path:
                 Picture(OUT / 'gapnet' / 'inputs.png', 'What the networks are shown'),
                 Picture(OUT / 'gapnet' / 'confusion.png', 'GAPNet: where the digits of each cell are said to be'),
                 Picture(OUT / 'permutenet' / 'confusion.png', 'PermuteNet: the same'),
+                Picture(
+                    OUT / 'permutenet' / 'sums.png',
+                    'PermuteNet: the sum of the channels for each cell, all that its linear layer sees on average. '
+                    'Cells of one sum are one cell to it',
+                ),
             ],
         ),
         Section(

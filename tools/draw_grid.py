@@ -1,6 +1,7 @@
 """Draw what a grid experiment is shown (Fig. 1), and with a checkpoint where it looks for the patch.
 
-Writes inputs.png, and with a checkpoint confusion.png: for each cell of the grid, where its patches are said to be.
+Writes inputs.png, and with a checkpoint confusion.png: for each cell of the grid, where its patches are said to be, and
+sums.png: how far the sum of the pooled channels tells the cells apart, which is what PermuteNet's linear layer sees.
 Accuracy against grid size is drawn by tools/run_table1.py.
 
 Example:
@@ -19,8 +20,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
+from torch import nn
 
-from mmposenc.visualization import draw_confusion, draw_inputs, save_figure
+from mmposenc.visualization import draw_confusion, draw_inputs, draw_pooled_sums, save_figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     command_line.say(f'inputs: {save_figure(inputs(cfg, args.num_images), Path(args.out, "inputs.png"))}')
     if args.checkpoint:
         command_line.load_weights(cfg, args.checkpoint)
-        command_line.say(f'confusion: {save_figure(confusion(cfg), Path(args.out, "confusion.png"))}')
+        confusion, sums, zeros = test(cfg)
+        command_line.say(f'confusion: {save_figure(confusion, Path(args.out, "confusion.png"))}')
+        command_line.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; always 0 in {zeros}')
 
 
 def inputs(cfg: Config, number: int) -> Figure:
@@ -59,8 +63,8 @@ def inputs(cfg: Config, number: int) -> Figure:
     return draw_inputs(images.permute(0, 2, 3, 1).numpy(), titles, grid['grid_size'])
 
 
-def confusion(cfg: Config) -> Figure:
-    """Test the checkpoint, and draw the counts."""
+def test(cfg: Config) -> tuple[Figure, Figure, str]:
+    """Test the checkpoint; draw where the patches are said to be and the sums, and count the cells whose sum is 0."""
     cfg.test_evaluator = {'type': 'ConfusionMatrix'}
     runner = command_line.build_runner(cfg)
     grid = runner.test_dataloader.dataset.metainfo
@@ -69,8 +73,18 @@ def confusion(cfg: Config) -> Figure:
             f'a confusion over the grid needs task location, got {grid["task"]} in {cfg.filename}; '
             'leave the checkpoint out to draw the inputs'
         )
-    counts = runner.test()['confusion_matrix/result']
-    return draw_confusion(counts.numpy(), grid['grid_size'])
+    sums: list[torch.Tensor] = []
+
+    def add(module: nn.Module, args: tuple, output: tuple[torch.Tensor, ...]) -> None:
+        sums.append(output[-1].float().mean((2, 3)).sum(1).cpu())
+
+    runner.model.backbone.register_forward_hook(add)
+    counts = runner.test()['confusion_matrix/result'].numpy()
+    found = torch.cat(sums).numpy()
+    cells = torch.cat([batch['cells'] for batch in runner.test_dataloader]).numpy()
+    confusion = draw_confusion(counts, grid['grid_size'])  # checks the counts too
+    zeros = sum(not found[cells == cell].any() for cell in range(len(counts)))
+    return confusion, draw_pooled_sums(found, cells, counts), f'{zeros} of {len(counts)} cells'
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from .ablated_predictions import AblatedPredictions, predict_ablated
 from .curves import draw_channels_off, draw_region_attack
 from .grid_figures import draw_accuracy, draw_confusion, draw_inputs, save_figure
 from .overlays import draw_overlays
+from .pooled_sums import draw_pooled_sums
 from .report import Commands, Picture, Section, Table, build_report, save_text
 from .sweep_curve import CURVE_HEAD, SweepCurve, curve_rows, sweep_curves
 from .sweep_report import describe_curves, describe_sweep, sweep_command
@@ -30,6 +31,7 @@ __all__ = [
     'draw_confusion',
     'draw_inputs',
     'draw_overlays',
+    'draw_pooled_sums',
     'draw_region_attack',
     'predict_ablated',
     'read_sweep',
