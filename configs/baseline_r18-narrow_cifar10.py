@@ -1,5 +1,4 @@
 # The baseline with 16 channels for 64, without a GPU: a sixteenth of the cost (ours).
-# 10 epochs in a quarter of an hour on one CPU core, without a compiler.
 _base_ = 'baseline_r18_cifar10.py'
 _warmup, _epochs = 2, 10
 data_preprocessor = dict(channels_last=True)  # a CPU prefers it too

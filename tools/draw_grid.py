@@ -1,7 +1,7 @@
 """Draw what a grid experiment is shown (Fig. 1), and with a checkpoint where it looks for the patch.
 
 Writes inputs.png, and with a checkpoint confusion.png: for each cell of the grid, where its patches are said to be, and
-sums.png: how far the sum of the pooled channels tells the cells apart, which is what PermuteNet's linear layer sees.
+sums.png: how far the sum of the pooled channels, all that PermuteNet sees on average, tells the cells apart.
 Accuracy against grid size is drawn by tools/run_table1.py.
 
 Example:
@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from mmposenc.channels.pooled_features import global_average_pool
 from mmposenc.visualization import draw_confusion, draw_inputs, draw_pooled_sums, save_figure
 
 
@@ -75,8 +76,9 @@ def test(cfg: Config) -> tuple[Figure, Figure, str]:
         )
     sums: list[torch.Tensor] = []
 
-    def add(module: nn.Module, args: tuple, output: tuple[torch.Tensor, ...]) -> None:
-        sums.append(output[-1].float().mean((2, 3)).sum(1).cpu())
+    def add(module: nn.Module, args: tuple, output: torch.Tensor | Sequence[torch.Tensor]) -> None:
+        last = output if isinstance(output, torch.Tensor) else output[-1]
+        sums.append(global_average_pool(last).sum(1).cpu())
 
     runner.model.backbone.register_forward_hook(add)
     counts = runner.test()['confusion_matrix/result'].numpy()
