@@ -24,15 +24,14 @@ from mmseg.utils import register_all_modules
 from torch import nn
 from torch.nn import functional
 
-from mmposenc.channels import (
-    SweepPlan,
-    ablate_channels,
-    random_ranking,
-    record_aspp,
-)
-from mmposenc.engine.segmentation_sweep import SegmentationSweep
-from mmposenc.engine.sweep_levels import POOLED_LAYER, choose_level
-from mmposenc.evaluation import confusion_margins, count_strips
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.channels.aspp_parts import record_aspp
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.sweep import SweepPlan
+from mmposenc.mm.sweep.levels import POOLED_LAYER, choose_level
+from mmposenc.mm.sweep.segmentation import SegmentationSweep
+from mmposenc.regions.confusion import count_strips
+from mmposenc.regions.margins import confusion_margins
 
 CLASSES = [f'class {number}' for number in range(19)]
 

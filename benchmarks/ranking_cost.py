@@ -33,8 +33,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmposenc.channels import PairedSums, collect_sums
-from mmposenc.hosts import prepare_hosts
+from mmposenc.channels.rank import collect_sums
+from mmposenc.channels.sums import PairedSums
+from mmposenc.host.patches import prepare_hosts
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -20,7 +20,7 @@ from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 from torch import Tensor
 
-from mmposenc.evaluation import RegionIoUMetric
+from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 NUM_CLASSES, VOID = 19, 255
 CROPS = {'overall': (0, 1), 'left': (0, 1 / 2), 'center': (1 / 4, 3 / 4), 'right': (1 / 2, 1)}

@@ -30,8 +30,8 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmposenc.channels import random_ranking
-from mmposenc.hosts import prepare_hosts
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.host.patches import prepare_hosts
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ['decode_head.image_pool.0', 'backbone[-1]']

@@ -165,7 +165,7 @@ def grid_accuracies(name: str) -> str:
 
 def draw_grid_digits(path: Path) -> None:
     """Accuracy against grid size on handwritten digits, the paper's on CIFAR-10 dashed."""
-    from mmposenc.visualization import draw_accuracy, save_figure
+    from mmposenc.figures.grid_figures import draw_accuracy, save_figure
 
     runs = json.loads((HERE / 'results' / 'grid_digits.json').read_text())['runs']
     save_figure(draw_accuracy([run for run in runs if run['task'] == 'location']), path)

@@ -7,7 +7,7 @@ Channel-Wise in CNNs", ICCV 2021. `mmposenc.channels` needs PyTorch alone; every
 import warnings
 from importlib.util import find_spec
 
-from .version import __version__
+from mmposenc.version import __version__
 
 __all__ = ['__version__']
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmposenc.checkpoints import last_whole_checkpoint, read_checkpoint, read_resumable
+from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint, read_resumable
 
 
 class Calls:

@@ -9,7 +9,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from mmposenc.config_changes import (
+from mmposenc.host.config_changes import (
     add_hook,
     fill_dataloaders,
     make_interruptible,
@@ -18,7 +18,7 @@ from mmposenc.config_changes import (
     use_autocast,
     write_figures_once,
 )
-from mmposenc.engine import StopSignalHook
+from mmposenc.host.stop_signal import StopSignalHook
 
 
 class OwnCheckpointHook(CheckpointHook):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmposenc.config_file import Options, read_config
+from mmposenc.host.config_file import Options, read_config
 
 
 def test_a_config_is_read_with_its_overrides(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmposenc.checkpoints import read_checkpoint
-from mmposenc.determinism import deterministic
+from mmposenc.host.checkpoints import read_checkpoint
+from mmposenc.host.determinism import deterministic
 
 Tool = Callable[[str], Callable[[list[str]], None]]
 CUDNN = torch.backends.cudnn

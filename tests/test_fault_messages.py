@@ -5,7 +5,7 @@ import errno
 import pytest
 from torch import distributed
 
-from mmposenc.fault_messages import explain_fault
+from mmposenc.host.fault_messages import explain_fault
 
 GLOO = '[/a/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:80: Connection reset by peer.'
 LOST = 'another process of this run has ended or does not answer ('

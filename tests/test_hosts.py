@@ -18,7 +18,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner import checkpoint as host_checkpoint
 from torch import distributed, nn
 
-from mmposenc.hosts import prepare_hosts, prepare_processes
+from mmposenc.host.patches import prepare_hosts, prepare_processes
 
 pytestmark = pytest.mark.usefixtures('hosts_unchanged')
 
@@ -108,7 +108,7 @@ def test_only_debug_messages_without_a_logger_are_dropped(capsys: pytest.Capture
 @pytest.mark.slow
 def test_importing_the_hosts_and_their_hooks_is_silent(tmp_path: Path) -> None:
     code = """if True:
-        from mmposenc.hosts import prepare_hosts
+        from mmposenc.host.patches import prepare_hosts
         prepare_hosts()
         import mmcv.cnn, mmpretrain.datasets, mmseg.datasets, mmseg.models
         from mmengine.fileio import FileClient

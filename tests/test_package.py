@@ -115,7 +115,7 @@ def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     done = python('-c', code, cwd=tmp_path, PYTHONPATH=str(target))
     assert done.returncode == 0, done.stderr
     count = len(list((ROOT / 'configs').glob('*.py')))
-    assert done.stdout.splitlines()[-1] == f'mmposenc.engine.atomic_checkpoint_hook {count}'
+    assert done.stdout.splitlines()[-1] == f'mmposenc.host.atomic_checkpoint {count}'
     tool = target / 'mmposenc' / '.mim' / 'tools' / 'train.py'
     done = python(str(tool), '--help', cwd=tmp_path, PYTHONPATH=str(target))
     assert done.returncode == 0, done.stderr

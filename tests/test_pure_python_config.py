@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmposenc.checkpoints import read_checkpoint
-from mmposenc.determinism import deterministic
-from mmposenc.engine import CompileBackboneHook
-from mmposenc.evaluation import RegionIoUMetric
+from mmposenc.host.checkpoints import read_checkpoint
+from mmposenc.host.determinism import deterministic
+from mmposenc.mm.hooks.compile_backbone import CompileBackboneHook
+from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 SWEEP = Path(__file__).parents[1] / 'tools' / 'sweep.py'
 Tool = Callable[[str], Callable[[list[str]], None]]
@@ -53,8 +53,9 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import CrossEntropyLoss, GlobalAveragePooling, LinearClsHead, ResNet
 from torch.optim import SGD
 
-from mmposenc.engine import ProgressBarHook
-from mmposenc.models import AugShiftClassifier, AugShiftLoss
+from mmposenc.mm.hooks.progress_bar import ProgressBarHook
+from mmposenc.mm.models.augshift_classifier import AugShiftClassifier
+from mmposenc.shifts.augshift import AugShiftLoss
 
 model = dict(
     type=AugShiftClassifier,

@@ -13,9 +13,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmposenc import command_line
-from mmposenc.checkpoints import read_checkpoint
-from mmposenc.engine.atomic_checkpoint_hook import AtomicLocalBackend
+from mmposenc.cli import common as command_line
+from mmposenc.host.atomic_checkpoint import AtomicLocalBackend
+from mmposenc.host.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 Tool = Callable[[str], Callable[[list[str]], None]]

@@ -6,7 +6,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import distributed
 
-from mmposenc.user_errors import run
+from mmposenc.host.errors import run
 
 
 def failure(error: Exception) -> None:

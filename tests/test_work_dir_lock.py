@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from mmposenc import work_dir_lock
-from mmposenc.work_dir_lock import lock_folder
+from mmposenc.host import work_dir_lock
+from mmposenc.host.work_dir_lock import lock_folder
 
 ROOT = Path(__file__).parents[1]
 HOLD = """if True:
     import os, sys, time
-    from mmposenc.work_dir_lock import lock_folder
+    from mmposenc.host.work_dir_lock import lock_folder
     with lock_folder(sys.argv[1], '--x'):
         if os.fork() == 0:  # as a worker of a data loader, which may outlive its parent for seconds
             time.sleep(60)

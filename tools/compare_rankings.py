@@ -8,12 +8,12 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmposenc import command_line  # first, as it says which stack is missing
+from mmposenc.cli import common as command_line
 
 # isort: split
 from scipy.stats import spearmanr
 
-from mmposenc.channels import Ranking
+from mmposenc.ranking import Ranking
 
 
 def main(argv: Sequence[str] | None = None) -> None:

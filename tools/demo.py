@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from mmposenc import command_line
-from mmposenc.visualization import Commands, Picture, Section, Table, build_report, save_text
+from mmposenc.cli import common as command_line
+from mmposenc.figures.report import Commands, Picture, Section, Table, build_report, save_text
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = Path('work_dirs/demo')

@@ -8,14 +8,17 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposenc import command_line  # first, as it says which stack is missing
+from mmposenc.cli import common as command_line
 
 # isort: split
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from mmposenc.channels import Ranking, random_channels, top_channels
-from mmposenc.visualization import draw_overlays, predict_ablated, save_figure
+from mmposenc.channels.channel_choice import random_channels, top_channels
+from mmposenc.figures.ablated_predictions import predict_ablated
+from mmposenc.figures.grid_figures import save_figure
+from mmposenc.figures.overlays import draw_overlays
+from mmposenc.ranking import Ranking
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ Example:
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposenc import command_line  # first, as it says which stack is missing
+from mmposenc.cli import common as command_line
 
 # isort: split
 import torch
@@ -22,8 +22,9 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from mmposenc.channels.pooled_features import global_average_pool
-from mmposenc.visualization import draw_confusion, draw_inputs, draw_pooled_sums, save_figure
+from mmposenc.figures.grid_figures import draw_confusion, draw_inputs, save_figure
+from mmposenc.figures.pooled_sums import draw_pooled_sums
+from mmposenc.layers import global_average_pool
 
 
 def main(argv: Sequence[str] | None = None) -> None:

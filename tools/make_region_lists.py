@@ -9,13 +9,13 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmposenc import command_line  # first, as it says which stack is missing
+from mmposenc.cli import common as command_line
 
 # isort: split
 from mmengine.registry import DATASETS, init_default_scope
 
-from mmposenc.config_file import Options
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.config_file import Options
+from mmposenc.host.patches import prepare_hosts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     prepare_hosts()  # Before the data sets import mmseg, which prints of its insides else.
-    from mmposenc.datasets import subsets_from_boxes, subsets_from_labels, write_list
+    from mmposenc.mm.datasets.region_subsets import subsets_from_boxes, subsets_from_labels, write_list
 
     if args.citypersons:
         subsets = subsets_from_boxes(args.citypersons, args.class_name, args.tolerance)

@@ -19,28 +19,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mmposenc import command_line
-from mmposenc.visualization import (
-    CURVE_HEAD,
-    Commands,
-    Picture,
-    Section,
-    SweepCurve,
-    build_report,
-    curve_rows,
-    describe_attack,
-    describe_control,
-    describe_curves,
-    describe_sweep,
-    draw_channels_off,
-    draw_region_attack,
-    read_sweep,
-    save_figure,
-    save_text,
-    sided_rankings,
-    sweep_command,
-    sweep_curves,
-)
+from mmposenc.cli import common as command_line
+from mmposenc.figures.curves import draw_channels_off, draw_region_attack
+from mmposenc.figures.grid_figures import save_figure
+from mmposenc.figures.report import Commands, Picture, Section, build_report, save_text
+from mmposenc.figures.sweep_curve import CURVE_HEAD, SweepCurve, curve_rows, sweep_curves
+from mmposenc.figures.sweep_report import describe_curves, describe_sweep, sweep_command
+from mmposenc.figures.sweep_table import read_sweep, sided_rankings
+from mmposenc.figures.verdicts import describe_attack, describe_control
 
 INTRODUCTION = (
     'Channels of one layer are switched off (set to zero) and the network is measured again, on the same images. '

@@ -7,8 +7,8 @@ Example:
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from mmposenc import command_line
-from mmposenc.datasets import CIFAR10, CIFAR100
+from mmposenc.cli import common as command_line
+from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
 
 _DATASETS = {'cifar10': CIFAR10, 'cifar100': CIFAR100}
 

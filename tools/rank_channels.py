@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmposenc import command_line
-from mmposenc.channels import PAIRS, STATISTICS
+from mmposenc.channels.pairs import PAIRS
+from mmposenc.channels.sums import STATISTICS
+from mmposenc.cli import common as command_line
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,13 +24,13 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
-from mmposenc import command_line  # first, as it says which stack is missing
+from mmposenc.cli import common as command_line
 
 # isort: split
 from mmengine.config import DictAction
 
-from mmposenc.evaluation import table1
-from mmposenc.visualization import draw_accuracy, save_figure
+from mmposenc.cli import table1
+from mmposenc.figures.grid_figures import draw_accuracy, save_figure
 
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs'

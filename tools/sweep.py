@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmposenc import command_line
-from mmposenc.config_changes import type_name
+from mmposenc.cli import common as command_line
+from mmposenc.host.config_changes import type_name
 
 MOST_NUMBERS = 1_000_000  # a list of as many still fits
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mmposenc import command_line
+from mmposenc.cli import common as command_line
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,20 +4,19 @@ Islam, Kowal, Jia, Derpanis, Bruce, "Global Pooling, More than Meets the Eye: Po
 Channel-Wise in CNNs", ICCV 2021. This folder needs PyTorch alone, and works with any `torch.nn.Module`.
 """
 
-from .ablation import Ablation, ablate_channels
-from .all_branches_sweep import AllBranchesSweep
-from .aspp_parts import ASPPRecord, record_aspp
-from .channel_choice import random_channels, random_ranking, top_channels, window
-from .fingerprint import file_sha256, model_fingerprint
-from .kernel_flip import flipped_kernels
-from .nested_sweep import nested_sweep, replayed
-from .paired_sums import STATISTICS, PairedSums
-from .pairs import IMAGE_CHANGES, PAIRS, PairMember, pooled_pairs
-from .pooled_branch_sweep import PooledBranchSweep
-from .pooled_features import PooledRecord, find_module, pooled_features, record_pooled, split_layer
-from .ranking import Ranking
-from .ranking_pass import collect_sums, rank_channels
-from .sweep_plan import SweepGroup, SweepPlan, SweepVariant
+from mmposenc.channels.ablation import Ablation, ablate_channels
+from mmposenc.channels.all_branches_sweep import AllBranchesSweep
+from mmposenc.channels.aspp_parts import ASPPRecord, record_aspp
+from mmposenc.channels.channel_choice import random_channels, random_ranking, top_channels, window
+from mmposenc.channels.kernel_flip import flipped_kernels
+from mmposenc.channels.nested_sweep import nested_sweep, replayed
+from mmposenc.channels.pairs import IMAGE_CHANGES, PAIRS, PairMember, pooled_pairs
+from mmposenc.channels.pooled_branch_sweep import PooledBranchSweep
+from mmposenc.channels.rank import collect_sums, rank_channels
+from mmposenc.channels.sums import STATISTICS, PairedSums
+from mmposenc.channels.sweep import SweepGroup, SweepPlan, SweepVariant
+from mmposenc.layers import PooledRecord, find_module, pooled_features, record_pooled, split_layer
+from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 
 __all__ = [
     'IMAGE_CHANGES',

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .channel_choice import check_channels
-from .pooled_features import find_module, replace_output, select_output
+from mmposenc.channels.channel_choice import check_channels
+from mmposenc.layers import find_module, replace_output, select_output
 
 
 @dataclass

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .aspp_parts import ASPPRecord, Slices, bottleneck_share, norm_scale, pooled_vectors
-from .constant_maps import add_borders
+from mmposenc.channels.aspp_parts import ASPPRecord, Slices, bottleneck_share, norm_scale, pooled_vectors
+from mmposenc.channels.constant_maps import add_borders
 
 
 class AllBranchesSweep:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .constant_maps import convolve_constant
+from mmposenc.channels.constant_maps import convolve_constant
 
 Slices = Sequence[tuple[int, int]]
 

@@ -5,8 +5,7 @@ from operator import index
 
 import torch
 
-from .ranking import Ranking
-from .ranking_checks import scores_of_order
+from mmposenc.ranking import Ranking, scores_of_order
 
 
 def top_channels(ranking: Ranking, num_channels: int) -> tuple[int, ...]:

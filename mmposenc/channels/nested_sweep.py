@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from .ablation import ablate_channels
+from mmposenc.channels.ablation import ablate_channels
 
 Output = TypeVar('Output')
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .kernel_flip import flipped_kernels
-from .pooled_features import pooled_forward
+from mmposenc.channels.kernel_flip import flipped_kernels
+from mmposenc.layers import pooled_forward
 
 
 class PairMember(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .aspp_parts import ASPPRecord, Slices, bottleneck_share, pooled_vectors
-from .constant_maps import add_borders
+from mmposenc.channels.aspp_parts import ASPPRecord, Slices, bottleneck_share, pooled_vectors
+from mmposenc.channels.constant_maps import add_borders
 
 
 class PooledBranchSweep:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmposenc.channels import Ranking
+from mmposenc.ranking import Ranking
 
 
 class CoordinateMaps(nn.Module):

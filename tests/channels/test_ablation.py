@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmposenc.channels import ablate_channels, pooled_features, record_pooled
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.layers import pooled_features, record_pooled
 
 
 @pytest.fixture

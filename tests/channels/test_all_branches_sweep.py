@@ -5,7 +5,10 @@ import torch
 from test_pooled_branch_sweep import swept
 from tiny_aspp import tiny_aspp
 
-from mmposenc.channels import AllBranchesSweep, nested_sweep, random_ranking, record_aspp
+from mmposenc.channels.all_branches_sweep import AllBranchesSweep
+from mmposenc.channels.aspp_parts import record_aspp
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.nested_sweep import nested_sweep
 
 # Nested sets in no order, whole windows side by side, windows across the bounds of others, everything.
 SLICES = [(0, 5), (0, 1), (3, 6), (0, 12), (6, 9), (2, 10), (9, 12), (0, 9)]

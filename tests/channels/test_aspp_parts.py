@@ -2,8 +2,8 @@ import pytest
 import torch
 from tiny_aspp import tiny_aspp
 
-from mmposenc.channels import ablate_channels, record_aspp
-from mmposenc.channels.aspp_parts import bottleneck_share, norm_scale, pooled_vectors
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.channels.aspp_parts import bottleneck_share, norm_scale, pooled_vectors, record_aspp
 
 
 @torch.no_grad()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmposenc.channels import Ranking, random_channels, random_ranking, top_channels, window
-from mmposenc.channels.channel_choice import check_channels
+from mmposenc.channels.channel_choice import check_channels, random_channels, random_ranking, top_channels, window
+from mmposenc.ranking import Ranking
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ def test_ranking_and_ablation_without_the_openmmlab_stack_or_numpy():
         importlib.util.find_spec = lambda name, package=None: None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
-            from mmposenc.channels import ablate_channels, rank_channels, top_channels
+            from mmposenc.channels.ablation import ablate_channels
+            from mmposenc.channels.rank import rank_channels
+            from mmposenc.channels.channel_choice import top_channels
         assert any('only mmposenc.channels can be used' in str(w.message) for w in caught), caught
         import torch
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU())

@@ -1,4 +1,4 @@
-"""Tests of mmposenc.channels.fingerprint."""
+"""Tests of mmposenc.ranking."""
 
 import copy
 import hashlib
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmposenc.channels import file_sha256, model_fingerprint
+from mmposenc.ranking import file_sha256, model_fingerprint
 
 
 def test_model_fingerprint_by_hand():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from mmposenc.channels import flipped_kernels
+from mmposenc.channels.kernel_flip import flipped_kernels
 
 
 @pytest.fixture

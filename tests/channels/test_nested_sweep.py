@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmposenc.channels import nested_sweep, replayed
+from mmposenc.channels.nested_sweep import nested_sweep, replayed
 
 
 class Net(nn.Module):

@@ -1,9 +1,9 @@
-"""Tests of mmposenc.channels.paired_sums."""
+"""Tests of mmposenc.channels.sums."""
 
 import pytest
 import torch
 
-from mmposenc.channels import STATISTICS, PairedSums
+from mmposenc.channels.sums import STATISTICS, PairedSums
 
 FIRST = torch.tensor([[1.0, 4.0, 0.0], [3.0, 0.0, 0.0]])
 SECOND = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])

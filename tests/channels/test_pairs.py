@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from mmposenc.channels import PAIRS, PairedSums, pooled_pairs
-from mmposenc.channels.pairs import IMAGE_CHANGES
+from mmposenc.channels.pairs import IMAGE_CHANGES, PAIRS, pooled_pairs
+from mmposenc.channels.sums import PairedSums
 
 
 def calibrated(model: nn.Module, images: torch.Tensor) -> nn.Module:

@@ -3,7 +3,10 @@ import torch
 from tiny_aspp import tiny_aspp
 from torch import Tensor
 
-from mmposenc.channels import PooledBranchSweep, nested_sweep, random_ranking, record_aspp
+from mmposenc.channels.aspp_parts import record_aspp
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.nested_sweep import nested_sweep
+from mmposenc.channels.pooled_branch_sweep import PooledBranchSweep
 
 SLICES = [(0, 5), (0, 1), (3, 6), (0, 12), (6, 9), (0, 9)]
 

@@ -1,4 +1,4 @@
-"""Tests of mmposenc.channels.pooled_features."""
+"""Tests of mmposenc.layers."""
 
 from collections import namedtuple
 
@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from mmposenc.channels import find_module, pooled_features, record_pooled, split_layer
-from mmposenc.channels.pooled_features import global_average_pool, pooled_forward, replace_output, select_output
+from mmposenc.layers import (
+    find_module,
+    global_average_pool,
+    pooled_features,
+    pooled_forward,
+    record_pooled,
+    replace_output,
+    select_output,
+    split_layer,
+)
 
 
 def num_hooks(model: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Tests of mmposenc.channels.ranking."""
+"""Tests of mmposenc.ranking."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import os
 import pytest
 from torch import nn
 
-from mmposenc.channels import Ranking, model_fingerprint
+from mmposenc.ranking import Ranking, model_fingerprint
 
 CONDITIONS = dict(layer='backbone[-1]', statistic='signed', pair='flip_image', num_images=7)
 

@@ -1,8 +1,8 @@
-"""Tests of mmposenc.channels.ranking_checks."""
+"""Tests of mmposenc.ranking."""
 
 import pytest
 
-from mmposenc.channels.ranking_checks import check_descending, check_permutation, check_scores, scores_of_order, short
+from mmposenc.ranking import check_descending, check_permutation, check_scores, scores_of_order, short
 
 
 def test_scores_become_floats():

@@ -1,11 +1,12 @@
-"""Tests of mmposenc.channels.ranking_pass on networks whose ranking is known by hand."""
+"""Tests of mmposenc.channels.rank on networks whose ranking is known by hand."""
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from mmposenc.channels import Ranking, collect_sums, model_fingerprint, rank_channels
+from mmposenc.channels.rank import collect_sums, rank_channels
+from mmposenc.ranking import Ranking, model_fingerprint
 
 X, FROM_RIGHT, EVEN, Y, CONSTANT = range(5)
 

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from mmposenc.channels import SweepPlan, random_channels, random_ranking
+from mmposenc.channels.channel_choice import random_channels, random_ranking
+from mmposenc.channels.sweep import SweepPlan
 
 
 def ranking(seed: int = 7, total: int = 10) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.patches import prepare_hosts
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

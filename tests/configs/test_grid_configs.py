@@ -10,8 +10,9 @@ from mmengine.runner import Runner
 from mmpretrain.models import build_classifier
 from torch import nn
 
-from mmposenc.hosts import prepare_hosts
-from mmposenc.models import GAPLogitHead, PermuteNeck
+from mmposenc.host.patches import prepare_hosts
+from mmposenc.mm.models.gap_logit_head import GAPLogitHead
+from mmposenc.mm.models.permute_neck import PermuteNeck
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 TABLE1 = list(

@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import build_classifier
 
-from mmposenc.models import LocationProbe, SortedPoolNeck, SumPoolNeck
+from mmposenc.mm.models.location_probe import LocationProbe
+from mmposenc.mm.models.sorted_pool_neck import SortedPoolNeck
+from mmposenc.mm.models.sum_pool_neck import SumPoolNeck
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SAME = ('train_dataloader', 'val_dataloader', 'data_preprocessor', 'train_cfg', 'default_hooks', 'randomness')

@@ -11,8 +11,8 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from mmposenc.channels import find_module, pooled_features
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.patches import prepare_hosts
+from mmposenc.layers import find_module, pooled_features
 
 ROOT = Path(__file__).parents[2]
 DEEPLAB = sorted(path.name for path in (ROOT / 'configs').glob('deeplabv3_*.py'))

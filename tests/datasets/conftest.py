@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmposenc.datasets.cifar_archive import ARCHIVES, CIFARArchive
-from mmposenc.datasets.file_md5 import file_md5
+from mmposenc.mm.datasets.cifar_archive import ARCHIVES, CIFARArchive
+from mmposenc.mm.datasets.file_md5 import file_md5
 
 SIZES = {'train': 12, 'test': 5}
 

@@ -5,7 +5,7 @@ import pytest
 from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
-from mmposenc.datasets import CamVid
+from mmposenc.mm.datasets.camvid import CamVid
 
 PIPELINE = [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type': 'PackSegInputs'}]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmposenc.datasets import CIFAR10, CIFAR100
-from mmposenc.datasets.cifar_archive import ARCHIVES
+from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
+from mmposenc.mm.datasets.cifar_archive import ARCHIVES
 
 
 def test_both_splits(cifar100_root):
@@ -106,8 +106,8 @@ def test_download_then_offline(served, site, tmp_path):
 def test_only_the_first_process_downloads(served, site, tmp_path, monkeypatch):
     served()
     barriers = []
-    monkeypatch.setattr('mmposenc.datasets.cifar.is_main_process', lambda: False)
-    monkeypatch.setattr('mmposenc.datasets.cifar.barrier', lambda: barriers.append(1))
+    monkeypatch.setattr('mmposenc.mm.datasets.cifar.is_main_process', lambda: False)
+    monkeypatch.setattr('mmposenc.mm.datasets.cifar.barrier', lambda: barriers.append(1))
     with pytest.raises(FileNotFoundError, match='train of CIFAR-100 is missing'):
         CIFAR100(str(tmp_path / 'new'))
     assert (site.asked, barriers) == ([], [1])
@@ -115,7 +115,7 @@ def test_only_the_first_process_downloads(served, site, tmp_path, monkeypatch):
 
 def test_the_others_are_released_when_the_first_process_fails(tiny_archive, tmp_path, monkeypatch):
     barriers = []
-    monkeypatch.setattr('mmposenc.datasets.cifar.barrier', lambda: barriers.append(1))
+    monkeypatch.setattr('mmposenc.mm.datasets.cifar.barrier', lambda: barriers.append(1))
     with pytest.raises(FileNotFoundError, match='Put cifar-100-python'):
         CIFAR100(str(tmp_path / 'new'))
     assert barriers == [1]
@@ -123,8 +123,8 @@ def test_the_others_are_released_when_the_first_process_fails(tiny_archive, tmp_
 
 _RANK = """
 import dataclasses, sys, torch
-from mmposenc.datasets import CIFAR100
-from mmposenc.datasets.cifar_archive import ARCHIVES
+from mmposenc.mm.datasets.cifar import CIFAR100
+from mmposenc.mm.datasets.cifar_archive import ARCHIVES
 rank, store, root, url, md5 = sys.argv[1:]
 ARCHIVES['CIFAR100'] = dataclasses.replace(ARCHIVES['CIFAR100'], url=url, md5=md5)
 torch.distributed.init_process_group('gloo', init_method=f'file://{store}', rank=int(rank), world_size=2)

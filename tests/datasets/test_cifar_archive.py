@@ -4,7 +4,7 @@ import pytest
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.datasets.categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES
 
-from mmposenc.datasets.cifar_archive import ARCHIVES
+from mmposenc.mm.datasets.cifar_archive import ARCHIVES
 
 
 @pytest.mark.parametrize(

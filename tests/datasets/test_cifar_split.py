@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmposenc.datasets.cifar_archive import ARCHIVES
-from mmposenc.datasets.cifar_split import read_cifar_split
+from mmposenc.mm.datasets.cifar_archive import ARCHIVES
+from mmposenc.mm.datasets.cifar_split import read_cifar_split
 
 CIFAR10, CIFAR100 = ARCHIVES['CIFAR10'], ARCHIVES['CIFAR100']
 

@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import DATASETS, DefaultScope
 from mmseg.models import SegDataPreProcessor
 
-from mmposenc.datasets import DigitScenes
+from mmposenc.mm.datasets.digit_scenes import DigitScenes
 
 SKY, BUILDING, TREE, ROAD, PAVEMENT, PEDESTRIAN, CAR, SIGN = range(8)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from mmposenc.datasets import Digits
+from mmposenc.mm.datasets.digits import Digits
 
 
 def test_the_splits_hold_every_digit_once():

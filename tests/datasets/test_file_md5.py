@@ -1,4 +1,4 @@
-from mmposenc.datasets.file_md5 import file_md5
+from mmposenc.mm.datasets.file_md5 import file_md5
 
 
 def test_known_digests(tmp_path):

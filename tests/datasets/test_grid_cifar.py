@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mmposenc.datasets import CIFAR10, Digits, GridCIFAR10, GridCIFAR100, GridDigits, pass_batch
+from mmposenc.mm.datasets.cifar import CIFAR10
+from mmposenc.mm.datasets.digits import Digits
+from mmposenc.mm.datasets.grid_cifar import GridCIFAR10, GridCIFAR100, GridDigits
+from mmposenc.mm.datasets.pass_batch import pass_batch
 from mmposenc.registry import DATASETS
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from mmposenc.datasets import InMemoryImages
+from mmposenc.mm.datasets.in_memory_images import InMemoryImages
 
 CLASSES = ('cat', 'dog', 'frog')
 

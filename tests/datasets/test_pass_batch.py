@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from mmposenc.datasets import InMemoryImages, pass_batch
+from mmposenc.mm.datasets.in_memory_images import InMemoryImages
+from mmposenc.mm.datasets.pass_batch import pass_batch
 
 
 def _data(first: int = 0) -> InMemoryImages:

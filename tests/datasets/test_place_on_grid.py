@@ -6,7 +6,7 @@ from mmengine.dataset import BaseDataset, Compose
 from mmpretrain.datasets import PackInputs
 from mmpretrain.models import ClsDataPreprocessor
 
-from mmposenc.datasets import PlaceOnGrid
+from mmposenc.mm.datasets.place_on_grid import PlaceOnGrid
 from mmposenc.registry import TRANSFORMS
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from mmposenc.datasets.file_md5 import file_md5
-from mmposenc.datasets.prepare_cifar import check_md5, prepare_cifar
+from mmposenc.mm.datasets.file_md5 import file_md5
+from mmposenc.mm.datasets.prepare_cifar import check_md5, prepare_cifar
 
 
 @pytest.fixture

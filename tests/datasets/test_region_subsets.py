@@ -10,8 +10,9 @@ from mmengine.dataset import ConcatDataset
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 from PIL import Image
 
-from mmposenc.datasets import CamVid, DigitScenes, subsets_from_boxes, subsets_from_labels, write_list
-from mmposenc.datasets.region_subsets import halves, side
+from mmposenc.mm.datasets.camvid import CamVid
+from mmposenc.mm.datasets.digit_scenes import DigitScenes
+from mmposenc.mm.datasets.region_subsets import halves, side, subsets_from_boxes, subsets_from_labels, write_list
 
 PEDESTRIAN = 9
 

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from mmposenc.datasets.restricted_pickle import _STAND_INS, ForbiddenPickleError, load_data_pickle
+from mmposenc.mm.datasets.restricted_pickle import _STAND_INS, ForbiddenPickleError, load_data_pickle
 
 
 @pytest.fixture

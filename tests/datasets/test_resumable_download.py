@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from mmposenc.datasets.resumable_download import resumable_download
+from mmposenc.mm.datasets.resumable_download import resumable_download
 
 BODY = bytes(i * 7 % 251 for i in range(1_000_000))
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -84,7 +84,7 @@ def test_no_server(target):
 
 
 def test_a_line_that_stays_broken_leaves_its_bytes_for_the_next_call(site, target, part, monkeypatch):
-    monkeypatch.setattr('mmposenc.datasets.resumable_download._ATTEMPTS', 1)
+    monkeypatch.setattr('mmposenc.mm.datasets.resumable_download._ATTEMPTS', 1)
     site.body, site.break_after = BODY, 300_000
     with pytest.raises(ConnectionError, match='broke off after 300000 of 1000000 bytes; run again to continue'):
         resumable_download(site.url, target, MD5)

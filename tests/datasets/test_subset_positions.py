@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmposenc.datasets.subset_positions import subset_positions
+from mmposenc.mm.datasets.subset_positions import subset_positions
 
 
 def test_no_choice_means_all():

@@ -20,8 +20,8 @@ from mmpretrain.models import ImageClassifier  # noqa: F401, imported for its ti
 from mmseg.models import EncoderDecoder  # noqa: F401
 from started import free_port
 
-from mmposenc import command_line
-from mmposenc.evaluation import RegionIoUMetric
+from mmposenc.cli import common as command_line
+from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 ROOT = Path(__file__).parents[2]
 

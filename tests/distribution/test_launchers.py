@@ -12,7 +12,7 @@ import pytest
 import torch
 from started import Command, free_port, run_together, torchrun
 
-from mmposenc.checkpoints import read_checkpoint
+from mmposenc.host.checkpoints import read_checkpoint
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 OPTIONS = ['--cfg-options', 'train_cfg.max_epochs=1', 'model.head.topk=(1,)', 'note=two words']

@@ -15,7 +15,7 @@ from started import run_together
 from sweep_commands import make_aspp, result, save_inputs
 from torch import nn
 
-from mmposenc.channels import PairedSums
+from mmposenc.channels.sums import PairedSums
 
 POOLED = 'decode_head.image_pool.0'
 RANKINGS = [f'ranking-{pair}-{kind}.json' for pair in ('flip_image', 'flip_kernels') for kind in ('abs', 'signed')]

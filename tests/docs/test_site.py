@@ -31,7 +31,7 @@ def test_the_site_has_every_page(site: Path) -> None:
     pages = {path.relative_to(DOCS).with_suffix('.html') for path in DOCS.rglob('*.md') if path.stem != 'results.in'}
     assert {path.relative_to(site) for path in site.rglob('*.html')} >= pages
     api = (site / 'api' / 'models.html').read_text()
-    assert 'mmposenc.models.PermuteNeck' in api
+    assert 'mmposenc.mm.models.PermuteNeck' in api
     assert 'Draw an order for each sample of the batch instead of one for all' in api
     assert '<math' in (site / 'protocols.html').read_text()
 

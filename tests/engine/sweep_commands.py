@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from tiny_networks import spread
 
-from mmposenc.channels import Ranking
+from mmposenc.ranking import Ranking
 
 
 def make_aspp(config: Path) -> Path:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mmposenc.channels import Ranking, random_channels
-from mmposenc.engine.ablated_channels import AblatedChannels
+from mmposenc.channels.channel_choice import random_channels
+from mmposenc.mm.hooks.ablated_channels import AblatedChannels
+from mmposenc.ranking import Ranking
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from mmposenc.checkpoints import last_whole_checkpoint, read_checkpoint
-from mmposenc.engine.atomic_checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.atomic_checkpoint import AtomicCheckpointHook, AtomicLocalBackend
+from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
+from mmposenc.host.patches import prepare_hosts
 
 
 class Toy(BaseModel):
@@ -77,7 +77,7 @@ class FullDisk(io.FileIO):
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    import mmposenc.engine.atomic_checkpoint_hook as module
+    import mmposenc.host.atomic_checkpoint as module
 
     def opened(path: Path, mode: str) -> Any:
         return FullDisk(path, mode) if name in path.name else open(path, mode)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmposenc.engine import AutocastOptimWrapper
+from mmposenc.mm.hooks.autocast_optim_wrapper import AutocastOptimWrapper
 
 
 def test_forward_is_bfloat16_and_parameters_stay_float32():

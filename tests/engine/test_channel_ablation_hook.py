@@ -8,7 +8,9 @@ from mmseg.models import SegTTAModel
 from planted_segmenter import HEADS, LogitsMetric, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import Tensor, nn
 
-from mmposenc.channels import Ranking, ablate_channels, model_fingerprint, random_channels
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.channels.channel_choice import random_channels
+from mmposenc.ranking import Ranking, model_fingerprint
 
 COLUMNS = (0, 1, 3)
 

@@ -3,10 +3,10 @@ import torch
 from tiny_networks import classification_batch, tiny_classifier, tiny_plan
 from torch import Tensor
 
-from mmposenc.channels import ablate_channels
-from mmposenc.engine.classification_sweep import ClassificationSweep
-from mmposenc.engine.shifted_views import ShiftedViews
-from mmposenc.engine.sweep_levels import choose_level
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.mm.sweep.classification import ClassificationSweep
+from mmposenc.mm.sweep.levels import choose_level
+from mmposenc.shifts.shifted_views import ShiftedViews
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mmposenc.engine import CompileBackboneHook
+from mmposenc.mm.hooks.compile_backbone import CompileBackboneHook
 
 
 class Model(nn.Module):

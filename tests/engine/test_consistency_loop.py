@@ -16,9 +16,9 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from mmposenc.engine import ShiftConsistencyLoop
-from mmposenc.evaluation import ShiftConsistencyMetric, draw_shifts
-from mmposenc.models import BatchPreprocessor
+from mmposenc.mm.loops.consistency import ShiftConsistencyLoop
+from mmposenc.mm.metrics.shift_consistency import ShiftConsistencyMetric, draw_shifts
+from mmposenc.mm.models.batch_preprocessor import BatchPreprocessor
 
 METRIC = {'type': 'mmposenc.ShiftConsistencyMetric'}
 SHIFTING = ['zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair']
@@ -124,7 +124,7 @@ class TestFigures:
         ones = torch.tensor([[[0, 0]], [[1, 0]], [[2, 0]], [[0, -1]]])
         pairs = torch.tensor([[[0, 0], [1, 0]], [[2, 0], [0, 2]], [[1, 0], [1, 0]], [[0, -1], [0, -1]]])
         tables = {'ref': ones, 'pair': pairs}
-        monkeypatch.setattr('mmposenc.engine.shifted_views.draw_shifts', lambda name, *_: tables[name.split('_')[1]])
+        monkeypatch.setattr('mmposenc.shifts.shifted_views.draw_shifts', lambda name, *_: tables[name.split('_')[1]])
         figures = measure(
             PixelClassifier(1, 1, 16), Images(image, [5, 5, 5, 6]), batch_size=3, max_shifts=[2], protocols=SHIFTING
         )

@@ -6,8 +6,8 @@ import pytest
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
-from mmposenc.engine import data_share
-from mmposenc.engine.data_share import build_loader, describe_data, loader_of, share_of_rank
+from mmposenc.mm.loops import data_share
+from mmposenc.mm.loops.data_share import build_loader, describe_data, loader_of, share_of_rank
 
 
 @pytest.mark.parametrize('round_up', [True, False])

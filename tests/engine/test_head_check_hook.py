@@ -7,9 +7,12 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.models import LinearClsHead
 from torch import nn
 
-from mmposenc.datasets import Digits, GridDigits, PlaceOnGrid
-from mmposenc.engine import HeadCheckHook
-from mmposenc.models import GAPLogitHead, PermuteNeck
+from mmposenc.mm.datasets.digits import Digits
+from mmposenc.mm.datasets.grid_cifar import GridDigits
+from mmposenc.mm.datasets.place_on_grid import PlaceOnGrid
+from mmposenc.mm.hooks.head_check import HeadCheckHook
+from mmposenc.mm.models.gap_logit_head import GAPLogitHead
+from mmposenc.mm.models.permute_neck import PermuteNeck
 
 
 class Classifier(nn.Module):

@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.model import BaseTTAModel, MMDistributedDataParallel
 from torch import nn
 
-from mmposenc.engine.hookable_model import eager_forwards, inner_model, require_whole_images
+from mmposenc.mm.hookable_model import eager_forwards, inner_model, require_whole_images
 
 
 class Averaging(BaseTTAModel):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.dist import utils
 
-from mmposenc.engine.main_process_logger_hook import MainProcessLoggerHook
+from mmposenc.mm.hooks.main_process_logger import MainProcessLoggerHook
 
 
 @pytest.mark.parametrize('rank, written', [(0, ['test.json']), (1, [])])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from mmposenc.engine.progress_bar_hook import ProgressBarHook
+from mmposenc.mm.hooks.progress_bar import ProgressBarHook
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_rate_is_iterations_per_second(runner: SimpleNamespace) -> None:
     task.start_time = 0
     for batch in range(4):
         hook.after_test_iter(runner, batch)
-    from mmposenc.engine.progress_bar_hook import _Rate
+    from mmposenc.mm.hooks.progress_bar import _Rate
 
     assert _Rate().render(task).plain == '2.0 it/s'
     hook.close()

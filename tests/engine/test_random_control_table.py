@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 import torch
 
-from mmposenc.channels import Ranking, SweepPlan
-from mmposenc.engine.random_control_table import HEAD, control_summary, random_control_table
-from mmposenc.evaluation import random_control
+from mmposenc.channels.sweep import SweepPlan
+from mmposenc.mm.sweep.random_control_table import HEAD, control_summary, random_control_table
+from mmposenc.random_control import random_control
+from mmposenc.ranking import Ranking
 
 
 def plan(num_random: int) -> SweepPlan:

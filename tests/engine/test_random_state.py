@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmposenc.checkpoints import read_checkpoint
-from mmposenc.engine.random_state import kept_random_state, read_random_state, set_random_state
-from mmposenc.models import PermuteNeck
+from mmposenc.host.checkpoints import read_checkpoint
+from mmposenc.host.random_state import kept_random_state, read_random_state, set_random_state
+from mmposenc.mm.models.permute_neck import PermuteNeck
 
 
 def draws(model: nn.Module | None = None) -> list:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from toy_training import toy_runner
 
-from mmposenc.checkpoints import read_checkpoint
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.checkpoints import read_checkpoint
+from mmposenc.host.patches import prepare_hosts
 
 EPOCHS = dict(type='mmposenc.ResumableEpochLoop', max_epochs=3)
 

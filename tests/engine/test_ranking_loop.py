@@ -9,7 +9,8 @@ from mmengine.runner import Runner
 from planted_segmenter import HEADS, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import nn
 
-from mmposenc.channels import Ranking, model_fingerprint, rank_channels
+from mmposenc.channels.rank import rank_channels
+from mmposenc.ranking import Ranking, model_fingerprint
 
 # A column c of 5 lit at 250 has the mean 50 and lies at x = c / 4: |z(I) - z(mI)| is 50 |2c - 4| / 4 in channel 0.
 COLUMNS = (0, 1, 2, 4, 0)

@@ -3,9 +3,11 @@ from typing import Any
 import pytest
 import torch
 
-from mmposenc.channels import Ranking, SweepPlan, random_ranking
-from mmposenc.engine.region_attack_table import HEAD, attack_summary, region_attack_table
-from mmposenc.evaluation import region_attack
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.sweep import SweepPlan
+from mmposenc.mm.sweep.region_attack_table import HEAD, attack_summary, region_attack_table
+from mmposenc.ranking import Ranking
+from mmposenc.region_attack import region_attack
 
 
 def ranking(region: str) -> Ranking:

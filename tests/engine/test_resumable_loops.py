@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, IterableDataset
 from toy_training import toy_runner
 
-from mmposenc.engine.resumable_loops import _batches_from
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.patches import prepare_hosts
+from mmposenc.host.resumable_loops import _batches_from
 
 EPOCHS = dict(type='mmposenc.ResumableEpochLoop', max_epochs=3)
 ITERS = dict(type='mmposenc.ResumableIterLoop', max_iters=17, val_interval=5)

@@ -5,10 +5,14 @@ import torch
 from tiny_networks import CLASSES, segmentation_batch, tiny_plan, tiny_segmentor
 from torch import Tensor
 
-from mmposenc.channels import SweepPlan, ablate_channels, random_ranking
-from mmposenc.engine.segmentation_sweep import SegmentationSweep
-from mmposenc.engine.sweep_levels import POOLED_LAYER, choose_level
-from mmposenc.evaluation import RegionStrips, confusion_margins, count_strips, margin_figures
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.sweep import SweepPlan
+from mmposenc.mm.sweep.levels import POOLED_LAYER, choose_level
+from mmposenc.mm.sweep.segmentation import SegmentationSweep
+from mmposenc.regions.confusion import count_strips
+from mmposenc.regions.margins import confusion_margins, margin_figures
+from mmposenc.regions.strips import RegionStrips
 
 BOTH = [POOLED_LAYER, 'backbone[-1]']
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmcv.transforms import CenterCrop
 
-from mmposenc.engine.shifted_views import ShiftedViews
-from mmposenc.evaluation import draw_shifts
+from mmposenc.mm.metrics.shift_consistency import draw_shifts
+from mmposenc.shifts.shifted_views import ShiftedViews
 
 IMAGES = torch.arange(1.0, 1 + 3 * 2 * 7 * 9).view(3, 2, 7, 9)
 

@@ -11,10 +11,9 @@ from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 from toy_training import toy_runner
 
-from mmposenc.checkpoints import last_whole_checkpoint, read_checkpoint
-from mmposenc.engine import StopSignalHook
-from mmposenc.engine.stop_signal_hook import leave_signals_to_parent
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
+from mmposenc.host.patches import prepare_hosts
+from mmposenc.host.stop_signal import StopSignalHook, leave_signals_to_parent
 
 EPOCHS = dict(type='mmposenc.ResumableEpochLoop', max_epochs=2)
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.model import BaseTTAModel
 from torch import nn
 
-from mmposenc.engine.strict_checkpoint_hook import StrictCheckpointHook
+from mmposenc.mm.hooks.strict_checkpoint import StrictCheckpointHook
 
 
 def net(width: int = 2, depth: int = 1) -> nn.Module:

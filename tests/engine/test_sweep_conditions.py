@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from mmposenc.channels import SweepPlan, file_sha256, model_fingerprint, random_ranking
-from mmposenc.engine.sweep_conditions import load_rankings, sweep_conditions
-from mmposenc.engine.sweep_levels import SweepLevel
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.sweep import SweepPlan
+from mmposenc.mm.sweep.conditions import load_rankings, sweep_conditions
+from mmposenc.mm.sweep.levels import SweepLevel
+from mmposenc.ranking import file_sha256, model_fingerprint
 
 
 def test_conditions_name_the_network_the_data_and_every_variant(tmp_path) -> None:

@@ -5,9 +5,9 @@ import torch
 from tiny_networks import segmentation_batch, tiny_plan, tiny_segmentor
 from torch import Tensor
 
-from mmposenc.channels import ablate_channels
-from mmposenc.engine.sweep_forwards import run_forwards
-from mmposenc.engine.sweep_levels import SweepLevel
+from mmposenc.channels.ablation import ablate_channels
+from mmposenc.mm.sweep.forwards import run_forwards
+from mmposenc.mm.sweep.levels import SweepLevel
 
 
 @torch.no_grad()

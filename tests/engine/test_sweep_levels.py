@@ -4,7 +4,7 @@ from mmpretrain.models import ImageClassifier
 from tiny_networks import segmentation_batch, tiny_classifier, tiny_plan, tiny_segmentor
 from torch import nn
 
-from mmposenc.engine.sweep_levels import POOLED_LAYER, SweepLevel, choose_level, expected_passes, module_shares
+from mmposenc.mm.sweep.levels import POOLED_LAYER, SweepLevel, choose_level, expected_passes, module_shares
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_neither_the_order_of_n_nor_the_budget_nor_the_batch_changes_the_rows(
 def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
     sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmposenc.engine.segmentation_sweep import SegmentationSweep
+    from mmposenc.mm.sweep.segmentation import SegmentationSweep
 
     sweep([*arguments, *SWEEP, '--out', 'whole'])
     count, counted = SegmentationSweep.count, []
@@ -115,7 +115,7 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
         return count(self, data, positions)
 
     monkeypatch.setattr(SegmentationSweep, 'count', fail_at_the_third)
-    monkeypatch.setattr('mmposenc.engine.sweep_store._SECONDS_PER_UNIT', 0)
+    monkeypatch.setattr('mmposenc.mm.sweep.store._SECONDS_PER_UNIT', 0)
     with pytest.raises(RuntimeError, match='killed'):
         sweep([*arguments, *SWEEP, '--out', 'parts'])
     assert sorted(path.name for path in Path('parts').iterdir()) == ['sweep.json', 'units']

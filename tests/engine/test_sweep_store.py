@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmposenc.engine.sweep_store import SweepStore
+from mmposenc.mm.sweep.store import SweepStore
 
 CONDITIONS = dict(model='net', num_channels=[0, 100])
 
@@ -81,7 +81,7 @@ def test_a_unit_that_is_cut_short_is_counted_again(tmp_path: Path) -> None:
 
 def test_counts_reach_the_disk_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr('mmposenc.engine.sweep_store.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('mmposenc.mm.sweep.store.time.monotonic', lambda: now[0])
     store = fill(tmp_path)
     for position, seconds in enumerate((0.4, 0.9, 1.3, 1.5)):
         now[0] = seconds

@@ -11,7 +11,8 @@ from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmposenc.channels import SweepPlan, random_ranking
+from mmposenc.channels.channel_choice import random_ranking
+from mmposenc.channels.sweep import SweepPlan
 
 NORM = dict(type='BN')
 HEADS: dict[str, dict[str, Any]] = {

@@ -4,14 +4,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import mmposenc.mm  # noqa: F401  (registers)
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
-
-import mmposenc.engine  # noqa: F401  (registers)
 
 NUMBERS = count()  # mmengine keeps what belongs to a run by its name
 

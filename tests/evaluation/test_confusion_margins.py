@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mmposenc.evaluation import confusion_margins, margin_figures, segmentation_figures
+from mmposenc.regions.confusion import segmentation_figures
+from mmposenc.regions.margins import confusion_margins, margin_figures
 
 
 def test_margins_and_figures_by_hand() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmposenc.evaluation.image_bootstrap import interval, resampled_sums
+from mmposenc.image_bootstrap import interval, resampled_sums
 
 
 def test_each_sum_is_of_as_many_images_as_there_are() -> None:

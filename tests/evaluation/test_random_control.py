@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmposenc.evaluation import random_control
+from mmposenc.random_control import random_control
 
 
 def margins(hits: list[list[int]]) -> Tensor:

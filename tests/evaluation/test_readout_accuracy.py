@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from mmposenc.evaluation import ReadoutAccuracyMetric
+from mmposenc.mm.metrics.readout_accuracy import ReadoutAccuracyMetric
 
 
 def sample(label: int, first: int, last: int) -> dict:

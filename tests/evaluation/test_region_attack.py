@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmposenc.evaluation import region_attack
+from mmposenc.region_attack import region_attack
 
 
 def margins(hits: list[int]) -> Tensor:

@@ -13,7 +13,7 @@ from mmseg.evaluation import IoUMetric
 from PIL import Image
 from region_samples import CLASSES, evaluate, make_samples
 
-from mmposenc.evaluation import RegionIoUMetric
+from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 KEYS = ('aAcc', 'mIoU', 'mAcc', 'mDice')
 
@@ -126,7 +126,7 @@ def test_order_and_batching_do_not_matter():
 
 def test_prefix_and_table(monkeypatch):
     printed = []
-    monkeypatch.setattr('mmposenc.evaluation.region_iou.print_log', lambda text, **_: printed.append(text))
+    monkeypatch.setattr('mmposenc.mm.metrics.region_iou.print_log', lambda text, **_: printed.append(text))
     figures = evaluate(RegionIoUMetric(prefix='camvid'), make_samples())
     assert f'{figures["camvid/left/mIoU"]:.2f}' in printed[0]
     rows = {line.split()[1]: line.split()[3::2] for line in printed[0].splitlines() if line.startswith('|')}

@@ -8,12 +8,12 @@ import torch.multiprocessing as mp
 from mmengine.dataset import DefaultSampler
 from region_samples import evaluate, make_samples
 
-from mmposenc.evaluation import RegionIoUMetric
+from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 
 def test_images_seen_twice_are_an_error_and_missing_ones_a_warning(monkeypatch):
     printed = []
-    monkeypatch.setattr('mmposenc.evaluation.region_iou.print_log', lambda text, **_: printed.append(text))
+    monkeypatch.setattr('mmposenc.mm.metrics.region_iou.print_log', lambda text, **_: printed.append(text))
     samples = make_samples()
     with pytest.raises(ValueError, match='6 images were evaluated of a data set of 3'):
         evaluate(RegionIoUMetric(), samples * 2, size=3)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from mmposenc.evaluation import RegionStrips
+from mmposenc.regions.strips import RegionStrips
 
 
 def columns_of(strips, name, width, height=2):

@@ -6,8 +6,13 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 
-from mmposenc.evaluation import PROTOCOLS, ShiftConsistencyMetric, check_protocols, draw_shifts
-from mmposenc.evaluation.shift_consistency import wilson_interval
+from mmposenc.mm.metrics.shift_consistency import (
+    PROTOCOLS,
+    ShiftConsistencyMetric,
+    check_protocols,
+    draw_shifts,
+    wilson_interval,
+)
 from mmposenc.registry import METRICS
 
 CONS8 = (range(-8, 9),) * 2

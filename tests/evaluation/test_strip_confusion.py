@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from mmposenc.evaluation import RegionStrips, count_strips, segmentation_figures
+from mmposenc.regions.confusion import count_strips, segmentation_figures
+from mmposenc.regions.strips import RegionStrips
 
 HALVES = RegionStrips({'left': (0, 0, 0.5, 1), 'right': (0.5, 0, 1, 1)})
 LABELS = torch.tensor([[0, 0, 1, 255], [0, 1, 1, 2]])

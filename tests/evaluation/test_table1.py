@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmposenc.evaluation import table1
-from mmposenc.evaluation.table1 import Experiment, Result
+from mmposenc.cli import table1
+from mmposenc.cli.table1 import Experiment, Result
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FIRST = Experiment('location', 'zeros', 'gapnet', 3)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 CPU = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 # The hosts are imported once, in a process without threads and GPU, which is forked for each run.
 FORKS = multiprocessing.get_context('forkserver')
-FORKS.set_forkserver_preload(['runs', 'fault_hooks', 'mmposenc.command_line', 'mmpretrain.models', 'mmseg.models'])
+FORKS.set_forkserver_preload(['runs', 'fault_hooks', 'mmposenc.cli.common', 'mmpretrain.models', 'mmseg.models'])
 
 
 class Run:
@@ -61,7 +61,7 @@ def _run(tool: str, arguments: list[str], folder: str, log: str, environment: di
     os.dup2(file, 2)
     os.environ.update({**CPU, **environment})
     torch.set_num_threads(1)
-    from mmposenc import command_line
+    from mmposenc.cli import common as command_line
 
     spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / 'tools' / f'{tool}.py')
     module = importlib.util.module_from_spec(spec)

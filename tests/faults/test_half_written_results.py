@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from runs import Run
 
-from mmposenc.channels import Ranking
+from mmposenc.ranking import Ranking
 
 Start, Write = Callable[..., Run], Callable[..., str]
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from runs import Run, read, same
 
-from mmposenc.checkpoints import read_checkpoint
+from mmposenc.host.checkpoints import read_checkpoint
 
 Start, Write = Callable[..., Run], Callable[..., str]
 LAST = {'whole_batch': 'epoch_3.pth', 'classifier': 'epoch_3.pth', 'segmenter': 'iter_12.pth'}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from runs import Run
 
-from mmposenc.checkpoints import read_checkpoint
+from mmposenc.host.checkpoints import read_checkpoint
 
 
 @pytest.mark.slow

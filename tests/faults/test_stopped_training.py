@@ -13,7 +13,7 @@ import pytest
 import runs
 from runs import Run, read, same
 
-from mmposenc.checkpoints import read_checkpoint
+from mmposenc.host.checkpoints import read_checkpoint
 
 Start, Write = Callable[..., Run], Callable[..., str]
 STOPPED = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from runs import Run, read
 
-from mmposenc.work_dir_lock import lock_folder
+from mmposenc.host.work_dir_lock import lock_folder
 
 Start, Write = Callable[..., Run], Callable[..., str]
 ENDLESS = ['--cfg-options', 'train_cfg.max_epochs=100000', 'train_cfg.val_interval=100000']

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from mmposenc import user_errors
+from mmposenc.host import errors as user_errors
 
 PROFILE = os.environ.get('MMPOSENC_HYPOTHESIS', 'default')
 THOROUGH_FACTOR = 20
-REFUSALS = (ValueError, TypeError, OSError, ImportError)  # what the tools turn into one line, see mmposenc.user_errors
+REFUSALS = (ValueError, TypeError, OSError, ImportError)  # what the tools turn into one line, see mmposenc.host.errors
 TRIED: Counter[tuple[str, str]] = Counter()
 
 settings.register_profile(

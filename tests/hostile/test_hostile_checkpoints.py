@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from mmposenc.checkpoints import last_whole_checkpoint, read_checkpoint, read_resumable
-from mmposenc.hosts import prepare_hosts
+from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint, read_resumable
+from mmposenc.host.patches import prepare_hosts
 
 ADMITTED = [
     ('torch._utils', '_rebuild_tensor_v2'),

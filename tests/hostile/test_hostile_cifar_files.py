@@ -19,11 +19,11 @@ from hostile_values import damaged
 from hypothesis import example
 from hypothesis import strategies as st
 
-from mmposenc.datasets.cifar_archive import ARCHIVES
-from mmposenc.datasets.cifar_split import read_cifar_split
-from mmposenc.datasets.file_md5 import file_md5
-from mmposenc.datasets.prepare_cifar import prepare_cifar
-from mmposenc.datasets.restricted_pickle import _STAND_INS, load_data_pickle
+from mmposenc.mm.datasets.cifar_archive import ARCHIVES
+from mmposenc.mm.datasets.cifar_split import read_cifar_split
+from mmposenc.mm.datasets.file_md5 import file_md5
+from mmposenc.mm.datasets.prepare_cifar import prepare_cifar
+from mmposenc.mm.datasets.restricted_pickle import _STAND_INS, load_data_pickle
 
 CIFAR100 = ARCHIVES['CIFAR100']
 DATA = np.arange(4 * 3072, dtype=np.uint64).astype(np.uint8).reshape(4, 3072)
@@ -248,7 +248,7 @@ def test_an_archive_that_claims_a_huge_member(tmp_path: Path, size: int) -> None
 
 
 def test_an_archive_that_unpacks_to_a_gibibyte_of_nothing(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr('mmposenc.datasets.prepare_cifar._MOST_BYTES', 2**24)
+    monkeypatch.setattr('mmposenc.mm.datasets.prepare_cifar._MOST_BYTES', 2**24)
     root = tmp_path / 'root'
     root.mkdir()
     (root / CIFAR100.filename).write_bytes(gzip.compress(bytes(2**24 + 1)))

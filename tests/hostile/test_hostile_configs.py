@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc import command_line
-from mmposenc.config_file import Options, read_config
+from mmposenc.cli import common as command_line
+from mmposenc.host.config_file import Options, read_config
 
 BASE = """
 default_scope = 'mmpretrain'

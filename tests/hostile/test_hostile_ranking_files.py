@@ -9,7 +9,7 @@ from hostile_values import JSON, changed_json, damaged, deep
 from hypothesis import example
 from hypothesis import strategies as st
 
-from mmposenc.channels import Ranking
+from mmposenc.ranking import Ranking
 
 SCORES = [-0.5, 1 / 3, 2.0, 1e-300, 0.25, 1 / 3]
 DOCUMENT = dict(

@@ -13,10 +13,10 @@ from hostile_values import JSON, NUMBERS, TEXTS, changed_json, damaged
 from hypothesis import example
 from hypothesis import strategies as st
 
-from mmposenc.datasets import subsets_from_boxes
-from mmposenc.datasets.region_subsets import write_list
-from mmposenc.evaluation import RegionIoUMetric, RegionStrips
-from mmposenc.evaluation.strip_confusion import count_strips
+from mmposenc.mm.datasets.region_subsets import subsets_from_boxes, write_list
+from mmposenc.mm.metrics.region_iou import RegionIoUMetric
+from mmposenc.regions.confusion import count_strips
+from mmposenc.regions.strips import RegionStrips
 
 FRACTIONS = st.floats(0, 1) | st.sampled_from([0, 1, 0.25, 0.5, 1 / 3, 5e-324, 1 - 2**-53, -0.0])
 BOXES = st.lists(FRACTIONS | NUMBERS, min_size=4, max_size=4) | st.tuples(*[FRACTIONS] * 4) | JSON

@@ -16,15 +16,10 @@ from hostile_values import JSON, TEXTS, changed_json, damaged, deep
 from hypothesis import example
 from hypothesis import strategies as st
 
-from mmposenc.engine.sweep_store import SweepStore
-from mmposenc.visualization import (
-    describe_attack,
-    describe_control,
-    describe_sweep,
-    read_sweep,
-    sided_rankings,
-    sweep_command,
-)
+from mmposenc.figures.sweep_report import describe_sweep, sweep_command
+from mmposenc.figures.sweep_table import read_sweep, sided_rankings
+from mmposenc.figures.verdicts import describe_attack, describe_control
+from mmposenc.mm.sweep.store import SweepStore
 
 sys.path.append(str(Path(__file__).parents[1] / 'visualization'))
 from small_sweep import write_attack, write_control, write_sweep

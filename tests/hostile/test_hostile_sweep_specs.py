@@ -10,7 +10,8 @@ from hostile_values import JSON, TEXTS
 from hypothesis import example
 from hypothesis import strategies as st
 
-from mmposenc.channels import Ranking, SweepPlan
+from mmposenc.channels.sweep import SweepPlan
+from mmposenc.ranking import Ranking
 
 SWEEP = load_tool('sweep')
 INTEGERS = st.integers(-3, 40) | st.sampled_from([10**9, 10**12, 2**63, -(10**30), 10**4000])

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mmposenc.models import AugShiftLoss
+from mmposenc.shifts.augshift import AugShiftLoss
 
 SCORES = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
 LABELS = torch.tensor([0, 1])

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.structures import BaseDataElement
 
-from mmposenc.models import BatchPlaceOnGrid, BatchPreprocessor, place_on_grid
+from mmposenc.mm.models.batch_place_on_grid import BatchPlaceOnGrid, place_on_grid
+from mmposenc.mm.models.batch_preprocessor import BatchPreprocessor
 
 
 def grid(grid_size: int, task: str) -> BaseDataElement:

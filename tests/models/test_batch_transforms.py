@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmposenc.models import BatchRandomFlip, BatchRandomShift, BatchTwoViews, shift_images
+from mmposenc.mm.models.batch_transforms import BatchRandomFlip, BatchRandomShift, BatchTwoViews, shift_images
 from mmposenc.registry import TRANSFORMS
 
 RAMP = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)  # 1 2 3 / 4 5 6 / 7 8 9

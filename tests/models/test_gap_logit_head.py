@@ -5,7 +5,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmposenc.models import GAPLogitHead
+from mmposenc.mm.models.gap_logit_head import GAPLogitHead
 
 
 @pytest.mark.parametrize(

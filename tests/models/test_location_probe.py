@@ -11,8 +11,8 @@ from mmpretrain.models import build_backbone, build_classifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmposenc.hosts import prepare_hosts
-from mmposenc.models import LocationProbe
+from mmposenc.host.patches import prepare_hosts
+from mmposenc.mm.models.location_probe import LocationProbe
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SMALL = {'type': 'ResNet_CIFAR', 'depth': 18, 'base_channels': 4, 'stem_channels': 4, 'out_indices': (0, 1, 2, 3)}

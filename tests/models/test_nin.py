@@ -5,8 +5,8 @@ import torch
 from mmpretrain.models import build_classifier
 from torch import nn
 
-from mmposenc.models import NIN
-from mmposenc.models.padding_modes import PADDING_MODES
+from mmposenc.mm.models.nin import NIN
+from mmposenc.mm.models.padding_modes import PADDING_MODES
 
 
 def evaluating(net: nn.Module) -> nn.Module:

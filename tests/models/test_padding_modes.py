@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmposenc.models import conv_cfg_with_padding
+from mmposenc.mm.models.padding_modes import conv_cfg_with_padding
 
 
 def test_the_default_is_an_ordinary_convolution():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmpretrain.models import build_classifier
 
-from mmposenc.models import PermuteNeck
+from mmposenc.mm.models.permute_neck import PermuteNeck
 from mmposenc.registry import MODELS
 
 CHANNELS = 64

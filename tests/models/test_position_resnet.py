@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmposenc.models import PositionResNet
-from mmposenc.models.padding_modes import PADDING_MODES
+from mmposenc.mm.models.padding_modes import PADDING_MODES
+from mmposenc.mm.models.position_resnet import PositionResNet
 from mmposenc.registry import MODELS
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mmposenc.models import PermuteNeck, SortedPoolNeck
+from mmposenc.mm.models.permute_neck import PermuteNeck
+from mmposenc.mm.models.sorted_pool_neck import SortedPoolNeck
 
 
 def test_pooled_channels_come_sorted():

@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from mmposenc.models import GAPLogitHead, StageReadoutHead
+from mmposenc.mm.models.gap_logit_head import GAPLogitHead
+from mmposenc.mm.models.stage_readout_head import StageReadoutHead
 
 READOUTS = [f'stage{stage}/{kind}' for stage in (1, 2) for kind in ('gap', 'permute', 'sort')]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmpretrain.models import build_classifier
 
-from mmposenc.models import PermuteNeck, SumPoolNeck
+from mmposenc.mm.models.permute_neck import PermuteNeck
+from mmposenc.mm.models.sum_pool_neck import SumPoolNeck
 
 
 def test_the_sum_of_the_pooled_channels():

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmposenc import command_line
-from mmposenc.channels import Ranking
+from mmposenc.cli import common as command_line
+from mmposenc.ranking import Ranking
 
 Main = Callable[[list[str]], None]
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc import command_line
-from mmposenc.channels import Ranking, model_fingerprint
+from mmposenc.cli import common as command_line
+from mmposenc.ranking import Ranking, model_fingerprint
 
 Tool = Callable[[str], Callable[[list[str]], None]]
 

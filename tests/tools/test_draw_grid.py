@@ -10,8 +10,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mmposenc import command_line
-from mmposenc.visualization import grid_figures, pooled_sums
+from mmposenc.cli import common as command_line
+from mmposenc.figures import grid_figures, pooled_sums
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LOCATION = str(CONFIGS / 'gapnet_r18_grid3-location_digits.py')

@@ -1,10 +1,10 @@
-"""tools/make_region_lists.py: a few lines around mmposenc.datasets."""
+"""tools/make_region_lists.py: a few lines around mmposenc.mm.datasets."""
 
 import json
 
 import pytest
 
-from mmposenc import command_line
+from mmposenc.cli import common as command_line
 
 CONFIG = """
 default_scope = 'mmseg'

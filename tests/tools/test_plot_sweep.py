@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmposenc import command_line
-from mmposenc.visualization import read_sweep
+from mmposenc.cli import common as command_line
+from mmposenc.figures.sweep_table import read_sweep
 
 TESTS = Path(__file__).parents[1]
 Main = Callable[[list[str]], None]

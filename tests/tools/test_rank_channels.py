@@ -12,8 +12,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc import command_line
-from mmposenc.channels import Ranking, file_sha256
+from mmposenc.cli import common as command_line
+from mmposenc.ranking import Ranking, file_sha256
 
 ROOT = Path(__file__).parents[2]
 Tool = Callable[[str], Callable[[list[str]], None]]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mmposenc import command_line
+from mmposenc.cli import common as command_line
 
 CELL = ['--task', 'location', '--padding', 'zeros', '--net', 'permutenet', '--grid', '3']
 PAIR = ['--task', 'location', '--padding', 'zeros', '--net', 'permutenet', 'sumnet', '--grid', '3']

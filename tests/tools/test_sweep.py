@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmposenc import command_line
+from mmposenc.cli import common as command_line
 
 ROOT = Path(__file__).parents[2]
 Tool = Callable[[str], Callable[[list[str]], None]]

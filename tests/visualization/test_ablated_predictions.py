@@ -10,7 +10,7 @@ from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmposenc.visualization import predict_ablated
+from mmposenc.figures.ablated_predictions import predict_ablated
 
 
 @pytest.fixture

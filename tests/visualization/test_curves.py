@@ -8,7 +8,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from small_sweep import write_sweep
 
-from mmposenc.visualization import SweepCurve, draw_channels_off, draw_region_attack, read_sweep, sweep_curves
+from mmposenc.figures.curves import draw_channels_off, draw_region_attack
+from mmposenc.figures.sweep_curve import SweepCurve, sweep_curves
+from mmposenc.figures.sweep_table import read_sweep
 
 SIDES = dict(left='left', overall='overall', right='right')
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmposenc.visualization import draw_accuracy, draw_confusion, draw_inputs, save_figure
+from mmposenc.figures.grid_figures import draw_accuracy, draw_confusion, draw_inputs, save_figure
 
 
 def run(net: str, grid_size: int, accuracy: float, paper: float | None, task='location', padding='zeros') -> dict:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mmposenc.visualization import AblatedPredictions, draw_overlays
-from mmposenc.visualization.overlays import GAINED, LOST, OTHER
+from mmposenc.figures.ablated_predictions import AblatedPredictions
+from mmposenc.figures.overlays import GAINED, LOST, OTHER, draw_overlays
 
 PALETTE = [[10, 20, 30], [200, 0, 0], [0, 0, 200]]
 

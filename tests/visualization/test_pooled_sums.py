@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmposenc.visualization import draw_pooled_sums
+from mmposenc.figures.pooled_sums import draw_pooled_sums
 
 # Two images a cell. Cells 0 and 2 are both silent and both said to be cell 2; cell 3 lies above cell 1.
 SUMS = np.array([0.0, 2.0, 0.0, 90.0, 0.0, 4.0, 0.0, 110.0])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from mmposenc.visualization import Commands, Picture, Section, Table, build_report, save_figure, save_text
+from mmposenc.figures.grid_figures import save_figure
+from mmposenc.figures.report import Commands, Picture, Section, Table, build_report, save_text
 
 NASTY = '<script>alert("1")</script> & \'mIoU\''
 VOID = {'meta', 'img', 'br', 'link', 'input'}

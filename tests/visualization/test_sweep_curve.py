@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from small_sweep import write_sweep
 
-from mmposenc.visualization import CURVE_HEAD, SweepPoint, curve_rows, read_sweep, sweep_curves
+from mmposenc.figures.sweep_curve import CURVE_HEAD, curve_rows, sweep_curves
+from mmposenc.figures.sweep_table import SweepPoint, read_sweep
 
 
 @pytest.fixture

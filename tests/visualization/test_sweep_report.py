@@ -5,13 +5,9 @@ from pathlib import Path
 
 from small_sweep import write_sweep
 
-from mmposenc.visualization import (
-    describe_curves,
-    describe_sweep,
-    read_sweep,
-    sweep_command,
-    sweep_curves,
-)
+from mmposenc.figures.sweep_curve import sweep_curves
+from mmposenc.figures.sweep_report import describe_curves, describe_sweep, sweep_command
+from mmposenc.figures.sweep_table import read_sweep
 
 
 def test_the_best_channels_in_numbers_beside_random_ones(tmp_path: Path) -> None:

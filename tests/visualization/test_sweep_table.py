@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from small_sweep import write_sweep
 
-from mmposenc.visualization import SweepPoint, read_sweep, sided_rankings
+from mmposenc.figures.sweep_table import SweepPoint, read_sweep, sided_rankings
 
 
 def test_rows_and_conditions(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from small_sweep import write_attack, write_control, write_sweep
 
-from mmposenc.visualization import Table, describe_attack, describe_control
+from mmposenc.figures.report import Table
+from mmposenc.figures.verdicts import describe_attack, describe_control
 
 
 def test_the_verdict_of_the_attack(tmp_path: Path) -> None:

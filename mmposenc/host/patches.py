@@ -1,0 +1,127 @@
+"""What mmengine, mmcv, mmpretrain and mmseg need on a current PyTorch, each point with its reason (ours)."""
+
+import inspect
+import logging
+import warnings
+from pickle import UnpicklingError
+from typing import Any
+
+import mmengine.evaluator.metric
+import mmengine.fileio.file_client
+import mmengine.hub.hub
+import mmengine.logging
+import torch
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as host_checkpoint
+from torch.nn.parallel import DistributedDataParallel
+
+from mmposenc.host.checkpoints import read_checkpoint, refusal, without_program
+
+__all__ = ['prepare_hosts', 'prepare_processes']
+
+TIMEOUT = 1800  # seconds
+_print_log = mmengine.logging.print_log
+
+
+def prepare_hosts(trust_checkpoint: bool = False) -> None:
+    """Make the hosts run as one expects; called by the tools, never by an import (ours).
+
+    Works on the state of the process: the table of config packages, the checkpoint loaders, and the places
+    where the hosts print what a user can do nothing about. Calling it again changes nothing but the trust.
+
+    Args:
+        trust_checkpoint: Let checkpoints run code. Only for files whose author is trusted.
+    """
+    _resolve_config_packages()
+    _load_checkpoints_safely(trust_checkpoint)
+    _silence_noise()
+
+
+def prepare_processes(cfg: Config) -> None:
+    """Make several processes possible without a GPU, whoever starts them (ours).
+
+    mmengine selects a CUDA device before anything else, and hands its index to the wrapper; on a CPU both fail.
+    """
+    # The option was renamed in PyTorch; the old name warns on a new one.
+    renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
+    cfg.model_wrapper_cfg = cfg.get('model_wrapper_cfg') or {
+        'type': 'MMDistributedDataParallel',
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+        'forward_sync_buffers' if renamed else 'broadcast_buffers': False,
+    }
+    environment = cfg.get('env_cfg') or {}
+    # A process that ends is noticed at once; this is for one that hangs, and longer than what the first does alone.
+    processes = {'timeout': TIMEOUT, **environment.get('dist_cfg', {})}
+    cfg.env_cfg = {**environment, 'dist_cfg': processes}
+    if torch.cuda.is_available():
+        return
+    cfg.model_wrapper_cfg.device_ids = None
+    cfg.env_cfg.dist_cfg.backend = 'gloo'
+    torch.cuda.set_device = lambda device: None
+
+
+def _resolve_config_packages() -> None:
+    """`_base_ = 'mmseg::...'`: the package is found by its import name, which both sets of distributions share.
+
+    mmengine looks for a distribution named mmsegmentation, and its hub installs what it believes to be missing
+    with the pip of PATH: over an `onedl-` stack that would overwrite the same folders.
+    """
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    mmengine.hub.hub.install_package = _require_package
+
+
+def _require_package(package: str) -> None:
+    if not mmengine.utils.is_installed(package):
+        raise ImportError(f"{package} is not installed; install the OpenMMLab stack: pip install 'mmposenc[onedl]'")
+
+
+def _load_checkpoints_safely(trust: bool) -> None:
+    """Checkpoints are data: local files, downloads and the fork's own helper all go through `read_checkpoint`.
+
+    mmengine 0.10.7 cannot read its own checkpoints on PyTorch 2.6 and later; onedl-mmengine falls back to an
+    unrestricted pickle on any error; `torch.hub`, behind both hosts' downloads, is unrestricted by default.
+    """
+
+    def load_from_local(filename: str, map_location: Any = None) -> Any:
+        return read_checkpoint(filename, map_location, trust)
+
+    def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
+        try:
+            loaded = torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress, weights_only=not trust)
+        except UnpicklingError as error:
+            raise ValueError(refusal(url, error)) from error
+        return without_program(url, loaded, trust)
+
+    def load_file(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        return read_checkpoint(file, map_location, trust and not weights_only)
+
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    host_checkpoint.load_url = load_url
+    if hasattr(host_checkpoint, '_safe_torch_load'):
+        host_checkpoint._safe_torch_load = load_file
+
+
+def _silence_noise() -> None:
+    """Messages about the hosts' own insides, each at the place it comes from.
+
+    A debug message without a logger is printed instead of dropped; `CheckpointHook` announces at every save that its
+    own `FileClient` is deprecated; a metric without a prefix is no mistake (mmseg's IoUMetric has none).
+    """
+
+    def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+        if logger is not None or level >= logging.INFO:
+            _print_log(msg, logger, level)
+
+    def print_log_but_prefix(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+        if 'prefix is not set' not in str(msg):
+            _print_log(msg, logger, level)
+
+    mmengine.logging.print_log = print_log
+    mmengine.fileio.file_client.print_log = lambda *args, **kwargs: None
+    mmengine.evaluator.metric.print_log = print_log_but_prefix
+    # mmcv without its compiled operators, which nothing here uses; mmseg's hook that draws only when told to;
+    # the official mmengine looks packages up by `pkg_resources`.
+    for message in ('Fail to import ``MultiScaleDeformableAttention``', 'The draw is False', 'pkg_resources is'):
+        warnings.filterwarnings('ignore', message=message)

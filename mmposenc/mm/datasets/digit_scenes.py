@@ -1,0 +1,195 @@
+"""Street scenes composed of handwritten digits: segmentation that needs no download."""
+
+import os.path as osp
+from collections.abc import Callable, Sequence
+
+import mmcv
+import mmengine
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+
+from mmposenc.mm.datasets.digits import Digits
+from mmposenc.registry import DATASETS
+
+SKY, BUILDING, TREE, ROAD, PAVEMENT, PEDESTRIAN, CAR, SIGN = range(8)
+CLASS_OF_DIGIT = {
+    1: PEDESTRIAN,
+    4: PEDESTRIAN,
+    7: PEDESTRIAN,
+    0: CAR,
+    6: CAR,
+    8: CAR,
+    9: CAR,
+    2: SIGN,
+    3: SIGN,
+    5: SIGN,
+}
+BGR_OF_CLASS = {PEDESTRIAN: (110, 110, 200), CAR: (200, 110, 110), SIGN: (90, 200, 200)}
+DEFAULT_NUM_SCENES = {'train': 600, 'val': 100}
+
+
+@DATASETS.register_module()
+class DigitScenes(BaseSegDataset):
+    """Street scenes in which handwritten digits stand for road users (ours, the offline stand-in for Sec. 4.2's data).
+
+    The background depends on position as a street does: sky above, road and pavement below, and blocks of one and the
+    same texture that are `building` on the left and `tree` on the right, so that only position tells them apart.
+    Digits of scikit-learn (real handwriting; other digits for 'val' than for 'train') are `pedestrian` (1, 4, 7),
+    `car` (0, 6, 8, 9) and `sign` (2, 3, 5), in colours that differ by class and vary.
+
+    Scene i of a split depends on the seed and i alone. Scenes live in memory, images in BGR as mmseg loads them; a
+    pipeline of mmseg follows, without its loading transforms.
+
+    Args:
+        split: 'train' or 'val'.
+        num_scenes: Number of scenes. Default: 600 of train, 100 of val.
+        image_size: Height and width in px, each at least 32.
+        seed: Of all that is drawn at random.
+        ann_file: List of scene names (`val_000012`) to keep, one a line, as `tools/make_region_lists.py` writes.
+        data_root: Folder that a relative `ann_file` is in.
+        pipeline: Transforms of mmseg; the last is `PackSegInputs`.
+        indices: Keep the first n scenes (an integer) or these positions (a sequence).
+        test_mode: As for mmseg's data sets.
+        lazy_init: Compose the scenes only when the first is asked for.
+
+    Raises:
+        ValueError: If split, num_scenes, image_size or a name in `ann_file` is not as described.
+        FileNotFoundError: If there is no `ann_file` of that name.
+        ImportError: If scikit-learn is not installed.
+
+    Example:
+        >>> train = dict(type='mmposenc.DigitScenes', split='train', pipeline=[dict(type='PackSegInputs')])
+    """
+
+    METAINFO = dict(
+        classes=('sky', 'building', 'tree', 'road', 'pavement', 'pedestrian', 'car', 'sign'),
+        palette=[
+            [70, 130, 180],
+            [70, 70, 70],
+            [107, 142, 35],
+            [128, 64, 128],
+            [244, 35, 232],
+            [220, 20, 60],
+            [0, 0, 142],
+            [220, 220, 0],
+        ],
+    )
+
+    def __init__(
+        self,
+        split: str = 'train',
+        num_scenes: int | None = None,
+        image_size: tuple[int, int] = (64, 128),
+        seed: int = 0,
+        ann_file: str = '',
+        data_root: str | None = None,
+        pipeline: Sequence[dict | Callable] = (),
+        indices: int | Sequence[int] | None = None,
+        test_mode: bool = False,
+        lazy_init: bool = False,
+    ) -> None:
+        if split not in DEFAULT_NUM_SCENES:
+            raise ValueError(f'split must be one of {list(DEFAULT_NUM_SCENES)}, got {split!r}')
+        self.split = split
+        self.num_scenes = DEFAULT_NUM_SCENES[split] if num_scenes is None else num_scenes
+        if self.num_scenes < 1:
+            raise ValueError(f'num_scenes must be at least 1, got {num_scenes}')
+        if len(image_size) != 2 or min(image_size) < 32:
+            raise ValueError(f'image_size must be (height, width), each at least 32 px, got {tuple(image_size)}')
+        self.image_size = tuple(image_size)
+        self.seed = seed
+        super().__init__(
+            ann_file=ann_file,
+            img_suffix='.png',
+            data_root=data_root,
+            pipeline=list(pipeline),
+            indices=indices,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Compose the scenes, all or those that `ann_file` lists."""
+        digits = Digits('train' if self.split == 'train' else 'test')
+        images, categories = digits.images[:, 0, 8:24:2, 8:24:2].numpy(), digits.labels.numpy()
+        return [self._sample(name, number, images, categories) for name, number in self._chosen().items()]
+
+    def _chosen(self) -> dict[str, int]:
+        names = {f'{self.split}_{number:06d}': number for number in range(self.num_scenes)}
+        if not self.ann_file:
+            return names
+        if not osp.isfile(self.ann_file):
+            raise FileNotFoundError(f'no ann_file {self.ann_file}: tools/make_region_lists.py writes such lists')
+        listed = [line.strip() for line in mmengine.list_from_file(self.ann_file) if line.strip()]
+        unknown = [name for name in listed if name not in names]
+        if unknown or not listed:
+            raise ValueError(
+                f'{self.ann_file} must list scenes {self.split}_000000 to {self.split}_{self.num_scenes - 1:06d}, '
+                f'got {unknown[0] if unknown else "an empty file"}'
+            )
+        return {name: names[name] for name in listed}
+
+    def _sample(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
+        rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), number))
+        image, labels = compose_scene(rng, images, categories, *self.image_size)
+        return dict(
+            img=image,
+            gt_seg_map=labels,
+            img_path=osp.join(self.data_prefix['img_path'], name + self.img_suffix),
+            img_shape=self.image_size,
+            ori_shape=self.image_size,
+            seg_fields=['gt_seg_map'],
+            label_map=None,
+            reduce_zero_label=False,
+        )
+
+
+def compose_scene(
+    rng: np.random.Generator, digits: np.ndarray, categories: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compose one scene (ours).
+
+    Args:
+        rng: Source of all chance.
+        digits: uint8 images (N, 8, 8) to draw from.
+        categories: Their digits, (N,).
+        height: Of the scene, px.
+        width: Of the scene, px.
+
+    Returns:
+        The uint8 BGR image (height, width, 3) and its uint8 label map (height, width).
+    """
+    image, labels = _compose_street(rng, height, width)
+    feet = np.sort(rng.uniform(0.55, 1.0, size=rng.integers(2, 5)))  # The nearest is drawn last.
+    for foot in feet:
+        chosen = rng.integers(len(digits))
+        label = CLASS_OF_DIGIT[int(categories[chosen])]
+        size = round(min(height, width) * rng.uniform(0.34, 0.48))
+        mask = mmcv.imresize(digits[chosen], (size, size), interpolation='bilinear') > 64
+        mask = mask[:, mask.any(0)]
+        bottom = round(height * (foot - 0.25 if label == SIGN else foot))
+        top, left = max(bottom - size, 0), rng.integers(width - mask.shape[1] + 1)
+        box = (slice(top, top + size), slice(left, left + mask.shape[1]))
+        image[box][mask] = BGR_OF_CLASS[label] + rng.uniform(-50, 50, size=3)
+        labels[box][mask] = label
+    noisy = image + rng.normal(0, 8, size=image.shape)
+    return noisy.clip(0, 255).round().astype(np.uint8), labels
+
+
+def _compose_street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
+    horizon = rng.uniform(0.45, 0.55)
+    labels = np.where(y < horizon, SKY, ROAD).astype(np.uint8)
+    kerb = rng.uniform(0.3, 0.4) - 0.3 * (y - horizon)
+    labels[(y >= horizon) & (x < kerb)] = PAVEMENT
+    for label, beside in ((BUILDING, x), (TREE, 1 - x)):
+        if rng.random() < 0.85:
+            block = (y < horizon) & (y > horizon - rng.uniform(0.15, 0.4)) & (beside < rng.uniform(0.2, 0.45))
+            labels[block] = label
+    grey = np.select(
+        [labels == SKY, labels == ROAD, labels == PAVEMENT],
+        [190 - 80 * y, 60 + 60 * y, 75 + 60 * y],
+        default=100 + 15 * np.sin(40 * x) * np.sin(40 * y),
+    )
+    tint = rng.uniform(0.9, 1.1, size=3)
+    return grey[:, :, None] * tint, labels

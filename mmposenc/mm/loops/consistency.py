@@ -1,0 +1,177 @@
+"""The evaluation loop that measures accuracy and consistency under shifts in one pass over the data."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, ValLoop, autocast
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmposenc.mm.metrics.shift_consistency import ShiftConsistencyMetric
+from mmposenc.registry import LOOPS
+from mmposenc.shifts.shifted_views import ShiftedViews
+
+
+@LOOPS.register_module()
+class ShiftConsistencyLoop(ValLoop):
+    """Top-1 and Cons.N of any classifier, several N and protocols in one pass (Sec. 4.1, Table 2).
+
+    A batch is preprocessed once; the shifts act on the normalised images, on the device. The loop serves as validation
+    and as test loop, calls the hooks of either, and gives the evaluator's other metrics the reference predictions.
+
+    Args:
+        runner: The runner.
+        dataloader: Data loader, or its config. Its samples carry their position in the data set (`sample_idx`, which
+            mmpretrain's `PackInputs` keeps, or the `indices` of a whole batch).
+        evaluator: Evaluator, or its config. `ShiftConsistencyMetric` is added where it is missing.
+        max_shifts: The N of Cons.N: largest shifts in px, each axis. Default 8, the paper's Cons.8.
+        protocols: Names out of `mmposenc.evaluation.PROTOCOLS`. Default 'zero_ref'.
+        seed: Seed of the shifts.
+        crop_size: Side in px of what the model sees of larger images. 'crop_pair' needs it and cuts two windows of that
+            size anywhere; Top-1 and the other protocols then use the centre crop. None gives the model whole images.
+        fp16: Run the model under autocast.
+
+    Raises:
+        TypeError, ValueError: If an argument is not one of those above; when run, if a shift or the crop is not smaller
+            than the image, images differ in size, a sample lacks its label or index, or the model returns no scores.
+
+    Example:
+        >>> val_cfg = dict(type='mmposenc.ShiftConsistencyLoop', max_shifts=[8], protocols=['zero_ref', 'zero_pair'])
+        >>> val_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        max_shifts: Sequence[int] = (8,),
+        protocols: Sequence[str] = ('zero_ref',),
+        seed: int = 0,
+        crop_size: int | None = None,
+        fp16: bool = False,
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator, fp16)
+        self.num_samples = len(self.dataloader.dataset)
+        self.views = ShiftedViews(max_shifts, protocols, self.num_samples, seed, crop_size)
+        own = [metric for metric in self.evaluator.metrics if isinstance(metric, ShiftConsistencyMetric)]
+        # Kept apart from the evaluator, which refuses a second 'accuracy/top1' beside mmpretrain's Accuracy.
+        self.consistency = own[0] if own else ShiftConsistencyMetric()
+        self.evaluator.metrics = [metric for metric in self.evaluator.metrics if metric not in own]
+        self._image_sizes: set[tuple[int, ...]] = set()
+
+    @property
+    def stage(self) -> str:
+        """'test' if this is the runner's test loop, else 'val'."""
+        return 'test' if getattr(self.runner, '_test_loop', None) is self else 'val'
+
+    def run(self) -> dict[str, float]:
+        """Launch the evaluation and return the figures."""
+        stage = self.stage
+        self.consistency.results.clear()
+        self._image_sizes.clear()
+        self.runner.call_hook(f'before_{stage}')
+        self.runner.call_hook(f'before_{stage}_epoch')
+        self.runner.model.eval()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics = {**self.evaluator.evaluate(self.num_samples), **self.consistency.evaluate(self.num_samples)}
+        self.runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
+        self.runner.call_hook(f'after_{stage}')
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Evaluate one batch.
+
+        Args:
+            idx: Number of the batch.
+            data_batch: What the data loader gives.
+        """
+        stage = self.stage
+        self.runner.call_hook(f'before_{stage}_iter', batch_idx=idx, data_batch=data_batch)
+        outputs = self.predict(data_batch)
+        self.consistency.process(data_batch, outputs)
+        if self.evaluator.metrics:
+            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook(f'after_{stage}_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
+
+    def predict(self, data_batch: dict) -> list[BaseDataElement]:
+        """Return the samples with label, reference prediction and `shift_predictions`, a pair of labels per figure.
+
+        Args:
+            data_batch: What the data loader gives.
+        """
+        model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
+        data = model.data_preprocessor(data_batch, False)
+        images = data['inputs']
+        self._check_images(images, data_batch['inputs'])
+        samples, labels, indices = _read_samples(data, data_batch, self.num_samples)
+
+        def score(view: Tensor) -> Tensor:
+            with autocast(enabled=self.fp16):
+                scores = model(view, samples, mode='tensor')
+            _check_scores(scores, len(samples))
+            return scores
+
+        scores = score(self.views.reference(images))
+        reference = _top_label(scores)
+        columns = [reference]
+        for key in self.views.keys:
+            shifted = [_top_label(score(view)) for view in self.views.shifted(key, images, indices)]
+            columns += shifted if len(shifted) == 2 else [reference, *shifted]
+        rows = torch.stack(columns, dim=1).tolist()
+        invalid = sum(min(row) < 0 for row in rows)
+        if invalid:
+            raise ValueError(f'the scores must be numbers, got NaN for {invalid} of {len(rows)} images')
+        fields = zip(labels, reference.cpu().split(1), scores.float().softmax(1).cpu(), rows, strict=True)
+        for sample, (label, top, probabilities, (_, *shifted)) in zip(samples, fields, strict=True):
+            sample.set_field(label, 'gt_label')
+            sample.set_field(top, 'pred_label')
+            sample.set_field(probabilities, 'pred_score')
+            pairs = zip(shifted[::2], shifted[1::2], strict=True)
+            sample.set_field(dict(zip(self.views.keys, pairs, strict=True)), 'shift_predictions')
+        return samples
+
+    def _check_images(self, images: Tensor, inputs: Tensor | Sequence[Tensor]) -> None:
+        """Raise unless all images of the pass so far had the same size before they were joined in batches."""
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            raise TypeError(f'a batch must be one tensor (N, C, H, W) after preprocessing, got {type(images).__name__}')
+        self._image_sizes |= {tuple(image.shape[-2:]) for image in ([images] if isinstance(inputs, Tensor) else inputs)}
+        if len(self._image_sizes) > 1:
+            raise ValueError(
+                f'all images must have one size, got {sorted(self._image_sizes)}; resize and crop them in the test '
+                'pipeline (padded to the largest of their batch they would make the figure depend on it)'
+            )
+
+
+def _read_samples(data: dict, data_batch: dict, size: int) -> tuple[list[BaseDataElement], list[Tensor], list[int]]:
+    """Return the samples, their labels (each of shape (1,), on the CPU) and their positions in the data set."""
+    samples = data.get('data_samples')
+    if samples is None and {'labels', 'indices'} <= data_batch.keys():
+        pairs = zip(data_batch['indices'].tolist(), data_batch['labels'], strict=True)
+        samples = [BaseDataElement(metainfo={'sample_idx': index}, gt_label=label.view(1)) for index, label in pairs]
+    if not samples or any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
+        raise ValueError('every sample needs one gt_label, got none or several; use a data set with one label an image')
+    indices = [sample.get('sample_idx') for sample in samples]
+    if not all(isinstance(index, Integral) and 0 <= int(index) < size for index in indices):
+        raise ValueError(
+            f'every sample needs a sample_idx from 0 to {size - 1}, its position in the data set, got {indices[:8]}; '
+            "keep 'sample_idx' in the meta_keys of PackInputs"
+        )
+    return samples, list(torch.cat([sample.gt_label for sample in samples]).cpu().split(1)), indices
+
+
+def _check_scores(scores: object, number: int) -> None:
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != number:
+        got = f'{type(scores).__name__} {tuple(getattr(scores, "shape", ()))}'
+        raise TypeError(f"mode='tensor' must return scores of shape ({number}, classes), got {got}; add a head")
+
+
+def _top_label(scores: Tensor) -> Tensor:
+    """Return the predicted labels, -1 where a score is NaN (which arg max would take for the largest)."""
+    return scores.argmax(1).masked_fill(scores.isnan().any(1), -1)

@@ -1,0 +1,156 @@
+"""Segmentation figures by image region, for any mmseg config."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_dist_info
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from prettytable import PrettyTable
+from torch import Tensor
+
+from mmposenc.regions.confusion import count_strips, segmentation_figures
+from mmposenc.regions.strips import RegionStrips
+from mmposenc.registry import METRICS
+
+FIGURES = {'mIoU': ('aAcc', 'mIoU', 'mAcc'), 'mDice': ('aAcc', 'mDice', 'mAcc')}
+
+
+@METRICS.register_module()
+class RegionIoUMetric(BaseMetric):
+    """mIoU, aAcc, mAcc and Dice of left, center, right and overall in one count (Sec. 4.2.2, Fig. 4 and 6).
+
+    Takes the place of mmseg's `IoUMetric`: `overall` has its figures, and each region those it has on the cropped
+    arrays. Figures are Python floats in percent, not rounded: `left/mIoU`, `overall/aAcc`, ..., and with `classwise`
+    `left/IoU/car`, NaN where neither label nor prediction holds the class. A table of the IoU of each class and
+    region is logged. Memory holds two sets of counts, whatever the number of images.
+
+    In distributed runs the counts are added up over the ranks in one reduction. The images by which mmengine's sampler
+    pads the ranks to equal length are left out again; where another sampler repeats images, an error says so.
+
+    Differs from mmseg's metric: a label or prediction outside the classes is an error there where IoUMetric counts
+    it in the union only, and an unknown argument is not swallowed.
+
+    Args:
+        regions: Names and boxes (x0, y0, x1, y1) in fractions of width and height; see `RegionStrips` for the pixels
+            they hold. Default: left, center and right (Sec. 4.2.2). `overall` is always added.
+        ignore_index: Label of pixels that are not counted. Default 255, mmseg's.
+        iou_metrics: 'mIoU', 'mDice' or both: which figures to give, as in mmseg.
+        classwise: Return the figures of each class too.
+        prefix: Put before each key.
+
+    Raises:
+        ValueError: If a region or figure is not as described, a label or prediction is outside the classes, or
+            images were counted twice.
+
+    Example:
+        >>> val_evaluator = dict(type='mmposenc.RegionIoUMetric', regions=dict(left=(0, 0, 0.5, 1)))
+    """
+
+    default_prefix = ''  # None would make the host warn of it.
+
+    def __init__(
+        self,
+        regions: Mapping[str, Sequence[float]] | None = None,
+        ignore_index: int = 255,
+        iou_metrics: str | Sequence[str] = ('mIoU', 'mDice'),
+        classwise: bool = False,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        self.strips = RegionStrips(regions)
+        for name, value, kind in (('ignore_index', ignore_index, int), ('classwise', classwise, bool)):
+            if type(value) is not kind:
+                raise TypeError(f'{name} must be of type {kind.__name__}, got {value!r:.60}')
+        self.ignore_index = ignore_index
+        self.iou_metrics = [iou_metrics] if isinstance(iou_metrics, str) else iou_metrics
+        listed = isinstance(self.iou_metrics, (list, tuple)) and len(self.iou_metrics) > 0
+        if not listed or not all(metric in list(FIGURES) for metric in self.iou_metrics):
+            raise ValueError(f'iou_metrics must be among {", ".join(FIGURES)}, got {iou_metrics!r:.60}')
+        self.classwise = classwise
+        self._reset()
+
+    def _reset(self) -> None:
+        self._images = 0
+        self._counts: Tensor | None = None
+        self._last: Tensor | None = None  # The last image's share, which may be a repetition (see `evaluate`).
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the data set's classes."""
+        if not self.dataset_meta or not self.dataset_meta.get('classes'):
+            raise ValueError("RegionIoUMetric needs dataset_meta['classes']; give the data set metainfo with classes")
+        return self.dataset_meta['classes']
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Count one batch."""
+        for sample in data_samples:
+            if 'gt_sem_seg' not in sample:
+                raise ValueError(
+                    'RegionIoUMetric needs label maps, but a sample has no gt_sem_seg; for a test set without labels '
+                    "use mmseg's IoUMetric with format_only=True"
+                )
+            labels, prediction = (sample[key]['data'].squeeze(0) for key in ('gt_sem_seg', 'pred_sem_seg'))
+            self._last = count_strips(labels, prediction, len(self.classes), self.strips, self.ignore_index)
+            self._counts = self._last if self._counts is None else self._counts + self._last
+            self._images += 1
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Add the counts of all ranks up and turn them into figures.
+
+        Rank r of W holds images r, r + W, ...: one image more than that is mmengine's padding, and the rank's last.
+
+        Args:
+            size: Number of images of the data set.
+
+        Returns:
+            The figures, the same on each rank.
+        """
+        shape = (len(self.strips), len(self.classes), len(self.classes))
+        nothing = torch.zeros(shape, dtype=torch.int64)
+        counts = nothing if self._counts is None else self._counts.cpu()
+        rank, world_size = get_dist_info()
+        padded = int(self._images == -((rank - size) // world_size) + 1)
+        repeated = self._last.cpu() if padded and self._last is not None else nothing
+        total = torch.cat([counts.flatten(), repeated.flatten(), torch.tensor([self._images, padded])])
+        self._reset()
+        all_reduce(total)
+        images, padded = total[-2:].tolist()
+        counts, repeated = total[:-2].view(2, *shape)
+        if images > size:
+            counts, images = counts - repeated, images - padded
+        if not images or images > size:
+            raise ValueError(
+                f'{images} images were evaluated of a data set of {size}: each must be seen once; use '
+                "sampler=dict(type='DefaultSampler', shuffle=False)"
+            )
+        if images < size:
+            print_log(f'Only {images} of {size} images were evaluated.', logger='current', level=logging.WARNING)
+        figures = self.compute_metrics([counts])
+        return {f'{self.prefix}/{key}': value for key, value in figures.items()} if self.prefix else figures
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Figures from counts.
+
+        Args:
+            results: Counts of images or sets of images as `count_strips` gives them; they are added up.
+
+        Returns:
+            The figures by key, in percent.
+        """
+        regions = self.strips.sum_regions(sum(results))
+        figures = {name: segmentation_figures(counts) for name, counts in regions.items()}
+        table = PrettyTable()
+        table.add_column('IoU', [*self.classes, 'mean'])
+        metrics = {}
+        for name, values in figures.items():
+            table.add_column(name, [f'{value:.2f}' for value in [*values['IoU'].tolist(), float(values['mIoU'])]])
+            for key in dict.fromkeys(key for metric in self.iou_metrics for key in FIGURES[metric]):
+                metrics[f'{name}/{key}'] = float(values[key])
+            for key in ('Acc', *(metric[1:] for metric in self.iou_metrics)) if self.classwise else ():
+                by_class = zip(self.classes, values[key].tolist(), strict=True)
+                metrics.update({f'{name}/{key}/{label}': value for label, value in by_class})
+        print_log(f'IoU of each class and region (%):\n{table.get_string()}', logger='current')
+        return metrics
