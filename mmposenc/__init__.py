@@ -1,21 +1,54 @@
-"""Position information is encoded channel-wise in CNNs: an OpenMMLab extension.
+"""Which channels of a network encode position, how much, and what the network does without them.
 
 Islam, Kowal, Jia, Derpanis, Bruce, "Global Pooling, More than Meets the Eye: Position Information is Encoded
-Channel-Wise in CNNs", ICCV 2021. `mmposenc.channels` needs PyTorch alone; everything else needs the OpenMMLab stack.
+Channel-Wise in CNNs", ICCV 2021. The functions below need PyTorch, numpy and scipy; they are imported when they are
+first asked for. `mmposenc.mm` registers the parts for OpenMMLab.
 """
 
-import warnings
-from importlib.util import find_spec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from mmposenc.version import __version__
 
-__all__ = ['__version__']
+if TYPE_CHECKING:
+    from mmposenc.channels import Sweep, ablate_channels, random_channels, rank_channels, top_channels, window
+    from mmposenc.chance import ChanceTest, chance_test
+    from mmposenc.grids import probe_location
+    from mmposenc.ranking import Ranking
+    from mmposenc.shifts import AugShiftLoss, TwoViews, augshift_loss, shift_consistency
 
-_missing = [name for name in ('mmengine', 'mmcv', 'mmpretrain', 'mmseg') if find_spec(name) is None]
-if _missing:
-    warnings.warn(
-        f'mmposenc: {", ".join(_missing)} not found, so only mmposenc.channels can be used. '
-        "Install the OpenMMLab stack with: pip install 'mmposenc[onedl]' (or 'mmposenc[openmmlab]' for the official "
-        'distributions, in an environment of its own).',
-        stacklevel=2,
-    )
+_PLACES = {
+    'mmposenc.channels': (
+        'Sweep',
+        'ablate_channels',
+        'matched_random_channels',
+        'random_channels',
+        'rank_channels',
+        'top_channels',
+        'window',
+    ),
+    'mmposenc.chance': ('ChanceTest', 'chance_test'),
+    'mmposenc.grids': ('probe_location',),
+    'mmposenc.ranking': ('Ranking',),
+    'mmposenc.shifts': ('AugShiftLoss', 'TwoViews', 'augshift_loss', 'shift_consistency'),
+}
+_PLACE = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = ['__version__', 'sweep_channels', *_PLACE]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_PLACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def sweep_channels(*args: Any, metric: Any = 'top1', **kwargs: Any) -> 'Sweep':
+    """A sweep; names of metrics are resolved here."""
+    from mmposenc.channels import sweep_channels as sweep
+
+    return sweep(*args, metric=metric, **kwargs)

@@ -1,13 +1,104 @@
 """What result objects share, and files that are never partially written."""
 
+import html
+import json
 import os
+from abc import abstractmethod
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+R = TypeVar('R', bound='Result')
+
+
+class Result:
+    """Mixin of the frozen dataclasses that functions return: a table, and a file that describes itself.
+
+    Fields may be numbers, text, None, tensors, and tuples and dicts (with text as keys) of these. Tuples come back as
+    tuples, tensors with their dtype, on the CPU.
+
+    Attributes:
+        FORMAT: Name and version of the file's format, such as 'mmposenc.chance/1'; set by each subclass.
+    """
+
+    FORMAT: ClassVar[str]
+
+    @abstractmethod
+    def table(self) -> list[dict[str, Any]]:
+        """One dict per row with the same keys in each, ready for `pandas.DataFrame`."""
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the result as JSON."""
+        document = {item.name: _packed(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
+        return atomic_write(path, json.dumps({'format': self.FORMAT, **document}, allow_nan=False) + '\n')
+
+    @classmethod
+    def load(cls: type[R], path: str | os.PathLike) -> R:
+        """Read a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds something else.
+        """
+        try:
+            document = json.loads(Path(path).read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f'{path} is not JSON, or is cut short: {error}') from None
+        found = document.pop('format', None) if isinstance(document, dict) else None
+        if found != cls.FORMAT:
+            raise ValueError(f'{path} must have the format {cls.FORMAT!r}, got {found!r}')
+        names = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+        if unknown := document.keys() - names:
+            raise ValueError(f'{path} holds unknown entries: {", ".join(sorted(unknown))}')
+        return cls(**{name: _unpacked(value) for name, value in document.items()})
+
+    def _repr_html_(self) -> str:
+        return html_table(self.table())
+
+
+def html_table(rows: list[dict[str, Any]]) -> str:
+    """Rows as an HTML table, as notebooks show it."""
+    head = ''.join(f'<th>{html.escape(str(name))}</th>' for name in (rows[0] if rows else ()))
+    body = ''.join('<tr>' + ''.join(f'<td>{_cell(value)}</td>' for value in row.values()) + '</tr>' for row in rows)
+    return f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(value: Any) -> str:
+    return f'{value:.4g}' if isinstance(value, float) else html.escape('' if value is None else str(value))
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        dtype = str(value.dtype).removeprefix('torch.')
+        return {'tensor': _packed(value.tolist()), 'dtype': dtype, 'shape': list(value.shape)}
+    if isinstance(value, float) and not -float('inf') < value < float('inf'):
+        return {'float': str(value)}
+    if isinstance(value, (list, tuple)):
+        return [_packed(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _packed(item) for name, item in value.items()}
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpacked(item) for item in value)
+    if isinstance(value, dict):
+        if value.keys() == {'tensor', 'dtype', 'shape'}:
+            return torch.tensor(_unpacked(value['tensor']), dtype=getattr(torch, value['dtype'])).view(value['shape'])
+        if value.keys() == {'float'}:
+            return float(value['float'])
+        return {name: _unpacked(item) for name, item in value.items()}
+    return value
 
 
 def atomic_write(path: str | os.PathLike, content: str | bytes) -> Path:
-    """Write a file under a temporary name and rename it, so that no reader ever sees half of it.
+    """Write a file under a temporary name and rename it, so that no file is ever partially written.
 
-    Folders are made. A file that was there is replaced only once the new one is whole.
+    Folders are made. A file that was there is replaced only once the new one is complete.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

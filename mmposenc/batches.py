@@ -1,0 +1,131 @@
+"""What a data loader and a network give: the images and targets of a batch, the scores among a network's outputs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+IMAGE_KEYS = ('image', 'images', 'pixel_values', 'inputs', 'input', 'img')
+TARGET_KEYS = ('label', 'labels', 'target', 'targets', 'mask', 'masks')
+
+Unpack = Callable[[Any], tuple[Any, Any]]
+
+
+def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
+    """Images and targets of one batch of a data loader.
+
+    Args:
+        batch: `(images, targets, ...)`, images alone, or a dict with one of `IMAGE_KEYS` and at most one of
+            `TARGET_KEYS`. Images are one tensor, or a list of images of one size, which is stacked.
+        unpack: Returns `(images, targets)` of a batch of any other kind.
+
+    Returns:
+        Images (N, channels, H, W) in floating point, and the targets as they came, None if there are none.
+
+    Raises:
+        ValueError: If there are no images, they differ in size, are not batched, or hold integers.
+
+    Example:
+        >>> images, targets = read_batch({'pixel_values': torch.rand(2, 3, 8, 8), 'labels': torch.tensor([0, 1])})
+        >>> images.shape, targets
+        (torch.Size([2, 3, 8, 8]), tensor([0, 1]))
+    """
+    images: Any
+    targets: Any = None
+    if unpack is not None:
+        images, targets = unpack(batch)
+    elif isinstance(batch, Mapping):
+        images, targets = _value(batch, IMAGE_KEYS, required=True), _value(batch, TARGET_KEYS)
+    elif isinstance(batch, (list, tuple)) and batch:
+        images, targets = batch[0], batch[1] if len(batch) > 1 else None
+    else:
+        images = batch
+    if isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
+        sizes = sorted({tuple(image.shape) for image in images})
+        if len(sizes) > 1:
+            raise ValueError(f'images of one batch must have one size, got {sizes}: use batch size 1 or resize them')
+        images = torch.stack(list(images))
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f'a batch must be images (N, 3, H, W), start with them, or be a dict that holds them, got '
+            f'{type(images).__name__}: pass unpack=, a function that returns (images, targets) of a batch'
+        )
+    if images.ndim == 3:
+        raise ValueError(
+            f'a batch must hold images (N, 3, H, W), got one image {tuple(images.shape)}: set batch_size in the data '
+            f'loader, or pass (images, targets) with a list of images'
+        )
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(
+            f'a batch must hold normalised images (N, 3, H, W) in floating point, got {images.dtype} '
+            f'{tuple(images.shape)}'
+        )
+    return images, targets
+
+
+def _value(batch: Mapping, keys: tuple[str, ...], required: bool = False) -> Any:
+    found = [key for key in keys if key in batch]
+    if len(found) > 1 or (required and not found):
+        raise ValueError(
+            f'a batch must hold one of the keys {", ".join(keys)}, got {", ".join(map(str, batch)) or "an empty dict"}: '
+            f'pass unpack=, a function that returns (images, targets) of a batch'
+        )
+    return batch[found[0]] if found else None
+
+
+def read_logits(output: Any) -> Tensor:
+    """The scores among a network's outputs.
+
+    Args:
+        output: A tensor; a dict with 'logits' or 'out' (torchvision's segmentation networks); an object with `.logits`
+            (transformers); a tuple or list that starts with any of these.
+
+    Raises:
+        ValueError: If there is no tensor there.
+    """
+    for _ in range(3):
+        if isinstance(output, Tensor):
+            return output
+        if isinstance(output, Mapping) and ('logits' in output or 'out' in output):
+            output = output['logits' if 'logits' in output else 'out']
+        elif hasattr(output, 'logits'):
+            output = output.logits
+        elif isinstance(output, (list, tuple)) and output:
+            output = output[0]
+        else:
+            break
+    raise ValueError(
+        f'the network must give scores: a tensor, a dict with "logits" or "out", an object with .logits, or a tuple '
+        f'that starts with one, got {type(output).__name__}: pass forward=, a function from images to scores'
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode while the block runs; each module's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """The device of a network's first parameter or buffer; the CPU if it has none."""
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device('cpu') if tensor is None else tensor.device
+
+
+def all_reduce_sum_(tensor: Tensor) -> Tensor:
+    """Add a tensor up over all processes, in place; without `torch.distributed` nothing happens."""
+    if distributed.is_available() and distributed.is_initialized():
+        if distributed.get_backend() == 'nccl' and not tensor.is_cuda:
+            tensor.copy_(all_reduce_sum_(tensor.cuda()))
+        else:
+            distributed.all_reduce(tensor)
+    return tensor
