@@ -18,19 +18,23 @@ OPENMMLAB = [
     'regex',
     'setuptools<81',
 ]
-DEMO = ['scikit-learn', 'matplotlib', 'timm']
+# What every command needs beside PyTorch and the stack.
+COMMANDS = ['torchvision', 'opencv-python', 'rich', 'filelock']
+FIGURES = ['matplotlib', 'jinja2']
+DEMO = [*FIGURES, 'scikit-learn', 'timm']
 DOCS = ['furo', 'myst-parser', 'sphinx']
 DEV = [
     *DEMO,
     *DOCS,
     'build',
-    'hypothesis',
     'mypy',
     'pre-commit',
     'pytest',
     'pytest-timeout',
+    'pytest-xdist',
     'ruff',
     'setuptools>=70.1',  # as pyproject.toml asks; the venv of Python 3.11 brings an older one
+    'statsmodels',
     'tensorboard',
     'twine',
 ]
@@ -58,8 +62,18 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['mmposenc', 'mmposenc.*']),
     python_requires='>=3.10',
-    # The OpenMMLab stack is an extra, not a requirement: two sets of distributions provide the same import names.
-    install_requires=['torch>=2.4', 'torchvision', 'numpy', 'opencv-python', 'rich'],
-    extras_require={'onedl': ONEDL, 'openmmlab': OPENMMLAB, 'demo': DEMO, 'docs': DOCS, 'dev': DEV},
+    # What the plain functions import. The OpenMMLab stack is an extra, since two sets of distributions provide the same
+    # import names.
+    install_requires=['torch>=2.6', 'numpy', 'scipy'],
+    extras_require={
+        'onedl': [*ONEDL, *COMMANDS],
+        'openmmlab': [*OPENMMLAB, *COMMANDS],
+        'figures': FIGURES,
+        'demo': DEMO,
+        'docs': DOCS,
+        'dev': DEV,
+    },
+    entry_points={'console_scripts': ['mmposenc = mmposenc.cli:main']},
+    package_data={'mmposenc': ['py.typed', 'figures/templates/*']},
     cmdclass={'build_py': BuildWithConfigs},
 )
