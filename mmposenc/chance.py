@@ -1,0 +1,265 @@
+"""Whether a ranking does more than chance: the one statistical test of the package.
+
+Chance is an order of the channels drawn at random. A harm curve is what a metric loses at each N when the first N
+channels of an order are ablated, in the metric's own unit (points of mIoU or Top-1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+Alternative = Literal['greater', 'less', 'two-sided']
+Curves = np.ndarray | Tensor
+FEWEST = {'greater': 19, 'less': 19, 'two-sided': 39}
+"""Random orders with which each alternative can reach p = 0.05."""
+TIE = 1e-9
+"""Harms that differ by no more than this are equal, whatever the order of summation."""
+
+
+@dataclass(frozen=True)
+class ChanceTest:
+    """A harm curve against those of random orders.
+
+    Where the harm was `(M,)` the fields marked K have no such dimension, and `p` is a float.
+
+    Args:
+        p: p value of the mean harm over all N, (K,). The one that claims are made with.
+        p_by_n: p value at each N alone, (K, M).
+        p_max: p value at each N, adjusted for having looked at all N, (K, M). Never below `p_by_n`.
+        harm: As given, (K, M).
+        random: Mean harm of the random orders, (M,).
+        excess: `harm - random`, (K, M).
+        low: Lower end of the band in which the excess of 95% of single random orders lies, (M,).
+        high: Its upper end.
+        alternative: What was tested.
+        num_random: Random orders R. No p value is below 1 / (R + 1).
+    """
+
+    p: np.ndarray | float
+    p_by_n: np.ndarray
+    p_max: np.ndarray
+    harm: np.ndarray
+    random: np.ndarray
+    excess: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    alternative: Alternative
+    num_random: int
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row for each ranking and N, by their positions in `harm`."""
+        rows = []
+        for ranking, p in enumerate(np.atleast_1d(self.p)):
+            by_n = {name: np.atleast_2d(getattr(self, name))[ranking] for name in ('harm', 'excess', 'p_by_n', 'p_max')}
+            for n, (random, low, high) in enumerate(zip(self.random, self.low, self.high, strict=True)):
+                row = {'ranking': ranking, 'n': n, 'harm': by_n['harm'][n], 'random': random}
+                row |= {'excess': by_n['excess'][n], 'low': low, 'high': high}
+                row |= {'p': p, 'p_by_n': by_n['p_by_n'][n], 'p_max': by_n['p_max'][n]}
+                rows.append({name: value if isinstance(value, int) else float(value) for name, value in row.items()})
+        return rows
+
+
+def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'greater') -> ChanceTest:
+    """Test whether rankings harm more than random orders of the channels do (Sec. 4.2.2, Fig. 4 top).
+
+    If a ranking is no better than chance, it is one more random order, and any statistic T of its curve has the rank
+    of a random one: p = (1 + number of random orders with T at least as large) / (R + 1) holds whatever the spread
+    between images or between orders. The random orders must be nested (N channels are among the first N + 1) and
+    measured on the same images. `p` takes the mean harm over all N as T; `p_max` compares the standardised harm at
+    each N with the largest one of every curve. N at which all curves agree (0 or all channels) have p values of 1.
+
+    Each ranking is tested alone: correct for the number of rankings, layers and regions that you make claims about.
+
+    Args:
+        harm: Harm at each N, (M,), or of several rankings (K, M).
+        random_harm: Harm of R random orders at the same N, (R, M). R = 39 is a good choice.
+        alternative: 'greater' (the ranking harms more), 'less' or 'two-sided' (twice the smaller p value).
+
+    Raises:
+        ValueError: If R is below 19 (below 39 for 'two-sided'), with which p = 0.05 is out of reach, the shapes do
+            not fit, or a harm is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> random_harm = np.random.default_rng(0).normal(5, 1, (39, 4))
+        >>> chance_test(np.array([9.0, 9.0, 9.0, 9.0]), random_harm).p
+        0.025
+    """
+    if alternative not in FEWEST:
+        raise ValueError(f'alternative must be one of {", ".join(FEWEST)}, got {alternative!r}')
+    own, random = _array(harm), _array(random_harm)
+    if own.ndim not in (1, 2) or random.ndim != 2 or own.shape[-1] != random.shape[-1] or not own.size:
+        raise ValueError(
+            f'harm must be (N,) or (rankings, N) and random_harm (R, N) at the same N, got {own.shape} and '
+            f'{random.shape}'
+        )
+    _check_enough(len(random), alternative)
+    tested = [_test(curve, random, alternative) for curve in np.atleast_2d(own)]
+    p, p_by_n, p_max = (np.stack(values) for values in zip(*tested, strict=True))
+    width = stdtrit(len(random) - 1, 0.975) * random.std(0, ddof=1) * np.sqrt(1 + 1 / len(random))
+    mean = random.mean(0)
+    if own.ndim == 1:
+        p, p_by_n, p_max = float(p[0]), p_by_n[0], p_max[0]
+    return ChanceTest(p, p_by_n, p_max, own, mean, own - mean, -width, width, alternative, len(random))
+
+
+@dataclass(frozen=True)
+class Dissociation:
+    """Whether the left ranking harms the left half and the right one the right half (Fig. 6 as one number).
+
+    Args:
+        difference: D, in points of the metric.
+        p: Its p value; small where D is larger than chance makes it.
+        harm: Mean harm over N of the left, the overall and the right ranking (columns) in the left and the right
+            region (rows), (2, 3). NaN for an overall ranking that was not given.
+        order: At which N the order of Fig. 6 holds in the left and in the right region, (2, M): own > overall >
+            other. A description, not a test. All False without an overall ranking.
+        num_random: Random orders R.
+    """
+
+    difference: float
+    p: float
+    harm: np.ndarray
+    order: np.ndarray
+    num_random: int
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row for each region."""
+        rows = []
+        for region, harm, order in zip(('left', 'right'), self.harm, self.order, strict=True):
+            named = dict(zip(('harm_left', 'harm_overall', 'harm_right'), harm.tolist(), strict=True))
+            order_at = {'order_at': int(order.sum()), 'of': len(order)}
+            rows.append({'region': region, **named, **order_at, 'difference': self.difference, 'p': self.p})
+        return rows
+
+
+def dissociation(
+    left: Curves,
+    right: Curves,
+    random_harm: Curves,
+    reversed_random_harm: Curves | None = None,
+    overall: Curves | None = None,
+) -> Dissociation:
+    """Test the double dissociation of a left and a right ranking (Sec. 4.2.3, Fig. 6).
+
+    With g = (mean harm in the left region) - (mean harm in the right region) of an order, D = g(left) - g(right). Its
+    p value is the share of all ordered pairs of the R + 2 orders, the two rankings included, whose D is at least as
+    large.
+
+    If the right ranking is the left one reversed (a signed ranking of one contrast), its harm is bound to the left
+    one's, and pairs of independent orders would reject too often. Give `reversed_random_harm`: then each of the R + 1
+    orders is compared with its own reverse.
+
+    Args:
+        left: Harm of the left ranking in the left and the right region (rows) at each N, (2, M).
+        right: Of the right ranking.
+        random_harm: Of R random orders, (R, 2, M).
+        reversed_random_harm: Of the same orders reversed. Only where `right` is `left` reversed.
+        overall: Of the ranking by Eq. 2, for `Dissociation.order`.
+
+    Raises:
+        ValueError: If R is below 19, the shapes do not fit, or a harm is not finite.
+    """
+    one, two, random = _array(left), _array(right), _array(random_harm)
+    middle = one if overall is None else _array(overall)
+    reverse = random if reversed_random_harm is None else _array(reversed_random_harm)
+    fits = one.ndim == 2 and len(one) == 2 and one.size and random.shape[1:] == one.shape
+    if not fits or not one.shape == two.shape == middle.shape or reverse.shape != random.shape:
+        raise ValueError(
+            'left, right and overall must be (2, N), rows for the left and the right region, and the random harms '
+            f'(R, 2, N), got {one.shape}, {two.shape}, {middle.shape}, {random.shape} and {reverse.shape}'
+        )
+    _check_enough(len(random), 'greater')
+    if reversed_random_harm is None:
+        g = _preference(np.concatenate([[one, two], random]))
+        differences = (g[:, None] - g[None])[~np.eye(len(g), dtype=bool)]
+    else:
+        differences = _preference(np.concatenate([[one], random])) - _preference(np.concatenate([[two], reverse]))
+    difference = float(_preference(one) - _preference(two))
+    order = np.stack([(one > middle)[0] & (middle > two)[0], (two > middle)[1] & (middle > one)[1]])
+    mean = np.stack([one, np.full_like(one, np.nan) if overall is None else middle, two]).mean(-1).T
+    return Dissociation(difference, float((differences >= difference - TIE).mean()), mean, order, len(random))
+
+
+def image_interval(
+    images: Tensor, figure: Callable[[Tensor], Tensor], num_resamples: int = 1000, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Interval of a figure over the choice of images, by a bootstrap.
+
+    Of a harm this is the uncertainty of the harm of these very channels, had other images been at hand. It does not
+    say whether other channels would have done the same: that is `chance_test`.
+
+    Images are resampled with replacement, all variants with the same images.
+
+    Args:
+        images: Sums of each image, (images, ...), such as confusion margins or hits.
+        figure: Gives the figure of sums over images: (draws, ...) to (draws, ...).
+        num_resamples: Data sets drawn.
+        seed: Seed of the draws.
+
+    Returns:
+        The 2.5th and the 97.5th percentile of what `figure` gives, over the draws that have a value.
+
+    Raises:
+        ValueError: If there is no image, or nothing is to be drawn.
+    """
+    number = len(images)
+    if not number or num_resamples < 1:
+        raise ValueError(f'images and num_resamples must be at least 1, got {number} and {num_resamples}')
+    times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), num_resamples)
+    flat = images.flatten(1).double().cpu()
+    drawn = [
+        figure((part.double() @ flat).view(len(part), *images.shape[1:])) for part in torch.from_numpy(times).split(100)
+    ]
+    low, high = torch.cat(drawn).nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return low, high
+
+
+def _array(curves: Curves) -> np.ndarray:
+    array = np.asarray(curves.detach().cpu() if isinstance(curves, Tensor) else curves, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError('a harm is NaN or infinite: leave out regions without labelled pixels')
+    return array
+
+
+def _check_enough(number: int, alternative: Alternative) -> None:
+    if number < FEWEST[alternative]:
+        raise ValueError(
+            f'{number} random orders cannot reach p = 0.05: {alternative!r} needs at least {FEWEST[alternative]}; '
+            'the default of a sweep is 39'
+        )
+
+
+def _test(own: np.ndarray, random: np.ndarray, alternative: Alternative) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p, p_by_n and p_max of one curve."""
+    if alternative == 'greater':
+        return _upper_tail(own, random)
+    if alternative == 'less':
+        return _upper_tail(-own, -random)
+    tails = zip(_upper_tail(own, random), _upper_tail(-own, -random), strict=True)
+    p, p_by_n, p_max = (np.minimum(2 * np.minimum(upper, lower), 1) for upper, lower in tails)
+    return p, p_by_n, p_max
+
+
+def _upper_tail(own: np.ndarray, random: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    curves = np.concatenate([own[None], random])  # The ranking counts as one of the R + 1 orders.
+    mean = curves.mean(1)
+    p = (mean >= mean[0] - TIE).mean()
+    p_by_n = (curves >= own - TIE).mean(0)
+    p_max = np.ones_like(own)
+    live = np.ptp(curves, axis=0) > TIE
+    if live.any():
+        spread = curves[:, live].std(0)
+        standardised = (curves[:, live] - curves[:, live].mean(0)) / spread
+        p_max[live] = (standardised.max(1)[:, None] >= standardised[0] - TIE / spread).mean(0)
+    return p, p_by_n, p_max
+
+
+def _preference(harm: np.ndarray) -> np.ndarray:
+    """Mean harm in the left region minus that in the right one, (..., 2, M) to (...)."""
+    return harm[..., 0, :].mean(-1) - harm[..., 1, :].mean(-1)
