@@ -6,12 +6,14 @@ channels of an order are ablated, in the metric's own unit (points of mIoU or To
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
+
+from mmposenc.results import Result
 
 Alternative = Literal['greater', 'less', 'two-sided']
 Curves = np.ndarray | Tensor
@@ -19,10 +21,11 @@ FEWEST = {'greater': 19, 'less': 19, 'two-sided': 39}
 """Random orders with which each alternative can reach p = 0.05."""
 TIE = 1e-9
 """Harms that differ by no more than this are equal, whatever the order of summation."""
+_BY_N = ('harm', 'excess', 'p_by_n', 'p_max')
 
 
 @dataclass(frozen=True)
-class ChanceTest:
+class ChanceTest(Result):
     """A harm curve against those of random orders.
 
     Where the harm was `(M,)` the fields marked K have no such dimension, and `p` is a float.
@@ -40,27 +43,28 @@ class ChanceTest:
         num_random: Random orders R. No p value is below 1 / (R + 1).
     """
 
-    p: np.ndarray | float
-    p_by_n: np.ndarray
-    p_max: np.ndarray
-    harm: np.ndarray
-    random: np.ndarray
-    excess: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    FORMAT: ClassVar[str] = 'mmposenc.chance/1'
+
+    p: Tensor | float
+    p_by_n: Tensor
+    p_max: Tensor
+    harm: Tensor
+    random: Tensor
+    excess: Tensor
+    low: Tensor
+    high: Tensor
     alternative: Alternative
     num_random: int
 
     def table(self) -> list[dict[str, Any]]:
         """One row for each ranking and N, by their positions in `harm`."""
+        columns = {name: getattr(self, name).tolist() for name in ('random', 'low', 'high')}
         rows = []
-        for ranking, p in enumerate(np.atleast_1d(self.p)):
-            by_n = {name: np.atleast_2d(getattr(self, name))[ranking] for name in ('harm', 'excess', 'p_by_n', 'p_max')}
-            for n, (random, low, high) in enumerate(zip(self.random, self.low, self.high, strict=True)):
-                row = {'ranking': ranking, 'n': n, 'harm': by_n['harm'][n], 'random': random}
-                row |= {'excess': by_n['excess'][n], 'low': low, 'high': high}
-                row |= {'p': p, 'p_by_n': by_n['p_by_n'][n], 'p_max': by_n['p_max'][n]}
-                rows.append({name: value if isinstance(value, int) else float(value) for name, value in row.items()})
+        for ranking, p in enumerate(torch.as_tensor(self.p).view(-1).tolist()):
+            own = {name: getattr(self, name).reshape(-1, len(self.random))[ranking].tolist() for name in _BY_N}
+            for n in range(len(self.random)):
+                values = {name: column[n] for name, column in {**own, **columns}.items()}
+                rows.append({'ranking': ranking, 'n': n, **values, 'p': p})
         return rows
 
 
@@ -93,23 +97,31 @@ def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'g
     if alternative not in FEWEST:
         raise ValueError(f'alternative must be one of {", ".join(FEWEST)}, got {alternative!r}')
     own, random = _array(harm), _array(random_harm)
-    if own.ndim not in (1, 2) or random.ndim != 2 or own.shape[-1] != random.shape[-1] or not own.size:
+    if own.ndim not in (1, 2) or random.ndim != 2 or own.shape[-1] != random.shape[-1] or not own.numel():
         raise ValueError(
-            f'harm must be (N,) or (rankings, N) and random_harm (R, N) at the same N, got {own.shape} and '
-            f'{random.shape}'
+            f'harm must be (N,) or (rankings, N) and random_harm (R, N) at the same N, got {tuple(own.shape)} and '
+            f'{tuple(random.shape)}'
         )
     _check_enough(len(random), alternative)
-    tested = [_test(curve, random, alternative) for curve in np.atleast_2d(own)]
-    p, p_by_n, p_max = (np.stack(values) for values in zip(*tested, strict=True))
-    width = stdtrit(len(random) - 1, 0.975) * random.std(0, ddof=1) * np.sqrt(1 + 1 / len(random))
-    mean = random.mean(0)
-    if own.ndim == 1:
-        p, p_by_n, p_max = float(p[0]), p_by_n[0], p_max[0]
-    return ChanceTest(p, p_by_n, p_max, own, mean, own - mean, -width, width, alternative, len(random))
+    tested = [_test(curve, random, alternative) for curve in own.reshape(-1, own.shape[-1])]
+    p, p_by_n, p_max = (torch.stack(values) for values in zip(*tested, strict=True))
+    mean, width = random.mean(0), float(stdtrit(len(random) - 1, 0.975)) * random.std(0) * (1 + 1 / len(random)) ** 0.5
+    return ChanceTest(
+        p=p if own.ndim == 2 else float(p),
+        p_by_n=p_by_n.view_as(own),
+        p_max=p_max.view_as(own),
+        harm=own,
+        random=mean,
+        excess=own - mean,
+        low=-width,
+        high=width,
+        alternative=alternative,
+        num_random=len(random),
+    )
 
 
 @dataclass(frozen=True)
-class Dissociation:
+class Dissociation(Result):
     """Whether the left ranking harms the left half and the right one the right half (Fig. 6 as one number).
 
     Args:
@@ -122,10 +134,12 @@ class Dissociation:
         num_random: Random orders R.
     """
 
+    FORMAT: ClassVar[str] = 'mmposenc.dissociation/1'
+
     difference: float
     p: float
-    harm: np.ndarray
-    order: np.ndarray
+    harm: Tensor
+    order: Tensor
     num_random: int
 
     def table(self) -> list[dict[str, Any]]:
@@ -168,22 +182,22 @@ def dissociation(
     one, two, random = _array(left), _array(right), _array(random_harm)
     middle = one if overall is None else _array(overall)
     reverse = random if reversed_random_harm is None else _array(reversed_random_harm)
-    fits = one.ndim == 2 and len(one) == 2 and one.size and random.shape[1:] == one.shape
+    fits = one.ndim == 2 and len(one) == 2 and one.numel() and random.shape[1:] == one.shape
     if not fits or not one.shape == two.shape == middle.shape or reverse.shape != random.shape:
         raise ValueError(
             'left, right and overall must be (2, N), rows for the left and the right region, and the random harms '
-            f'(R, 2, N), got {one.shape}, {two.shape}, {middle.shape}, {random.shape} and {reverse.shape}'
+            f'(R, 2, N), got {[tuple(part.shape) for part in (one, two, middle, random, reverse)]}'
         )
     _check_enough(len(random), 'greater')
     if reversed_random_harm is None:
-        g = _preference(np.concatenate([[one, two], random]))
-        differences = (g[:, None] - g[None])[~np.eye(len(g), dtype=bool)]
+        g = _preference(torch.cat([torch.stack([one, two]), random]))
+        differences = (g[:, None] - g)[~torch.eye(len(g), dtype=torch.bool)]
     else:
-        differences = _preference(np.concatenate([[one], random])) - _preference(np.concatenate([[two], reverse]))
+        differences = _preference(torch.cat([one[None], random])) - _preference(torch.cat([two[None], reverse]))
     difference = float(_preference(one) - _preference(two))
-    order = np.stack([(one > middle)[0] & (middle > two)[0], (two > middle)[1] & (middle > one)[1]])
-    mean = np.stack([one, np.full_like(one, np.nan) if overall is None else middle, two]).mean(-1).T
-    return Dissociation(difference, float((differences >= difference - TIE).mean()), mean, order, len(random))
+    order = torch.stack([(one > middle)[0] & (middle > two)[0], (two > middle)[1] & (middle > one)[1]])
+    harm = torch.stack([one, middle * (1 if overall is not None else torch.nan), two]).mean(-1).T
+    return Dissociation(difference, float((differences >= difference - TIE).double().mean()), harm, order, len(random))
 
 
 def image_interval(
@@ -220,9 +234,9 @@ def image_interval(
     return low, high
 
 
-def _array(curves: Curves) -> np.ndarray:
-    array = np.asarray(curves.detach().cpu() if isinstance(curves, Tensor) else curves, dtype=np.float64)
-    if not np.isfinite(array).all():
+def _array(curves: Curves) -> Tensor:
+    array = torch.as_tensor(curves).detach().cpu().double()
+    if not array.isfinite().all():
         raise ValueError('a harm is NaN or infinite: leave out regions without labelled pixels')
     return array
 
@@ -235,31 +249,31 @@ def _check_enough(number: int, alternative: Alternative) -> None:
         )
 
 
-def _test(own: np.ndarray, random: np.ndarray, alternative: Alternative) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _test(own: Tensor, random: Tensor, alternative: Alternative) -> tuple[Tensor, Tensor, Tensor]:
     """p, p_by_n and p_max of one curve."""
     if alternative == 'greater':
         return _upper_tail(own, random)
     if alternative == 'less':
         return _upper_tail(-own, -random)
     tails = zip(_upper_tail(own, random), _upper_tail(-own, -random), strict=True)
-    p, p_by_n, p_max = (np.minimum(2 * np.minimum(upper, lower), 1) for upper, lower in tails)
+    p, p_by_n, p_max = ((2 * torch.minimum(upper, lower)).clamp(max=1) for upper, lower in tails)
     return p, p_by_n, p_max
 
 
-def _upper_tail(own: np.ndarray, random: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    curves = np.concatenate([own[None], random])  # The ranking counts as one of the R + 1 orders.
+def _upper_tail(own: Tensor, random: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    curves = torch.cat([own[None], random])  # The ranking counts as one of the R + 1 orders.
     mean = curves.mean(1)
-    p = (mean >= mean[0] - TIE).mean()
-    p_by_n = (curves >= own - TIE).mean(0)
-    p_max = np.ones_like(own)
-    live = np.ptp(curves, axis=0) > TIE
+    p = (mean >= mean[0] - TIE).double().mean()
+    p_by_n = (curves >= own - TIE).double().mean(0)
+    p_max = torch.ones_like(own)
+    live = curves.amax(0) - curves.amin(0) > TIE
     if live.any():
         spread = curves[:, live].std(0)
         standardised = (curves[:, live] - curves[:, live].mean(0)) / spread
-        p_max[live] = (standardised.max(1)[:, None] >= standardised[0] - TIE / spread).mean(0)
+        p_max[live] = (standardised.amax(1)[:, None] >= standardised[0] - TIE / spread).double().mean(0)
     return p, p_by_n, p_max
 
 
-def _preference(harm: np.ndarray) -> np.ndarray:
+def _preference(harm: Tensor) -> Tensor:
     """Mean harm in the left region minus that in the right one, (..., 2, M) to (...)."""
     return harm[..., 0, :].mean(-1) - harm[..., 1, :].mean(-1)
