@@ -30,8 +30,7 @@ from mmposenc.channels.channel_choice import random_ranking
 from mmposenc.channels.sweep import SweepPlan
 from mmposenc.mm.sweep.levels import POOLED_LAYER, choose_level
 from mmposenc.mm.sweep.segmentation import SegmentationSweep
-from mmposenc.regions.confusion import count_strips
-from mmposenc.regions.margins import confusion_margins
+from mmposenc.regions import confusion_margins, count_strips
 
 CLASSES = [f'class {number}' for number in range(19)]
 

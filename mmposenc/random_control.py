@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmposenc.image_bootstrap import interval, resampled_sums
-from mmposenc.regions.margins import margin_figures
+from mmposenc.regions.iou import margin_figures
 
 
 class RandomControl(NamedTuple):

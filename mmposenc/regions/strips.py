@@ -1,4 +1,4 @@
-"""Which pixels belong to which region of an image, whatever its size."""
+"""Regions of an image of any size, and one count of labels and predictions that serves all of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ HALVES_AND_CENTER: dict[str, Box] = {
 
 
 class RegionStrips:
-    """The image cut into strips, of which every region is a union (regions of Sec. 4.2.2, Fig. 6).
+    """An image cut into strips, so that every region is a union of strips (Sec. 4.2.2, Fig. 6).
 
-    A region is a box (x0, y0, x1, y1) in fractions of width and height. All borders of all boxes cut the image into
-    strips (cells of a grid where a region is also cut by height), so that one count per strip serves any number of
-    regions, overlapping or not. `overall`, the whole image, is always among the regions.
+    A region is a box (x0, y0, x1, y1) in fractions of width and height. The borders of all boxes cut the image into
+    strips (cells of a grid, if there are horizontal borders too). One count per strip serves any number of regions,
+    overlapping or not. `overall`, the whole image, is always one of the regions.
 
-    A pixel belongs to the strip in which its centre lies, the lower border included: at width w the cut at fraction f
-    lies before column ceil(f * w - 1/2). Regions that share a border thus partition the image at every size; at an odd
+    A pixel belongs to the strip that holds its centre, the lower border included: at width w, the cut at fraction f is
+    before column ceil(f * w - 1/2). Regions that share a border therefore partition an image of any size. At an odd
     width the middle column belongs to the right half.
 
     Args:
@@ -61,19 +61,19 @@ class RegionStrips:
         return (len(self.columns) - 1) * (len(self.rows) - 1)
 
     def index(self, height: int, width: int, device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor]:
-        """Where the strips lie in an image of this size, as two parts that broadcast.
+        """The strip of every pixel of an image, as two terms that broadcast.
 
         Args:
-            height: Of the image, px.
-            width: Of the image, px.
-            device: Where the tensors are wanted.
+            height: Height of the image, px.
+            width: Width of the image, px.
+            device: Device of the returned tensors.
 
         Returns:
-            int32 tensors of shape (height, 1) and (1, width): their sum is the strip of every pixel. They are kept for
-            the next image: do not write into them.
+            int32 tensors (height, 1) and (1, width); their sum is the strip of each pixel. They are cached: do not
+            write into them.
 
         Raises:
-            ValueError: If the image is so small that a region has no pixel.
+            ValueError: If the image is too small for one of the regions.
         """
         for name, (x0, y0, x1, y1) in self.regions.items():
             if _pixel(x0, width) == _pixel(x1, width) or _pixel(y0, height) == _pixel(y1, height):
@@ -85,13 +85,13 @@ class RegionStrips:
         return rows * (len(self.columns) - 1), _interval(tuple(self.columns), width, device)[None]
 
     def sum_regions(self, counts: Tensor) -> dict[str, Tensor]:
-        """Add the strips of each region up.
+        """Sum the strips of each region.
 
         Args:
-            counts: Counts by strip, shape (..., strips, classes, classes).
+            counts: Counts or margins by strip, (..., strips, A, K).
 
         Returns:
-            Counts by region, in the order of `regions`, each of shape (..., classes, classes).
+            Sums by region, in the order of `regions`, each (..., A, K).
         """
         return {name: counts[..., self._members(box), :, :].sum(-3) for name, box in self.regions.items()}
 
@@ -102,11 +102,60 @@ class RegionStrips:
         return [row * across + column for row in range(self.rows.index(y0), self.rows.index(y1)) for column in columns]
 
 
+def count_strips(
+    labels: Tensor, prediction: Tensor, num_classes: int, strips: RegionStrips, ignore_index: int = 255
+) -> Tensor:
+    """Count the pixels of each label, prediction and strip of one image, for one prediction or many (Sec. 4.2.2).
+
+    This takes one `bincount` per prediction, on its device. Labels are checked and prepared once for all predictions.
+
+    Args:
+        labels: Integer label map; void pixels hold `ignore_index`.
+        prediction: Predicted classes, any integer or float type (uint8 is the fastest). Leading dimensions are
+            variants, e.g. the same network with different channels ablated.
+        num_classes: Number of classes K; labels and predictions are in [0, K).
+        strips: Strips to count in.
+        ignore_index: Label of pixels that are not counted.
+
+    Shape:
+        Labels (H, W), prediction (..., H, W); output int64 (..., strips, K, K), indexed [strip, label, prediction].
+
+    Raises:
+        ValueError: If the sizes differ, or a counted pixel has a label or prediction outside the classes.
+    """
+    if labels.ndim != 2 or prediction.shape[-2:] != labels.shape:
+        raise ValueError(
+            f'labels must be (H, W) and prediction (..., H, W) of the same size, got {tuple(labels.shape)} and '
+            f'{tuple(prediction.shape)}'
+        )
+    height, width = labels.shape
+    row, column = strips.index(height, width, prediction.device)
+    labels = labels.to(prediction.device, torch.int64)
+    void = labels == ignore_index
+    variants = prediction.reshape(-1, *labels.shape)
+    extremes = [*labels.masked_fill(void, 0).aminmax(), *(variants if len(variants) else void).aminmax()]
+    low, high, least, most = torch.stack([value.float() for value in extremes]).tolist()  # one wait for the device
+    if not 0 <= low <= high < num_classes:
+        _check_classes('label', labels, void, num_classes, f' or ignore_index={ignore_index}')
+    if not 0 <= least <= most < num_classes:
+        _check_classes('prediction', variants, void, num_classes)
+        variants = variants.nan_to_num(0).clamp(0, num_classes - 1)
+
+    # The bin of a pixel is (strip * (K + 1) + label) * K + prediction; void pixels have the label K.
+    start = labels.int().masked_fill_(void, num_classes).add_(row * (num_classes + 1)).add_(column * (num_classes + 1))
+    start *= num_classes
+    shape = (len(strips), num_classes + 1, num_classes)
+    counts = torch.zeros((len(variants), *shape), dtype=torch.int64, device=prediction.device)
+    for one, count in zip(variants, counts, strict=True):
+        count += torch.bincount((start + one.int()).flatten(), minlength=count.numel()).view(shape)
+    return counts[:, :, :-1].reshape(*prediction.shape[:-2], len(strips), num_classes, num_classes)
+
+
 def _pixel(fraction: float, size: int) -> int:
     return math.ceil(fraction * size - 0.5)
 
 
-@lru_cache(maxsize=256)  # Most data sets have one size of image, or few: it goes to the device once.
+@lru_cache(maxsize=256)  # Most data sets have few image sizes: each is sent to the device once.
 def _interval(cuts: tuple[float, ...], size: int, device: torch.device | str) -> Tensor:
     inner = torch.tensor([_pixel(cut, size) for cut in cuts[1:-1]], dtype=torch.int64)
     return torch.bucketize(torch.arange(size), inner, out_int32=True, right=True).to(device)
@@ -124,3 +173,14 @@ def _checked_box(name: str, box: Sequence[float]) -> Box:
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         raise ValueError(f'{form}, got {box!r:.100}; a box without width or height holds no pixel')
     return float(x0), float(y0), float(x1), float(y1)
+
+
+def _check_classes(what: str, classes: Tensor, void: Tensor, num_classes: int, other: str = '') -> None:
+    wrong = ~((classes >= 0) & (classes < num_classes)) & ~void  # NaN compares with nothing
+    if wrong.any():
+        values = classes[wrong].unique().tolist()
+        listed = ', '.join(str(value) for value in values[:5]) + (', ...' if len(values) > 5 else '')
+        raise ValueError(
+            f'{what} {listed} in {int(wrong.sum())} pixels is outside the {num_classes} classes: allowed are '
+            f'0..{num_classes - 1}{other}; check num_classes, ignore_index and reduce_zero_label'
+        )

@@ -11,8 +11,8 @@ from mmengine.logging import print_log
 from prettytable import PrettyTable
 from torch import Tensor
 
-from mmposenc.regions.confusion import count_strips, segmentation_figures
-from mmposenc.regions.strips import RegionStrips
+from mmposenc.regions.iou import segmentation_figures
+from mmposenc.regions.strips import RegionStrips, count_strips
 from mmposenc.registry import METRICS
 
 FIGURES = {'mIoU': ('aAcc', 'mIoU', 'mAcc'), 'mDice': ('aAcc', 'mDice', 'mAcc')}

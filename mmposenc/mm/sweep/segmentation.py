@@ -16,9 +16,8 @@ from mmposenc.mm.sweep.forwards import run_forwards
 from mmposenc.mm.sweep.levels import POOLED_LAYER, SweepLevel
 from mmposenc.mm.sweep.random_control_table import random_control_table
 from mmposenc.mm.sweep.region_attack_table import region_attack_table
-from mmposenc.regions.confusion import count_strips
-from mmposenc.regions.margins import confusion_margins, margin_figures
-from mmposenc.regions.strips import RegionStrips
+from mmposenc.regions.iou import confusion_margins, margin_figures
+from mmposenc.regions.strips import RegionStrips, count_strips
 
 Table = tuple[list[str], list[list[Any]]]
 

@@ -1,0 +1,150 @@
+"""IoU by region: margins of confusion counts, the figures that follow from them, and the metric of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mmposenc.regions.strips import RegionStrips, count_strips
+
+
+def confusion_margins(confusion: Tensor) -> Tensor:
+    """Pixels of each class that are labelled, predicted, and both: all that IoU and accuracy need.
+
+    Margins of images or of strips add up like the counts they come from.
+
+    Shape:
+        Counts [label, prediction] (..., K, K); output (..., 3, K).
+    """
+    return torch.stack([confusion.sum(-1), confusion.sum(-2), confusion.diagonal(dim1=-2, dim2=-1)], dim=-2)
+
+
+def margin_figures(margins: Tensor) -> dict[str, Tensor]:
+    """Segmentation figures as mmseg's `IoUMetric` defines them, and the mIoU that harm is computed from.
+
+    A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel has no Acc.
+    They are NaN, and mIoU, mDice and mAcc are the means over the rest. Nothing is rounded.
+
+    Differences of mIoU are not safe: it takes in an absent class as soon as one pixel is predicted as that class.
+    `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
+
+    Args:
+        margins: From `confusion_margins`, or weighted sums of them, (..., 3, K).
+
+    Returns:
+        float64 tensors on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice of shape (...), and by class
+        IoU, Acc, Dice (..., K).
+    """
+    labelled, predicted, hits = margins.cpu().double().unbind(-2)
+    by_class = {
+        'IoU': 100 * hits / (labelled + predicted - hits),
+        'Acc': 100 * hits / labelled,
+        'Dice': 200 * hits / (labelled + predicted),
+    }
+    means = {f'm{name}': values.nanmean(-1) for name, values in by_class.items()}
+    means['mIoU_labelled'] = by_class['IoU'].where(labelled > 0, torch.nan).nanmean(-1)
+    return {'aAcc': 100 * hits.sum(-1) / labelled.sum(-1), **means, **by_class}
+
+
+def segmentation_figures(confusion: Tensor) -> dict[str, Tensor]:
+    """`margin_figures` of confusion counts [label, prediction], (..., K, K)."""
+    return margin_figures(confusion_margins(confusion))
+
+
+def miou_harm(baseline: Tensor, ablated: Tensor) -> Tensor:
+    """Drop in mIoU over a fixed set of classes, in points (Sec. 4.2.2).
+
+    The classes are those that have labelled pixels in `baseline`. Sum the margins of the whole data set first, over all
+    processes. In a bootstrap draw, a class without labels leaves both terms.
+
+    Shape:
+        Margins of the same images, (..., 3, K), which broadcast; output (...).
+    """
+    return margin_figures(baseline)['mIoU_labelled'] - margin_figures(ablated)['mIoU_labelled']
+
+
+class MeanIoU:
+    """mIoU by region, as the metric of a sweep (Sec. 4.2.2, Fig. 4 and 6).
+
+    Args:
+        classes: Names of the K classes. Default: the numbers of as many as the network has scores.
+        regions: Names and boxes, see `RegionStrips`. Default: left, center and right. `overall` is always added.
+        ignore_index: Label of pixels that are not counted.
+
+    Example:
+        >>> metric = MeanIoU(classes=('road', 'car'))
+        >>> labels = torch.tensor([[[0, 0, 1, 1]]])
+        >>> sums = metric.count(torch.tensor([[[0, 0, 0, 1]]]), labels).sum(0)
+        >>> metric.finish(sums)['right']['IoU/road']
+        0.0
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str] | None = None,
+        regions: Mapping[str, Sequence[float]] | None = None,
+        ignore_index: int = 255,
+    ) -> None:
+        self.classes = None if classes is None else tuple(classes)
+        self.strips = RegionStrips(regions)
+        self.ignore_index = ignore_index
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions."""
+        return tuple(self.strips.regions)
+
+    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Margins of each image.
+
+        Args:
+            outputs: Scores (N, K, h, w), resized to the labels' size if they differ (bilinear, as mmseg does without
+                `align_corners`), or predicted classes (N, H, W) as integers.
+            targets: Integer label maps (N, H, W) or (N, 1, H, W).
+
+        Returns:
+            int64 (N, strips, 3, K), labelled, predicted and both.
+        """
+        if targets.ndim == 4 and targets.shape[1] == 1:
+            targets = targets[:, 0]
+        scores = outputs.ndim == 4 and outputs.is_floating_point() and outputs.shape[1] > 1
+        labels_only = outputs.ndim == 3 and not outputs.is_floating_point() and self.classes is not None
+        if targets.ndim != 3 or targets.is_floating_point() or len(outputs) != len(targets) or not scores | labels_only:
+            raise ValueError(
+                'mIoU needs label maps (N, H, W) of integers and scores (N, classes, h, w) or, with classes= given, '
+                f'predictions (N, H, W) of integers, got {targets.dtype} {tuple(targets.shape)} and {outputs.dtype} '
+                f'{tuple(outputs.shape)}'
+            )
+        num_classes = len(self.classes) if self.classes is not None else outputs.shape[1]
+        if scores and outputs.shape[1] != num_classes:
+            raise ValueError(f'the network has {outputs.shape[1]} scores for {num_classes} classes')
+        if scores and outputs.shape[-2:] != targets.shape[-2:]:
+            outputs = interpolate(outputs, targets.shape[-2:], mode='bilinear', align_corners=False)
+        predictions = outputs.argmax(1) if scores else outputs
+        return torch.stack(
+            [
+                confusion_margins(count_strips(target, prediction, num_classes, self.strips, self.ignore_index))
+                for target, prediction in zip(targets, predictions, strict=True)
+            ]
+        )
+
+    def finish(self, sums: Tensor) -> dict[str, dict[str, Any]]:
+        """Figures of each region, in percent.
+
+        Args:
+            sums: Margins of the whole data set, (..., strips, 3, K).
+
+        Returns:
+            By region: mIoU and aAcc as mmseg defines them, mIoU_labelled, of which harm is computed, and IoU/class.
+            Floats, or tensors (...) where there are leading dimensions.
+        """
+        classes = self.classes or tuple(map(str, range(sums.shape[-1])))
+        finished = {}
+        for region, margins in self.strips.sum_regions(sums).items():
+            figures = margin_figures(margins)
+            named = {name: figures[name] for name in ('mIoU', 'mIoU_labelled', 'aAcc')}
+            named |= {f'IoU/{name}': value for name, value in zip(classes, figures['IoU'].unbind(-1), strict=True)}
+            finished[region] = {name: value if value.ndim else float(value) for name, value in named.items()}
+        return finished

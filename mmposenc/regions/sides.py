@@ -1,0 +1,43 @@
+"""The half of an image that holds all of a class (Sec. 4.2.3, Fig. 6)."""
+
+from numpy import ndarray
+from torch import Tensor
+
+
+def halves(labels: ndarray | Tensor, label: int) -> tuple[int, int]:
+    """Pixels of a class in the left and in the right half.
+
+    At an odd width the middle column belongs to the right half.
+
+    Args:
+        labels: Label map (H, W).
+        label: The class.
+    """
+    middle = labels.shape[1] // 2
+    return int((labels[:, :middle] == label).sum()), int((labels[:, middle:] == label).sum())
+
+
+def side(left: float, right: float, tolerance: float = 0.0) -> str | None:
+    """The half that holds all of a class (images for the left and right rankings).
+
+    Args:
+        left: Pixels in the left half.
+        right: Pixels in the right half.
+        tolerance: Share of the pixels that may lie in the other half, in [0, 0.5).
+
+    Returns:
+        'left', 'right', or None if the class is absent or in both halves.
+
+    Raises:
+        ValueError: If the tolerance is out of range.
+
+    Example:
+        >>> side(90, 10), side(90, 10, tolerance=0.1)
+        (None, 'left')
+    """
+    if not 0 <= tolerance < 0.5:
+        raise ValueError(f'tolerance is a share of the pixels in [0, 0.5), got {tolerance}')
+    allowed = tolerance * (left + right)
+    if left > right:
+        return 'left' if right <= allowed else None
+    return 'right' if right > left and left <= allowed else None
