@@ -14,7 +14,7 @@ from mmposenc.channels.pairs import IMAGE_CHANGES, PAIRS, PairMember, pooled_pai
 from mmposenc.channels.pooled_branch_sweep import PooledBranchSweep
 from mmposenc.channels.rank import collect_sums, rank_channels
 from mmposenc.channels.sums import STATISTICS, PairedSums
-from mmposenc.channels.sweep import SweepGroup, SweepPlan, SweepVariant
+from mmposenc.channels.sweep import Metric, Sweep, SweepCurve, SweepPlan, Top1
 from mmposenc.layers import PooledRecord, find_module, pooled_features, record_pooled, split_layer
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 
@@ -30,9 +30,11 @@ __all__ = [
     'PooledBranchSweep',
     'PooledRecord',
     'Ranking',
-    'SweepGroup',
+    'Metric',
+    'Sweep',
+    'SweepCurve',
     'SweepPlan',
-    'SweepVariant',
+    'Top1',
     'ablate_channels',
     'collect_sums',
     'file_sha256',
