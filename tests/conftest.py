@@ -1,6 +1,5 @@
 """What every test can rely on: one thread, no state of the hosts left over, and tiny runs of both hosts."""
 
-import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -48,6 +47,7 @@ def hosts_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever `prepare_hosts` changes is put back after the test."""
     import mmengine.evaluator.metric
     import mmengine.hub.hub
+    from mmengine.config import Config
     from mmengine.config.utils import MODULE2PACKAGE
     from mmengine.fileio import file_client
     from mmengine.runner import CheckpointLoader, checkpoint
@@ -65,23 +65,22 @@ def hosts_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
             value = getattr(module, name)
             monkeypatch.setattr(module, name, value.copy() if isinstance(value, dict) else value)
     monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', MODULE2PACKAGE['mmseg'])
+    monkeypatch.setattr(Config, '_get_cfg_path', staticmethod(Config._get_cfg_path))
 
 
 @pytest.fixture
 def tool(
     hosts_unchanged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Callable[[list[str]], None]]:
-    """Gives the `main` of a file of tools/, to be called with arguments; the working directory is an empty one."""
+    """Gives a subcommand, to be called with its arguments; the working directory is an empty one."""
     monkeypatch.chdir(tmp_path)
 
     def load(name: str) -> Callable[[list[str]], None]:
-        spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-
         def main(argv: list[str]) -> None:
+            from mmposenc.cli import call
+
             forget_runs()
-            module.main(argv)
+            call([*name.split(), *map(str, argv)])
 
         return main
 

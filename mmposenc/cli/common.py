@@ -1,64 +1,52 @@
-"""What the tools share: their arguments, the config, the Runner, and the line that a run ends with (ours)."""
+"""What the subcommands share: their arguments, the config, the Runner, and the line that a run ends with."""
 
 import os
-from argparse import ArgumentParser, Namespace
-from contextlib import AbstractContextManager, nullcontext
+import socket
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
+from mmposenc.host.errors import run
+
+if TYPE_CHECKING:  # OpenMMLab and torch take seconds to import, and `--help` needs neither.
     import torch
     from mmengine.config import Config
-    from mmengine.device import get_device
-    from mmengine.dist import is_main_process
-    from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from mmposenc.host.checkpoints import last_whole_checkpoint, read_resumable
-    from mmposenc.host.config_changes import (
-        add_hook,
-        fill_dataloaders,
-        make_interruptible,
-        replace_sync_bn,
-        use_autocast,
-        write_figures_once,
-    )
-    from mmposenc.host.config_file import Options, read_config
-    from mmposenc.host.determinism import deterministic
-    from mmposenc.host.errors import run
-    from mmposenc.host.patches import prepare_hosts, prepare_processes
-    from mmposenc.host.work_dir_lock import lock_folder
-except ModuleNotFoundError as error:
-    raise SystemExit(
-        f"error: {error}: the tools need the OpenMMLab stack, pip install 'mmposenc[onedl]' (or 'mmposenc[openmmlab]', "
-        'the official distributions, in an environment of its own)'
-    ) from None
-
 __all__ = [
+    'add_run_arguments',
     'autocast',
     'build_runner',
-    'deterministic',
+    'key_value',
     'load_config',
     'load_weights',
     'lock',
-    'make_parser',
     'report',
     'require',
     'resume',
     'run',
     'say',
     'training_result',
-    'use_autocast',
 ]
 
 
-def make_parser(description: str) -> ArgumentParser:
-    """A parser with the arguments that every tool takes (ours)."""
-    parser = ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument('config', help='config file of mmpretrain or mmseg, own or of this project')
+def add_run_arguments(parser: ArgumentParser, checkpoint: bool = True) -> None:
+    """Add the arguments of every subcommand that builds a Runner.
+
+    Args:
+        parser: Of the subcommand.
+        checkpoint: Whether a checkpoint is needed too.
+    """
+    parser.add_argument('config', help='config file of mmpretrain or mmseg, or the name of one: mmposenc::NAME.py')
+    if checkpoint:
+        parser.add_argument('checkpoint', help='checkpoint file or URL; it must fit the model of the config exactly')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
-    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE', help='overrides, a.b.c=value')
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -67,34 +55,46 @@ def make_parser(description: str) -> ArgumentParser:
         help='who starts the processes (default: pytorch under torchrun, else none)',
     )
     parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code: only if you trust them'
+        '--trust-checkpoint', action='store_true', help='let checkpoints run code: only if you trust their authors'
     )
-    return parser
 
 
-def load_config(args: Namespace) -> Config:
-    """Read a config the way its host's own tool does, and let its training be interrupted and resumed (ours).
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """Add `--cfg-options`, which keeps the texts; `load_config` parses them."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action='extend', type=key_value, metavar='KEY=VALUE', help='overrides, a.b.c=value'
+    )
 
-    The host's checkpoint hook, logger hook and training loops are replaced by those of this project, which take the
-    same arguments.
+
+def key_value(text: str) -> str:
+    """The text, if it has a name before its first equals sign."""
+    if not text.partition('=')[0].strip() or '=' not in text:
+        raise ArgumentTypeError(f'takes KEY=VALUE, got {text:.200}')
+    return text
+
+
+def load_config(args: Namespace) -> 'Config':
+    """Read a config the way mmpretrain's and mmseg's own tools do, and let its training be interrupted and resumed.
+
+    mmengine's checkpoint hook, logger hook and training loops are replaced by those of this package, which accept the
+    same arguments, where the config does not name others.
 
     Raises:
-        ValueError: If the file is no valid config, or an override does not fit.
+        ValueError: If the file is not a valid config, or an override does not fit.
     """
+    from mmposenc.host.config import complete, read_config
+    from mmposenc.host.patches import prepare_hosts
+
     prepare_hosts(args.trust_checkpoint)
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    add_hook(cfg, 'mmposenc.ProgressBarHook')
-    make_interruptible(cfg)
-    write_figures_once(cfg)
-    if cfg.get('default_scope') == 'mmpretrain':
-        fill_dataloaders(cfg)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
+    complete(cfg)
     return cfg
 
 
-def require(cfg: Config, *keys: str) -> None:
-    """Refuse a config that lacks what a tool needs (ours).
+def require(cfg: 'Config', *keys: str) -> None:
+    """Refuse a config that lacks what a subcommand needs.
 
     Raises:
         ValueError: If one of the keys is absent or None.
@@ -104,23 +104,30 @@ def require(cfg: Config, *keys: str) -> None:
         raise ValueError(f'{cfg.filename} has no {", ".join(absent)}; add it, or give another config')
 
 
-def autocast(enabled: bool) -> torch.autocast:
-    """Test in bfloat16 (`--amp`), on any device (ours)."""
+def autocast(enabled: bool) -> 'torch.autocast':
+    """Test in bfloat16 (`--amp`), on any device."""
+    import torch
+    from mmengine.device import get_device
+
     return torch.autocast(get_device(), torch.bfloat16, enabled=enabled)
 
 
-def load_weights(cfg: Config, checkpoint: str) -> None:
-    """Let the Runner load a checkpoint that must fit its model exactly (ours)."""
+def load_weights(cfg: 'Config', checkpoint: str) -> None:
+    """Let the Runner load a checkpoint that must fit its model exactly."""
+    from mmposenc.host.config import add_hook
+
     cfg.load_from, cfg.resume = checkpoint, False
     add_hook(cfg, 'mmposenc.StrictCheckpointHook')
 
 
-def resume(cfg: Config, checkpoint: str, trust: bool = False) -> None:
-    """Let the Runner go on from a checkpoint, or with `auto` from the last whole one of the work directory (ours).
+def resume(cfg: 'Config', checkpoint: str, trust: bool = False) -> None:
+    """Let the Runner resume from a checkpoint, or with `auto` from the last whole one of the work directory.
 
     Raises:
         ValueError: If the checkpoint, or every one in the directory, is damaged or holds no training state.
     """
+    from mmposenc.host.checkpoints import last_whole_checkpoint, read_resumable
+
     if checkpoint == 'auto':
         path, reasons = last_whole_checkpoint(cfg.work_dir, trust)
         for reason in reasons:
@@ -131,35 +138,64 @@ def resume(cfg: Config, checkpoint: str, trust: bool = False) -> None:
         checkpoint = str(path)
     seed = read_resumable(checkpoint, trust)['meta'].get('seed')
     if (cfg.get('randomness') or {}).get('seed') is None:
-        # The host takes it over too, but only when the order of the images is drawn already.
+        # mmengine takes it over too, but only when the order of the images is drawn already.
         cfg.merge_from_dict({'randomness.seed': seed})
     load_weights(cfg, checkpoint)
     cfg.resume = True
 
 
-def lock(cfg: Config, folder: str | Path, instead: str) -> AbstractContextManager[None]:
-    """Keep other runs out of a folder; the first process of several does it for all (ours).
+@contextmanager
+def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
+    """Keep other runs out of a folder while the block runs; the first process of several does it for all.
+
+    The lock is gone when its process ends, however that happens.
 
     Args:
-        cfg: As `load_config` gives it.
-        folder: That the run writes into.
-        instead: The option that names another folder.
+        cfg: As `load_config` returns it.
+        folder: Created if it does not exist.
+        instead: The option that names another folder, such as '--work-dir'.
+
+    Raises:
+        ValueError: If another process holds the lock.
     """
-    first = cfg.launcher == 'none' or _first_of_environment()
-    return lock_folder(folder, instead) if first else nullcontext()
+    from filelock import FileLock, Timeout
+
+    if cfg.launcher != 'none' and not _is_first():
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    holder = Path(folder, '.lock.txt')
+    held = FileLock(Path(folder, '.lock'))
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        who = holder.read_text() if holder.is_file() else 'it has just started'
+        raise ValueError(
+            f'another run works in {folder} ({who}): wait until it has ended, or give this one another {instead}'
+        ) from None
+    try:
+        started = datetime.now().astimezone().isoformat(timespec='seconds')
+        holder.write_text(f'pid {os.getpid()} on {socket.gethostname()}, started {started}')
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        held.release()
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the Runner; several processes are possible without a GPU too (ours)."""
-    if cfg.launcher != 'none':
-        prepare_processes(cfg)
-        if not torch.cuda.is_available() and replace_sync_bn(cfg.get('model')):
-            say('SyncBN needs GPUs: BN takes its place, and in training each process normalises by its own images')
+def build_runner(cfg: 'Config') -> 'Runner':
+    """Build the Runner; several processes are possible without a GPU too."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from mmposenc.host.patches import prepare_processes
+
+    if cfg.launcher != 'none' and prepare_processes(cfg):
+        say('SyncBN needs GPUs: BN takes its place, and in training each process normalises by its own images')
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def training_result(runner: Runner) -> tuple[dict[str, Any], str | None]:
-    """The figures of the last validation (without one: the last loss), and the last checkpoint (ours)."""
+def training_result(runner: 'Runner') -> tuple[dict[str, Any], str | None]:
+    """The figures of the last validation (without one: the last loss), and the last checkpoint."""
     history = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items() if len(buffer.data[0])}
     figures = {name[4:]: value for name, value in history.items() if name.startswith('val/')}
     figures = {name: value for name, value in figures.items() if name not in ('time', 'data_time')}
@@ -169,20 +205,23 @@ def training_result(runner: Runner) -> tuple[dict[str, Any], str | None]:
 
 
 def report(figures: dict[str, Any], checkpoint: str | None) -> None:
-    """Print the line that a run ends with: its figures, and where the checkpoint lies (ours)."""
+    """Print the line that a run ends with: its figures, and where the checkpoint lies."""
     numbers = [f'{name} {value:.4g}' for name, value in figures.items() if isinstance(value, Real)]
     place = os.path.relpath(checkpoint) if checkpoint and os.path.exists(checkpoint) else checkpoint
     say(f'done: {", ".join(numbers) or "no figures"}; checkpoint: {place or "none"}')
 
 
 def say(line: str) -> None:
-    """Print, from the first process only (ours)."""
-    if _first_of_environment() and is_main_process():
+    """Print, from the first process only."""
+    if _is_first():
         print(line, flush=True)
 
 
-def _first_of_environment() -> bool:
-    """Before the processes know of one another, the environment tells: torchrun's, Slurm's or Open MPI's."""
-    environment = os.environ
+def _is_first() -> bool:
+    """Whether this is the first of several processes; until they know of one another, the environment tells."""
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank() == 0
+    environment = os.environ  # torchrun's, Slurm's or Open MPI's
     rank = environment.get('RANK', environment.get('SLURM_PROCID', environment.get('OMPI_COMM_WORLD_RANK', 0)))
     return int(rank) == 0

@@ -1,57 +1,40 @@
-"""A user's mistake ends a tool with one line, not with a traceback (ours)."""
+"""Whatever ends a command ends it with one line; the traceback is shown when it is asked for."""
 
+import errno
 import gc
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
-from traceback import walk_tb
 
-from mmengine.config.utils import ConfigParsingError
-from torch import distributed
+__all__ = ['one_line', 'run']
 
-from mmposenc.host.fault_messages import explain_fault
-
-__all__ = ['run']
-
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, ConfigParsingError)
 _LONGEST = 700
-# Module and beginnings of functions below which an error is of what the config, a checkpoint or the data say.
-_SOURCES = (
-    ('mmengine.runner.runner', ('from_cfg', 'build_'), 'a run cannot be built as the config says'),
-    ('mmengine.runner.runner', ('resume',), 'training cannot go on from the checkpoint'),
-    ('mmengine.model', ('train_step', 'val_step', 'test_step'), 'the model of the config fails on a batch'),
-    ('mmengine.evaluator', ('process', 'evaluate'), 'the evaluator of the config fails'),
-    ('torch.utils.data.dataloader', ('__next__',), 'the data loader of the config fails'),
-    ('torch.utils.data._utils.fetch', ('fetch',), 'the data set of the config fails on an image'),
-    ('torch._utils', ('reraise',), 'the data set of the config fails on an image'),
-)
+_STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
+_PLAIN = (ValueError, TypeError, OSError, ImportError)  # whose message says enough
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a tool; a user's mistake ends it with one line and exit status 1 (ours).
+def run(main: Callable[[], None], traceback: bool = False) -> None:
+    """Run a command; an error ends it with one line on standard error and exit status 1.
 
-    With MMPOSENC_TRACEBACK=1 in the environment the traceback is shown instead.
+    Args:
+        main: The command.
+        traceback: Show the traceback instead; MMPOSENC_TRACEBACK=1 in the environment does too.
     """
+    traceback = traceback or os.environ.get('MMPOSENC_TRACEBACK') == '1'
     # Where the disk is full, every line of the log would bring a traceback of its own.
-    logging.raiseExceptions = os.environ.get('MMPOSENC_TRACEBACK') == '1'
+    logging.raiseExceptions = traceback
     try:
         main()
     except KeyboardInterrupt:
-        print('\nstopped; a training goes on from its last checkpoint with --resume', file=sys.stderr)
+        print('\nstopped; a training resumes from its last checkpoint with --resume', file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
-        fault = explain_fault(error)
-        source = None if fault or _is_users(error) else _source(error)
-        if os.environ.get('MMPOSENC_TRACEBACK') == '1' or not (fault or source or _is_users(error)):
+        if traceback:
             raise
-        text = fault or str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-        if 'Original Traceback' in text:  # of a worker process, whose last line says what happened
-            text = text.rstrip().splitlines()[-1]
-        if source:
-            text = f'{source} ({type(error).__name__}: {text:.300}); MMPOSENC_TRACEBACK=1 shows where'
-        line = ' '.join(text.split()) or type(error).__name__
-        print(f'error: {line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."}', file=sys.stderr)
+        print(f'error: {one_line(error)}', file=sys.stderr)
         raise SystemExit(1) from None
     except SystemExit:
         _leave_together()  # A training that was told to stop, in all its processes.
@@ -59,32 +42,59 @@ def run(main: Callable[[], None]) -> None:
     _leave_together()
 
 
+def one_line(error: Exception) -> str:
+    """What went wrong, and what to do where that is known."""
+    text = ' '.join(str(error).split())
+    if (fault := _fault(error, text)) is not None:
+        return fault
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition('.')[0] in _STACK:
+        return (
+            f"{text}: this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]' (or "
+            "'mmposenc[openmmlab]', the official distributions, in an environment of its own)"
+        )
+    if isinstance(error, KeyError) and error.args and ' ' in str(error.args[0]):
+        text = ' '.join(str(error.args[0]).split())  # a sentence, as the registries give it
+    elif 'Original Traceback' in text:  # of a worker process, whose last line says what happened
+        text = str(error).rstrip().splitlines()[-1]
+    elif not isinstance(error, _PLAIN):
+        text = f'{type(error).__name__}: {text:.{_LONGEST // 2}} (--traceback shows where)'
+    text = text or type(error).__name__
+    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'
+
+
+def _fault(error: Exception, text: str) -> str | None:
+    """What to do about a full disk, a worker that was killed, and a process that is gone."""
+    if isinstance(error, OSError) and error.errno in _FULL and 'make room' not in text:
+        return (
+            f'{text}: the disk or the quota is full. Files written before are whole: make room and give the same '
+            'command again, for a training with --resume'
+        )
+    cause: BaseException | None = error
+    while cause is not None:  # PyTorch raises it from a signal, so in the middle of anything.
+        worker = ' '.join(str(cause).split()).rstrip('.')
+        if isinstance(cause, RuntimeError) and worker.startswith('DataLoader worker (pid'):
+            return (
+                f'{worker}; if nobody killed it, memory ran out: give smaller batches or fewer workers (num_workers). '
+                'A training resumes with --resume'
+            )
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, RuntimeError) and (type(error).__name__.startswith('Dist') or 'gloo/transport' in text):
+        reason = re.sub(r'^\[\S+\] ', '', text)[:200]
+        return (
+            f'another process of this run has ended or does not answer ({reason}); its own output says why. '
+            'A training resumes with --resume'
+        )
+    return None
+
+
 def _leave_together() -> None:
-    if distributed.is_initialized():
-        # The wrapped model keeps the group's threads alive until the interpreter takes itself apart, and a process that
-        # leaves while another still talks to it may abort.
+    """End the process group, if there is one.
+
+    The wrapped model keeps the group's threads alive until the interpreter takes itself apart, and a process that
+    leaves while another still talks to it may abort.
+    """
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
         gc.collect()
         distributed.barrier()
         distributed.destroy_process_group()
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether the message alone helps; a missing key does only where the config or a registry names it."""
-    if isinstance(error, KeyError | AttributeError):
-        *_, (frame, _) = walk_tb(error.__traceback__)
-        return frame.f_globals.get('__name__', '').startswith(('mmengine.config', 'mmengine.registry'))
-    return isinstance(error, USER_ERRORS)
-
-
-def _source(error: Exception) -> str | None:
-    """What of the user's the code that failed was working on: the innermost part of a config, or a checkpoint."""
-    source = None
-    for frame, _ in walk_tb(error.__traceback__):
-        module, function = frame.f_globals.get('__name__', ''), frame.f_code.co_name
-        if (module, function) == ('mmengine.registry.build_functions', 'build_from_cfg'):
-            kind = frame.f_locals.get('obj_type')
-            source = f'{getattr(kind, "__name__", kind) or "a part"} cannot be built as the config says'
-        for place, names, text in _SOURCES:
-            if module.startswith(place) and function.startswith(names):
-                source = text
-    return source

@@ -1,8 +1,11 @@
-"""What mmengine, mmcv, mmpretrain and mmseg need on a current PyTorch, each point with its reason (ours)."""
+"""What mmengine, mmcv, mmpretrain and mmseg need on a current PyTorch, each point with its reason."""
 
 import inspect
 import logging
+import os
+import subprocess
 import warnings
+from datetime import timedelta
 from pickle import UnpicklingError
 from typing import Any
 
@@ -12,12 +15,13 @@ import mmengine.hub.hub
 import mmengine.logging
 import torch
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as host_checkpoint
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from mmposenc.host.checkpoints import read_checkpoint, refusal, without_program
+from mmposenc.host.config import replace_sync_bn, resolve_config_packages
 
 __all__ = ['prepare_hosts', 'prepare_processes']
 
@@ -26,7 +30,7 @@ _print_log = mmengine.logging.print_log
 
 
 def prepare_hosts(trust_checkpoint: bool = False) -> None:
-    """Make the hosts run as one expects; called by the tools, never by an import (ours).
+    """Make the hosts run as one expects; called by the tools, never by an import.
 
     Works on the state of the process: the table of config packages, the checkpoint loaders, and the places
     where the hosts print what a user can do nothing about. Calling it again changes nothing but the trust.
@@ -34,15 +38,22 @@ def prepare_hosts(trust_checkpoint: bool = False) -> None:
     Args:
         trust_checkpoint: Let checkpoints run code. Only for files whose author is trusted.
     """
-    _resolve_config_packages()
+    resolve_config_packages()
+    # It runs the pip of PATH when it believes that a package is missing, over an `onedl-` stack that would overwrite
+    # the same folders.
+    mmengine.hub.hub.install_package = _require_package
     _load_checkpoints_safely(trust_checkpoint)
     _silence_noise()
 
 
-def prepare_processes(cfg: Config) -> None:
-    """Make several processes possible without a GPU, whoever starts them (ours).
+def prepare_processes(cfg: Config) -> bool:
+    """Make several processes possible without a GPU, whoever starts them.
 
-    mmengine selects a CUDA device before anything else, and hands its index to the wrapper; on a CPU both fail.
+    mmengine selects a CUDA device before it starts the process group, and hands its index to the model wrapper; on a
+    CPU both fail. It leaves a group alone that exists already, so without a GPU the group is started here.
+
+    Returns:
+        Whether SyncBN was replaced by batch norm, since it needs GPUs.
     """
     # The option was renamed in PyTorch; the old name warns on a new one.
     renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
@@ -56,20 +67,44 @@ def prepare_processes(cfg: Config) -> None:
     processes = {'timeout': TIMEOUT, **environment.get('dist_cfg', {})}
     cfg.env_cfg = {**environment, 'dist_cfg': processes}
     if torch.cuda.is_available():
-        return
+        return False
     cfg.model_wrapper_cfg.device_ids = None
     cfg.env_cfg.dist_cfg.backend = 'gloo'
-    torch.cuda.set_device = lambda device: None
+    if not distributed.is_initialized():
+        start_processes(cfg.launcher, cfg.env_cfg.dist_cfg.timeout)
+    return replace_sync_bn(cfg.get('model'))
 
 
-def _resolve_config_packages() -> None:
-    """`_base_ = 'mmseg::...'`: the package is found by its import name, which both sets of distributions share.
+def start_processes(launcher: str, timeout: float) -> None:
+    """Start the process group of a launcher on CPUs (gloo).
 
-    mmengine looks for a distribution named mmsegmentation, and its hub installs what it believes to be missing
-    with the pip of PATH: over an `onedl-` stack that would overwrite the same folders.
+    Args:
+        launcher: 'pytorch', 'slurm' or 'mpi'.
+        timeout: Seconds after which a process that does not answer is given up.
+
+    Raises:
+        ValueError: If the environment is not that of the launcher.
     """
-    MODULE2PACKAGE['mmseg'] = 'mmseg'
-    mmengine.hub.hub.install_package = _require_package
+    environment = os.environ
+    try:
+        if launcher == 'slurm':
+            nodes = environment['SLURM_NODELIST']
+            found = {'RANK': environment['SLURM_PROCID'], 'WORLD_SIZE': environment['SLURM_NTASKS']}
+            found['LOCAL_RANK'] = environment.get('SLURM_LOCALID', '0')
+            if 'MASTER_ADDR' not in environment:
+                hosts = subprocess.run(['scontrol', 'show', 'hostname', nodes], capture_output=True, text=True, check=True)
+                found['MASTER_ADDR'] = hosts.stdout.split()[0]
+            environment.update(found)
+        elif launcher == 'mpi':
+            for name, given in (('RANK', 'RANK'), ('WORLD_SIZE', 'SIZE'), ('LOCAL_RANK', 'LOCAL_RANK')):
+                environment[name] = environment[f'OMPI_COMM_WORLD_{given}']
+        environment.setdefault('MASTER_PORT', '29500')
+        absent = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR') if name not in environment]
+    except KeyError as error:
+        absent = [str(error.args[0])]
+    if absent:
+        raise ValueError(f'--launcher {launcher} needs {", ".join(absent)} in the environment; start it by its launcher')
+    distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
 
 
 def _require_package(package: str) -> None:

@@ -1,0 +1,6 @@
+"""`python -m mmposenc` is the command `mmposenc`."""
+
+from mmposenc.cli import main
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,174 @@
+"""Draw what a network is shown and what it predicts.
+
+`overlays` draws what a segmenter predicts with its position channels ablated, and with as many random ones (Fig. 5).
+`grids` draws the inputs of a grid experiment (Fig. 1). With a checkpoint it also draws, for each cell of the grid,
+where its patches are predicted to be, and how far the sum of the pooled channels, all that PermuteNet sees on average,
+tells the cells apart.
+
+Examples:
+    mmposenc draw overlays CONFIG CKPT --ranking ranking.json --num-channels 100 --images 0 17 --out fig5.png
+    mmposenc draw grids mmposenc::gapnet_r18_grid3-location_cifar10.py work_dirs/.../epoch_20.pth --out pictures
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmposenc.cli import common
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+    from mmengine.config import Config
+    from mmengine.dataset import BaseDataset
+    from torch import nn
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    pictures = parser.add_subparsers(dest='picture', metavar='{overlays,grids}', required=True)
+    overlays = pictures.add_parser('overlays', help='predictions with channels ablated', allow_abbrev=False)
+    common.add_run_arguments(overlays)
+    overlays.add_argument('--ranking', required=True, help='file that mmposenc rank wrote')
+    overlays.add_argument('--num-channels', type=int, default=100, metavar='N', help='channels to ablate (100)')
+    overlays.add_argument('--layer', help="dotted module path (default: the ranking's)")
+    overlays.add_argument(
+        '--images', nargs='+', default=['0', '1', '2'], help='positions in the test data set, or file names'
+    )
+    overlays.add_argument('--seed', type=int, default=0, help='of the random channels (default: 0)')
+    overlays.add_argument('--out', help='PNG, SVG or PDF (default: ablation.png in the work directory)')
+    grids = pictures.add_parser('grids', help='inputs and answers of a grid experiment', allow_abbrev=False)
+    common.add_run_arguments(grids, checkpoint=False)
+    grids.add_argument('checkpoint', nargs='?', help='of a network that predicts locations; without it, only inputs')
+    grids.add_argument('--out', default='.', help='folder for the pictures (default: the current one)')
+    grids.add_argument('--num-images', type=int, default=10, help='inputs to draw (default: 10)')
+    for each in (overlays, grids):
+        each.add_argument('--traceback', action='store_true', help='on an error, show where in the code it happened')
+
+
+def run(args: Namespace) -> None:
+    """Draw, and end with the paths of the pictures."""
+    if args.picture == 'overlays':
+        _draw_overlays(args)
+    else:
+        _draw_grids(args)
+
+
+def _draw_overlays(args: Namespace) -> None:
+    """One row per image: as it is, with position channels ablated, with random ones (Fig. 5)."""
+    from mmengine.registry import DATASETS
+
+    from mmposenc.channels.channel_choice import random_channels, top_channels
+    from mmposenc.figures.ablated_predictions import predict_ablated
+    from mmposenc.figures.grid_figures import save_figure
+    from mmposenc.figures.overlays import draw_overlays
+    from mmposenc.ranking import Ranking
+
+    cfg = common.load_config(args)
+    common.require(cfg, 'model', 'test_dataloader')
+    common.load_weights(cfg, args.checkpoint)
+    ranking = Ranking.load(args.ranking)
+    position = top_channels(ranking, args.num_channels)
+    random = random_channels(ranking.num_channels, args.num_channels, args.seed)
+    runner = common.build_runner(cfg)
+    runner.load_or_resume()
+    model = runner.model.eval()
+    ranking.check_model(model)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    layer = args.layer or ranking.layer
+    rows = [
+        predict_ablated(model, dataset[place], layer, position, random, ranking.num_channels)
+        for place in _places(dataset, args.images)
+    ]
+    figure = draw_overlays(rows, dataset.metainfo['classes'], dataset.metainfo['palette'], args.num_channels, layer)
+    out = save_figure(figure, args.out or Path(cfg.work_dir, 'ablation.png'))
+    common.say(f'done: {len(rows)} images with {args.num_channels} channels of {layer} ablated: {out}')
+
+
+def _places(dataset: 'BaseDataset', images: Sequence[str]) -> list[int]:
+    """Positions of images that are named by position or by file name."""
+    names = [Path(dataset.get_data_info(place).get('img_path', '')).name for place in range(len(dataset))]
+    stems = [Path(name).stem for name in names]
+    places = []
+    for image in images:
+        if image in names or image in stems:
+            places.append((names if image in names else stems).index(image))
+        elif image.isdecimal() and int(image) < len(dataset):
+            places.append(int(image))
+        else:
+            raise ValueError(f'--images takes positions from 0 to {len(dataset) - 1} or file names, got {image}')
+    return places
+
+
+def _draw_grids(args: Namespace) -> None:
+    """inputs.png, and with a checkpoint confusion.png and sums.png (Fig. 1)."""
+    from mmposenc.figures.grid_figures import save_figure
+
+    if args.num_images < 1:
+        raise ValueError(f'--num-images must be at least 1, got {args.num_images}')
+    cfg = common.load_config(args)
+    common.require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+    common.say(f'inputs: {save_figure(_inputs(cfg, args.num_images), Path(args.out, "inputs.png"))}')
+    if args.checkpoint:
+        common.load_weights(cfg, args.checkpoint)
+        confusion, sums, zeros = _test_grid(cfg)
+        common.say(f'confusion: {save_figure(confusion, Path(args.out, "confusion.png"))}')
+        common.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; always 0 in {zeros}')
+
+
+def _inputs(cfg: 'Config', number: int) -> 'Figure':
+    """The first test images as the network is given them, the normalisation undone."""
+    import torch
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import Runner
+    from mmpretrain.registry import MODELS
+
+    from mmposenc.figures.grid_figures import draw_inputs
+
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    loader = Runner.build_dataloader({**cfg.test_dataloader, 'batch_size': number})
+    dataset = loader.dataset
+    grid = getattr(dataset, 'metainfo', {})
+    if 'grid_size' not in grid:
+        raise ValueError(f'{type(dataset).__name__} of {cfg.filename} is on no grid; take a config with GridCIFAR10')
+    batch = next(iter(loader))
+    preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.data_preprocessor)
+    images = preprocessor(batch)['inputs']
+    images = (images * preprocessor.std + preprocessor.mean).round().clip(0, 255).to(torch.uint8)
+    titles = [
+        f'location {cell}, category {label}'
+        for cell, label in zip(batch['cells'].tolist(), batch['labels'].tolist(), strict=True)
+    ]
+    return draw_inputs(images.permute(0, 2, 3, 1).numpy(), titles, grid['grid_size'])
+
+
+def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, str]':
+    """Test the checkpoint; draw where patches are predicted to be and the sums, and count the cells whose sum is 0."""
+    import torch
+
+    from mmposenc.figures.grid_figures import draw_confusion
+    from mmposenc.figures.pooled_sums import draw_pooled_sums
+    from mmposenc.layers import global_average_pool
+
+    cfg.test_evaluator = {'type': 'ConfusionMatrix'}
+    runner = common.build_runner(cfg)
+    grid = runner.test_dataloader.dataset.metainfo
+    if grid['task'] != 'location':
+        raise ValueError(
+            f'a confusion over the grid needs task location, got {grid["task"]} in {cfg.filename}; '
+            'leave the checkpoint out to draw the inputs'
+        )
+    sums: list[torch.Tensor] = []
+
+    def add(module: 'nn.Module', args: tuple, output: 'torch.Tensor | Sequence[torch.Tensor]') -> None:
+        last = output if isinstance(output, torch.Tensor) else output[-1]
+        sums.append(global_average_pool(last).sum(1).cpu())
+
+    runner.model.backbone.register_forward_hook(add)
+    counts = runner.test()['confusion_matrix/result'].numpy()
+    found = torch.cat(sums).numpy()
+    cells = torch.cat([batch['cells'] for batch in runner.test_dataloader]).numpy()
+    confusion = draw_confusion(counts, grid['grid_size'])  # checks the counts too
+    zeros = sum(not found[cells == cell].any() for cell in range(len(counts)))
+    return confusion, draw_pooled_sums(found, cells, counts), f'{zeros} of {len(counts)} cells'

@@ -1,0 +1,77 @@
+"""Rank the channels of a layer by how much they encode position, and write ranking.json.
+
+Examples:
+    mmposenc rank configs/deeplabv3_r50_camvid.py work_dirs/deeplabv3_r50_camvid/iter_4000.pth
+    mmposenc rank CONFIG CKPT --statistic signed --region-list data/camvid/val-left.txt --out left.json
+    torchrun --nproc_per_node 8 -m mmposenc rank CONFIG CKPT --pair flip_image roll_image
+"""
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmposenc.cli import common
+
+# As in mmposenc.ranking, which imports torch.
+STATISTICS = ('abs', 'signed', 'relative', 'centred', 'mean_activation')
+PAIRS = ('flip_image', 'flip_image_vertical', 'roll_image', 'flip_kernels', 'flip_image_flipped_kernels')
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    common.add_run_arguments(parser)
+    parser.add_argument('--out', help='file of the ranking (default: ranking.json in the work directory)')
+    parser.add_argument('--layer', default='backbone[-1]', help='dotted module path (default: backbone[-1], its end)')
+    parser.add_argument('--pair', nargs='+', default=['flip_image'], choices=PAIRS, help="default: flip_image, Eq. 2's")
+    parser.add_argument('--statistic', nargs='+', default=['abs'], choices=STATISTICS, help="default: abs, Eq. 2's")
+    parser.add_argument('--reference', metavar='FILE', help='for centred: the signed ranking of the whole data set')
+    parser.add_argument('--region-list', help='rank over the images of this list, as mmposenc region-lists writes it')
+    parser.add_argument('--region', help="what the list is of (default: its name's end, left of val-left.txt)")
+    parser.add_argument('--max-images', type=int, metavar='N', help='rank over the first N images only')
+    parser.add_argument('--allow-slide', action='store_true', help='accept a model that is tested by sliding windows')
+
+
+def run(args: Namespace) -> None:
+    """Rank, and end with the files (Sec. 4.2.1, Eq. 2 and 3)."""
+    cfg = common.load_config(args)
+    common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
+    common.load_weights(cfg, args.checkpoint)
+    if args.region_list:
+        cfg.test_dataloader.dataset.ann_file = _listed(args.region_list)
+    if args.max_images is not None:
+        if args.max_images < 1:
+            raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
+        cfg.test_dataloader.dataset.indices = args.max_images
+    cfg.test_evaluator = []
+    cfg.test_cfg = dict(
+        type='mmposenc.ChannelRankingLoop',
+        layer=args.layer,
+        pairs=args.pair,
+        statistics=args.statistic,
+        out=args.out,
+        region=args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall'),
+        reference=args.reference,
+        allow_slide=args.allow_slide,
+    )
+    runner = common.build_runner(cfg)
+    figures = runner.test()
+    for path, ranking in runner.test_loop.rankings.items():
+        best = ', '.join(map(str, ranking.order[:10]))
+        conditions = f'{ranking.pair}, {ranking.statistic}, {ranking.region}'
+        common.say(f'{os.path.relpath(path)}: {conditions}; top-ranked channels {best}')
+    common.report(figures, args.checkpoint)
+
+
+def _listed(path: str) -> str:
+    """The path as every data set accepts it, below its root or not."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no region list at {path}: make one with mmposenc region-lists')
+    try:
+        names = Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'the region list {path} is not text: {error}') from None
+    if Path(path).suffix in ('.json', '.pickle', '.pkl', '.yaml', '.yml'):  # which a data set would unpickle, or worse
+        raise ValueError(f'the region list {path} must hold one name per line; give it a name that ends in .txt')
+    if not names.strip():
+        raise ValueError(f'the region list {path} is empty, so there is nothing to rank')
+    return str(Path(path).resolve())

@@ -1,0 +1,51 @@
+"""Write val-left and val-right: the images that have all of a class in one half, as lists for mmseg's `ann_file`.
+
+Examples:
+    mmposenc region-lists configs/deeplabv3_r50_camvid.py --out-dir data/camvid
+    mmposenc region-lists --citypersons data/cityscapes/gtBboxCityPersons/val --out-dir data/cityscapes
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmposenc.cli import common
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('config', nargs='?', help='config whose data set holds the label maps')
+    source.add_argument(
+        '--citypersons', metavar='DIR', help="CityPersons' box files of one split, instead of label maps"
+    )
+    parser.add_argument('--split', choices=['train', 'val', 'test'], default='val', help='data loader of the config')
+    parser.add_argument('--class-name', default='pedestrian', help="default: pedestrian; in Cityscapes' labels: person")
+    parser.add_argument(
+        '--tolerance', type=float, default=0.0, help='share that may lie in the other half (default: 0)'
+    )
+    parser.add_argument('--out-dir', required=True, help='folder for SPLIT-left.txt and SPLIT-right.txt')
+    common.add_cfg_options(parser)
+    parser.set_defaults(launcher='none', trust_checkpoint=False, work_dir=None)
+
+
+def run(args: Namespace) -> None:
+    """Write one list per half (Sec. 4.2.3)."""
+    from mmengine.registry import DATASETS, init_default_scope
+
+    from mmposenc.host.patches import prepare_hosts
+
+    prepare_hosts()  # Before the data sets import mmseg, which would print warnings about its own internals.
+    from mmposenc.mm.datasets.region_subsets import subsets_from_boxes, subsets_from_labels, write_list
+
+    if args.citypersons:
+        subsets = subsets_from_boxes(args.citypersons, args.class_name, args.tolerance)
+    else:
+        cfg = common.load_config(args)
+        common.require(cfg, f'{args.split}_dataloader')
+        init_default_scope(cfg.get('default_scope', 'mmseg'))
+        dataset = DATASETS.build({**cfg[f'{args.split}_dataloader'].dataset, 'pipeline': []})
+        subsets = subsets_from_labels(dataset, args.class_name, args.tolerance)
+    for half, names in subsets.items():
+        path = Path(args.out_dir, f'{args.split}-{half}.txt')
+        write_list(names, path)
+        common.say(f'{len(names)} images with {args.class_name} only {half}: {path}')

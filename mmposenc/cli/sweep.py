@@ -1,0 +1,96 @@
+"""Ablate more and more channels, for several rankings, in one pass over the data; resumes where it was stopped.
+
+Examples:
+    mmposenc sweep CONFIG CKPT --rankings overall.json left.json right.json --num-channels 0:2000:100 \\
+        --windows 100 --random 5 --layer decode_head.image_pool.0 'backbone[-1]' --out work_dirs/sweep
+    torchrun --nproc_per_node 8 -m mmposenc sweep CONFIG CKPT --rankings overall.json --num-channels 10,0:2000:100
+"""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+from typing import Any
+
+from mmposenc.cli import common
+
+MOST_NUMBERS = 1_000_000  # a list of as many still fits
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    common.add_run_arguments(parser)
+    parser.add_argument('--rankings', nargs='+', required=True, metavar='FILE', help='files that mmposenc rank wrote')
+    parser.add_argument(
+        '--num-channels',
+        type=numbers,
+        default=[],
+        metavar='N',
+        help='how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both',
+    )
+    parser.add_argument('--windows', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks (Fig. 4)')
+    parser.add_argument('--random', type=int, default=0, metavar='DRAWS', help='also DRAWS random orders, the control')
+    parser.add_argument('--layer', nargs='+', metavar='PATH', help="where to ablate (default: the rankings' layer)")
+    parser.add_argument('--out', help='folder of the result (default: sweep in the work directory)')
+    parser.add_argument('--level', default='auto', choices=['auto', '1', '2', '3'], help='how much variants share')
+    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants held at once')
+    parser.add_argument('--max-shift', type=int, default=8, metavar='N', help="N of a classifier's Cons.N, 0 for none")
+    parser.add_argument('--allow-other-weights', action='store_true', help='accept rankings of other weights')
+
+
+def run(args: Namespace) -> None:
+    """Sweep, and end with the folder of the result (Sec. 4.2.2-4.2.3, Fig. 4 and 6)."""
+    cfg = common.load_config(args)
+    common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
+    common.load_weights(cfg, args.checkpoint)
+    metric = _region_metric(cfg.get('test_evaluator'))
+    cfg.test_evaluator = []
+    cfg.test_cfg = dict(
+        type='mmposenc.AblationSweepLoop',
+        rankings=args.rankings,
+        num_channels=args.num_channels,
+        window=args.windows,
+        num_random=args.random,
+        layers=args.layer,
+        out=args.out,
+        level=args.level,
+        memory_budget=args.memory_budget,
+        regions=metric.get('regions'),
+        ignore_index=metric.get('ignore_index', 255),
+        max_shift=args.max_shift,
+        allow_other_weights=args.allow_other_weights,
+    )
+    with common.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
+        runner = common.build_runner(cfg)
+        figures = runner.test()
+    common.say(f'{runner.test_loop.out}: sweep.csv, sweep.json and sweep_counts.npz')
+    common.report(figures, args.checkpoint)
+
+
+def numbers(text: str) -> list[int]:
+    """The integers of '0:2000:100' (as range, end excluded), of '10,100,500', or of both joined by commas."""
+    listed: list[int] = []
+    for part in text.split(','):
+        try:
+            bounds = [int(bound) for bound in part.split(':')]
+            found = bounds if len(bounds) == 1 else range(*bounds)
+        except (ValueError, TypeError):
+            raise ArgumentTypeError(
+                f'must be integers and ranges begin:end:step joined by commas, such as 10,0:2000:100, got {text!r:.100}'
+            ) from None
+        if found[MOST_NUMBERS - len(listed) :]:
+            raise ArgumentTypeError(f'names more than {MOST_NUMBERS} numbers, far more than channels: {text!r:.100}')
+        listed += found
+    if not listed:
+        raise ArgumentTypeError(f'holds no number: the end of a range is excluded, got {text!r:.100}')
+    return listed
+
+
+def _region_metric(evaluator: Any) -> dict:
+    """The config's own metric by region, else mmseg's; the sweep has its regions and its ignored label too."""
+    from mmposenc.host.config import type_name
+
+    metrics = evaluator if isinstance(evaluator, list) else [evaluator or {}]
+    for kinds in (('mmposenc.RegionIoUMetric',), ('IoUMetric', 'mmseg.IoUMetric')):
+        for metric in metrics:
+            if type_name(metric) in kinds:
+                return metric
+    return {}

@@ -1,0 +1,32 @@
+"""Test a checkpoint with the config it was trained with, or with any other config of the same model.
+
+Examples:
+    mmposenc test configs/augshift_r18_cifar100.py work_dirs/augshift_r18_cifar100/epoch_200.pth
+    torchrun --nproc_per_node 8 -m mmposenc test CONFIG CHECKPOINT
+"""
+
+from argparse import ArgumentParser, Namespace
+
+from mmposenc.cli import common
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    common.add_run_arguments(parser)
+    parser.add_argument('--amp', action='store_true', help='test in bfloat16 (autocast), on a GPU or a CPU')
+    parser.add_argument('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
+
+
+def run(args: Namespace) -> None:
+    """Test, and end with the figures and the checkpoint."""
+    from mmposenc.host.config import deterministic
+
+    cfg = common.load_config(args)
+    common.require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+    common.load_weights(cfg, args.checkpoint)
+    if args.deterministic:
+        deterministic(cfg)
+    runner = common.build_runner(cfg)
+    with common.autocast(args.amp):
+        figures = runner.test()
+    common.report(figures, args.checkpoint)

@@ -1,0 +1,192 @@
+"""Reading a config, and what the command line changes in it before it runs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config.utils import MODULE2PACKAGE
+
+__all__ = [
+    'add_hook',
+    'complete',
+    'config_folder',
+    'deterministic',
+    'read_config',
+    'replace_sync_bn',
+    'resolve_config_packages',
+    'type_name',
+    'use_autocast',
+]
+
+PREFIX = 'mmposenc::'
+LOOPS = {'EpochBasedTrainLoop': 'mmposenc.ResumableEpochLoop', 'IterBasedTrainLoop': 'mmposenc.ResumableIterLoop'}
+HOOKS = {
+    'checkpoint': ('CheckpointHook', 'mmposenc.AtomicCheckpointHook', dict(interval=1)),
+    'logger': ('LoggerHook', 'mmposenc.MainProcessLoggerHook', {}),
+}
+
+
+def config_folder() -> Path:
+    """Where this package's configs are: inside an installed wheel, or beside the package in a clone."""
+    package = Path(__file__).parents[1]
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
+
+
+def resolve_config_packages() -> None:
+    """Let `_base_ = 'mmposenc::NAME.py'` and `_base_ = 'mmseg::...'` be found; calling it again changes nothing.
+
+    mmengine finds `package::` configs by the name of a distribution with an index. It looks for mmseg under
+    `mmsegmentation`, which the onedl distributions do not have, and accepts no name without a folder.
+    """
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    if getattr(Config._get_cfg_path, 'finds_mmposenc', False):
+        return
+    find = Config._get_cfg_path
+
+    def find_config(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(PREFIX):
+            return str(config_folder() / cfg_path.removeprefix(PREFIX)), None  # types are written mmposenc.X anyway
+        return find(cfg_path, filename)
+
+    find_config.finds_mmposenc = True  # type: ignore[attr-defined]
+    Config._get_cfg_path = staticmethod(find_config)
+
+
+def read_config(path: str, options: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
+    """Read a config file with overrides; the file is a program and runs.
+
+    Args:
+        path: The file, or the name of a config of a package, such as mmposenc::augshift_r18_cifar100.py.
+        options: Overrides as 'a.b.c=value', or by their dotted names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not valid Python or fails, or an override does not fit it.
+    """
+    resolve_config_packages()
+    try:
+        cfg = Config.fromfile(Config._get_cfg_path(path, '')[0] if '::' in path else path)
+    except OSError as error:
+        raise type(error)(f'config {path} cannot be read: {error}') from error
+    except Exception as error:  # It is a program, and fails in its own way.
+        reason = (str(error).splitlines() or [''])[0]
+        raise ValueError(
+            f'config {path}, or one that it starts from, fails: {type(error).__name__}: {reason:.300}'
+        ) from error
+    try:
+        cfg.merge_from_dict(dict(options if isinstance(options, Mapping) else _parsed(options or ())))
+    except Exception as error:
+        shown = ' '.join(options or ())
+        raise ValueError(
+            f'--cfg-options {shown:.200} do not fit config {path}: {type(error).__name__}: {error!s:.300}'
+        ) from error
+    return cfg
+
+
+def _parsed(options: Sequence[str]) -> dict[str, Any]:
+    pairs = (option.split('=', maxsplit=1) for option in options)
+    return {name: DictAction._parse_iterable(value) for name, value in pairs}
+
+
+def type_name(part: Mapping[str, Any]) -> str:
+    """The type of a part of a config as text, however the config gives it.
+
+    Returns:
+        'X' for mmengine's types, 'mmposenc.X' for those of this package, also where the config is pure Python and its
+        types are the classes themselves. '' if there is none, or none that has a name.
+    """
+    kind = part.get('type')
+    if isinstance(kind, type):
+        kind = f'{kind.__module__.partition(".")[0]}.{kind.__name__}'
+    return kind.removeprefix('mmengine.') if isinstance(kind, str) else ''
+
+
+def add_hook(cfg: Config, kind: str) -> None:
+    """Add a hook to `custom_hooks`, unless it is there."""
+    hooks = cfg.get('custom_hooks') or []
+    if all(type_name(hook) != kind for hook in hooks):
+        cfg.custom_hooks = [*hooks, ConfigDict(type=kind)]
+
+
+def complete(cfg: Config) -> None:
+    """Let a config of mmpretrain or mmseg run as one of this package does; what it says itself stays.
+
+    mmengine's checkpoint hook, logger hook and training loops, whether named or taken by default, are replaced by
+    those of this package, which accept the same arguments. A progress bar and the hooks that let a training be
+    interrupted are added. mmpretrain's own tools fill in parts of its data loaders; so does this.
+    """
+    hooks = cfg.get('default_hooks') or ConfigDict()
+    for name, (hosts, own, arguments) in HOOKS.items():
+        hook = hooks.setdefault(name, ConfigDict(type=hosts, **arguments))
+        if hook and type_name(hook) == hosts:
+            hook.type = own
+    cfg.default_hooks = hooks
+    for kind in ('ProgressBarHook', 'RandomStateHook', 'StopSignalHook'):
+        add_hook(cfg, f'mmposenc.{kind}')
+    train_cfg = cfg.get('train_cfg')
+    if train_cfg:
+        if 'type' not in train_cfg:
+            train_cfg.type = 'EpochBasedTrainLoop' if train_cfg.pop('by_epoch', True) else 'IterBasedTrainLoop'
+        train_cfg.type = LOOPS.get(type_name(train_cfg), train_cfg.type)
+    if cfg.get('default_scope') == 'mmpretrain':
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            loader = cfg.get(name)
+            if loader:
+                loader.setdefault('pin_memory', torch.cuda.is_available())
+                loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+                loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
+
+
+def use_autocast(cfg: Config) -> None:
+    """Train in bfloat16 (`--amp`), on any device.
+
+    Raises:
+        ValueError: If the config's optimizer wrapper is neither the ordinary one nor one of mixed precision.
+    """
+    wrapper = cfg.optim_wrapper
+    kind = type_name(wrapper) if 'type' in wrapper else 'OptimWrapper'
+    if kind == 'OptimWrapper':
+        wrapper.type = 'mmposenc.AutocastOptimWrapper'
+    elif kind not in ('AmpOptimWrapper', 'mmposenc.AutocastOptimWrapper'):
+        raise ValueError(f'--amp replaces an optim_wrapper of type OptimWrapper, got {wrapper.type}; leave --amp out')
+
+
+def deterministic(cfg: Config) -> None:
+    """Let the same seed give the same bits, on the same machine with as many processes and threads.
+
+    The seed stays, 0 where the config has none. PyTorch runs deterministic algorithms only, and refuses an operation
+    that has none; cuDNN does not choose by timing; nothing is compiled, since compilers choose by timing too.
+    """
+    randomness = cfg.get('randomness') or {}
+    seed = 0 if randomness.get('seed') is None else randomness['seed']
+    cfg.randomness = {**randomness, 'seed': seed, 'deterministic': True}
+    cfg.env_cfg = {**(cfg.get('env_cfg') or {}), 'cudnn_benchmark': False}
+    cfg.compile = False
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if type_name(hook) != 'mmposenc.CompileBackboneHook']
+    # cuBLAS reads it when CUDA starts, and PyTorch refuses a matrix product without it.
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+
+
+def replace_sync_bn(part: Any) -> bool:
+    """Replace SyncBN, which PyTorch does not let several processes without GPUs have, by batch norm.
+
+    Args:
+        part: A model's config, changed in place.
+
+    Returns:
+        Whether there was one.
+    """
+    if isinstance(part, list | tuple):
+        return sum(replace_sync_bn(each) for each in part) > 0  # All of them, where any() would stop at the first.
+    if not isinstance(part, dict):
+        return False
+    found = sum(replace_sync_bn(each) for each in part.values()) > 0
+    if type_name(part) in ('SyncBN', 'MMSyncBN', 'torch.SyncBatchNorm'):
+        part['type'] = 'BN'
+        return True
+    return found
