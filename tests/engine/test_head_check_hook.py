@@ -3,16 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-from mmengine.dataset import BaseDataset
 from mmpretrain.models import LinearClsHead
 from torch import nn
 
 from mmposenc.mm.datasets.digits import Digits
 from mmposenc.mm.datasets.grid_cifar import GridDigits
-from mmposenc.mm.datasets.place_on_grid import PlaceOnGrid
 from mmposenc.mm.hooks.head_check import HeadCheckHook
-from mmposenc.mm.models.gap_logit_head import GAPLogitHead
-from mmposenc.mm.models.permute_neck import PermuteNeck
+from mmposenc.mm.models.grids import GAPLogitHead
 
 
 class Classifier(nn.Module):
@@ -54,22 +51,6 @@ def test_the_validation_set_is_looked_at_before_training():
         HeadCheckHook().before_train(runner(9, GridDigits(3), val_dataset=GridDigits(5, split='test')))
 
 
-def test_a_grid_in_an_ordinary_pipeline_is_seen_too():
-    class Images(BaseDataset):
-        METAINFO = {'classes': ('a', 'b')}
-
-        def load_data_list(self) -> list[dict]:
-            return [{}]
-
-    location, category = (Images(pipeline=[PlaceOnGrid(3, task)]) for task in ('location', 'category'))
-    with pytest.raises(ValueError, match='num_classes must be 9'):
-        HeadCheckHook().before_test(runner(2, location))
-    with pytest.raises(ValueError, match='num_classes must be 2'):
-        HeadCheckHook().before_test(runner(9, category))
-    HeadCheckHook().before_test(runner(9, location))
-    HeadCheckHook().before_test(runner(2, category))
-
-
 @pytest.mark.parametrize('num_classes', [9, 100])
 def test_without_a_grid_the_head_must_have_the_data_sets_classes(num_classes: int):
     with pytest.raises(ValueError, match=rf'num_classes must be 10 \(the classes of Digits\), got {num_classes}'):
@@ -79,13 +60,6 @@ def test_without_a_grid_the_head_must_have_the_data_sets_classes(num_classes: in
 
 def test_a_data_set_that_names_no_classes_passes():
     HeadCheckHook().before_test(SimpleNamespace(model=nn.Linear(1, 1), test_dataloader=SimpleNamespace(dataset=[1])))
-
-
-def test_permuted_maps_before_a_linear_head_are_refused():
-    with pytest.raises(ValueError, match=r'PermuteNeck\(pool=False\) hands maps .* to LinearClsHead'):
-        HeadCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(pool=False), linear=True))
-    HeadCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(), linear=True))
-    HeadCheckHook().before_train(runner(9, GridDigits(3), PermuteNeck(pool=False)))  # this head takes maps
 
 
 def test_a_checkpoint_of_another_grid_is_refused():

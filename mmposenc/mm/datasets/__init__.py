@@ -8,10 +8,8 @@ from mmposenc.mm.datasets.camvid import CamVid
 from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
 from mmposenc.mm.datasets.digit_scenes import DigitScenes
 from mmposenc.mm.datasets.digits import Digits
-from mmposenc.mm.datasets.grid_cifar import GridCIFAR10, GridCIFAR100, GridDigits
-from mmposenc.mm.datasets.in_memory_images import InMemoryImages
-from mmposenc.mm.datasets.pass_batch import pass_batch
-from mmposenc.mm.datasets.place_on_grid import PlaceOnGrid
+from mmposenc.mm.datasets.grid_cifar import GridCIFAR10, GridDigits
+from mmposenc.mm.datasets.in_memory import InMemoryImages, pass_batch
 from mmposenc.mm.datasets.region_subsets import subsets_from_boxes, subsets_from_labels, write_list
 
 __all__ = [
@@ -21,10 +19,8 @@ __all__ = [
     'DigitScenes',
     'Digits',
     'GridCIFAR10',
-    'GridCIFAR100',
     'GridDigits',
     'InMemoryImages',
-    'PlaceOnGrid',
     'pass_batch',
     'subsets_from_boxes',
     'subsets_from_labels',

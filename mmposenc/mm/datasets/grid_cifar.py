@@ -7,13 +7,12 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
+from mmposenc.mm.datasets.cifar import CIFAR10
 from mmposenc.mm.datasets.digits import Digits
-from mmposenc.mm.datasets.in_memory_images import InMemoryImages
-from mmposenc.mm.datasets.place_on_grid import check_grid
+from mmposenc.mm.datasets.in_memory import InMemoryImages
 from mmposenc.registry import DATASETS
 
-__all__ = ['GridCIFAR10', 'GridCIFAR100', 'GridDigits']
+TASKS = ('location', 'category')
 
 
 class _OnGrid(InMemoryImages):
@@ -45,7 +44,10 @@ class _OnGrid(InMemoryImages):
 
 
 def _check(grid_size: int, task: str, random_cells: bool | None, all_cells: bool) -> None:
-    check_grid(grid_size, task)
+    if grid_size < 2:
+        raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
+    if task not in TASKS:
+        raise ValueError(f'task must be one of {", ".join(TASKS)}, got {task!r}')
     if all_cells and random_cells:
         raise ValueError('all_cells shows every image in every cell, so random_cells cannot be True; leave one out')
 
@@ -102,18 +104,8 @@ class GridCIFAR10(_OnGrid, CIFAR10):
 
 
 @DATASETS.register_module()
-class GridCIFAR100(GridCIFAR10):
-    """CIFAR-100 images, each in one cell of an n x n grid (Sec. 3; the data set is ours, the paper has CIFAR-10).
-
-    Arguments, batches and errors are those of `GridCIFAR10`.
-    """
-
-    archive_name = CIFAR100.archive_name
-
-
-@DATASETS.register_module()
 class GridDigits(_OnGrid, Digits):
-    """Handwritten digits, each in one cell of an n x n grid (Sec. 3, Fig. 1; the data set is ours, for offline use).
+    """Handwritten digits, each in one cell of an n x n grid (Sec. 3, Fig. 1), for use offline.
 
     Arguments, batches and errors are those of `GridCIFAR10`, without the files.
 

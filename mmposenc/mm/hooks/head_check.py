@@ -5,12 +5,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmpretrain.models import LinearClsHead
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmposenc.mm.datasets.place_on_grid import PlaceOnGrid
-from mmposenc.mm.models.permute_neck import PermuteNeck
 from mmposenc.registry import HOOKS
 
 
@@ -20,11 +17,11 @@ class HeadCheckHook(Hook):
 
     Without it a head with too many outputs trains silently, one with too few fails inside the loss, and the host loads
     a checkpoint of another grid without its head. The classes of a location task are the cells of the grid of
-    `GridCIFAR10` and its kin, or of `PlaceOnGrid` in an ordinary pipeline; else they are the data set's.
+    `GridCIFAR10` and `GridDigits`; else they are the data set's.
 
     Raises:
-        ValueError: Before the first iteration, if the head's classes are not the data set's, if a `PermuteNeck` that
-            does not pool stands before a linear head, or if the checkpoint is of another grid.
+        ValueError: Before the first iteration, if the head's classes are not the data set's, or if the checkpoint is
+            of another grid.
     """
 
     priority = 'VERY_HIGH'
@@ -60,12 +57,7 @@ def _unwrap(model: nn.Module) -> Any:
 
 def _check(model: nn.Module, dataloader: DataLoader) -> None:
     classifier = _unwrap(model)
-    neck, head = getattr(classifier, 'neck', None), getattr(classifier, 'head', None)
-    if isinstance(neck, PermuteNeck) and not neck.pool and isinstance(head, LinearClsHead):
-        raise ValueError(
-            f'PermuteNeck(pool=False) hands maps (N, C, H, W) to {type(head).__name__}, which takes vectors (N, C); '
-            'leave pool out, so that the neck pools'
-        )
+    head = getattr(classifier, 'head', None)
     expected, reason = _expected_classes(dataloader.dataset)
     got = getattr(head, 'num_classes', expected)
     if expected is not None and got != expected:
@@ -75,11 +67,9 @@ def _check(model: nn.Module, dataloader: DataLoader) -> None:
 def _expected_classes(dataset: Any) -> tuple[int | None, str]:
     """Return the number of classes that the head must have, None if the data set does not say, and why."""
     meta = getattr(dataset, 'metainfo', None) or {}
-    pipeline = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    for grid in [meta] if 'grid_size' in meta else [vars(t) for t in pipeline if isinstance(t, PlaceOnGrid)]:
-        if grid['task'] == 'location':
-            size = grid['grid_size']
-            return size**2, f'the data set asks for the location on a {size}x{size} grid'
+    if meta.get('task') == 'location' and 'grid_size' in meta:
+        size = meta['grid_size']
+        return size**2, f'the data set asks for the location on a {size}x{size} grid'
     if meta.get('classes'):
         return len(meta['classes']), f'the classes of {type(dataset).__name__}'
     return None, ''

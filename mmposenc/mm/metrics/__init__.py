@@ -1,7 +1,6 @@
 """Metrics: segmentation figures by region (Sec. 4.2.2) and shift consistency (Sec. 4.1)."""
 
-from .readout_accuracy import ReadoutAccuracyMetric
 from .region_iou import RegionIoUMetric
 from .shift_consistency import ShiftConsistencyMetric
 
-__all__ = ['ReadoutAccuracyMetric', 'RegionIoUMetric', 'ShiftConsistencyMetric']
+__all__ = ['RegionIoUMetric', 'ShiftConsistencyMetric']

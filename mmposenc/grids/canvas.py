@@ -1,0 +1,82 @@
+"""Canvases: a patch in one cell of an n x n grid (Sec. 3, Fig. 1)."""
+
+import torch
+from torch import Tensor
+
+CANVASES = ('zeros', 'noise', 'images', 'rolled')
+"""What surrounds a patch; see `cell_canvases`."""
+
+
+def place_on_grid(
+    patches: Tensor, cells: Tensor, grid_size: int, canvas_value: float = 0.0, cell_size: int | None = None
+) -> Tensor:
+    """Compose the canvases of a batch with one indexed copy (Fig. 1).
+
+    Args:
+        patches: Patches of any dtype.
+        cells: Cell of each patch, row-major from 0, below grid_size ** 2.
+        grid_size: Cells per side.
+        canvas_value: Value of the empty cells.
+        cell_size: Width of a cell in px; the patch lies in its middle. None takes the patch's own size.
+
+    Shape:
+        patches (B, C, h, w); cells (B,), int64; output (B, C, grid_size * cell_size, grid_size * cell_size).
+
+    Raises:
+        ValueError: If a patch is larger than a cell, or `grid_size` is below 2.
+    """
+    if grid_size < 2:
+        raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
+    number, channels, height, width = patches.shape
+    cell_height, cell_width = (height, width) if cell_size is None else (cell_size, cell_size)
+    if height > cell_height or width > cell_width:
+        raise ValueError(
+            f'a patch must fit into its cell of {cell_height}x{cell_width} px, got patches of {height}x{width} px; '
+            'raise cell_size, or leave it out to take the size of the patch'
+        )
+    canvas = patches.new_full((number, channels, grid_size, cell_height, grid_size, cell_width), canvas_value)
+    top, left = (cell_height - height) // 2, (cell_width - width) // 2
+    inside = canvas[:, :, :, top : top + height, :, left : left + width]
+    samples = torch.arange(number, device=patches.device)
+    inside[samples, :, cells // grid_size, :, cells % grid_size] = patches
+    return canvas.view(number, channels, grid_size * cell_height, grid_size * cell_width)
+
+
+def cut_middle(images: Tensor, size: int) -> Tensor:
+    """The middle size x size px of each image (N, C, H, W)."""
+    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+def cell_canvases(image: Tensor, surroundings: Tensor | None, grid_size: int, patch_size: int, cell_size: int) -> Tensor:
+    """One image in every cell of the grid, on the surroundings that all its cells share.
+
+    Args:
+        image: The image, (C, H, W); its middle is the patch.
+        surroundings: What lies around the patch, (C, side, side) with side = grid_size * cell_size; None leaves zeros,
+            the mean colour of normalised images.
+
+    Shape:
+        Output (grid_size ** 2, C, side, side), cells row-major.
+    """
+    cells = grid_size**2
+    patch = cut_middle(image[None], patch_size)
+    if surroundings is None:
+        return place_on_grid(patch.expand(cells, -1, -1, -1), torch.arange(cells), grid_size, 0.0, cell_size)
+    canvases = surroundings.repeat(cells, 1, 1, 1)
+    margin = (cell_size - patch_size) // 2
+    for cell, canvas in enumerate(canvases):
+        top, left = cell // grid_size * cell_size + margin, cell % grid_size * cell_size + margin
+        canvas[:, top : top + patch_size, left : left + patch_size] = patch[0]
+    return canvases
+
+
+def rolled_canvases(image: Tensor, grid_size: int, cell_size: int) -> Tensor:
+    """The middle of one image, of the canvas' size, rolled by whole cells.
+
+    Shape:
+        image (C, H, W), at least of the canvas' size; output (grid_size ** 2, C, side, side), cells row-major.
+    """
+    whole = cut_middle(image, grid_size * cell_size)
+    shifts = [(row * cell_size, column * cell_size) for row in range(grid_size) for column in range(grid_size)]
+    return torch.stack([whole.roll(shift, (-2, -1)) for shift in shifts])

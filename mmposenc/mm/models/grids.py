@@ -1,0 +1,173 @@
+"""Networks of Table 1 as registered parts: canvases of a batch, GAPNet's head, the backbone, and the necks (Sec. 3)."""
+
+import torch
+from mmcv.cnn import build_conv_layer
+from mmpretrain.models import ClsHead, ResNet
+from torch import Tensor, nn
+
+from mmposenc.grids.canvas import place_on_grid
+from mmposenc.grids.necks import PermuteNeck, SortedPoolNeck, SumPoolNeck
+from mmposenc.registry import MODELS, TRANSFORMS
+
+PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
+
+for _neck in (PermuteNeck, SortedPoolNeck, SumPoolNeck):
+    MODELS.register_module(module=_neck)
+
+
+def conv_cfg_with_padding(padding_mode: str, conv_cfg: dict | None = None) -> dict:
+    """The mmcv config of a convolution that pads in one of `PADDING_MODES` (Table 1; circular is not the paper's)."""
+    if padding_mode not in PADDING_MODES:
+        raise ValueError(f'padding_mode must be one of {", ".join(PADDING_MODES)}, got {padding_mode!r}')
+    return {**(conv_cfg or {'type': 'Conv2d'}), 'padding_mode': padding_mode}
+
+
+@TRANSFORMS.register_module()
+class BatchPlaceOnGrid:
+    """Put each patch of a batch into one cell of an n x n grid (Sec. 3, Fig. 1).
+
+    Only the patches travel to the device. Grid, task and cells come with the batch of a `GridCIFAR10` or `GridDigits`,
+    so that a config says them once; a batch without cells (training) gets them drawn here. As in the authors' code it
+    works on normalised patches, and a flip before it mirrors the patch, not the canvas.
+
+    Args:
+        canvas_value: Value of the empty cells after normalisation. Default 0, the authors' code.
+        cell_size: Width of a cell in px. The patch lies in its middle. None takes the patch's own size.
+
+    Required Keys:
+        - inputs (B, C, h, w)
+        - labels
+        - grid (anything with the attributes grid_size and task)
+        - cells (optional; without it they are drawn uniformly)
+
+    Modified Keys:
+        - inputs (B, C, grid_size * cell_size, grid_size * cell_size)
+        - labels (the cells, for task 'location')
+
+    Added Keys:
+        - cells
+
+    Raises:
+        ValueError: If `cell_size` is below 1; when called, if the batch names no grid or a patch exceeds its cell.
+    """
+
+    def __init__(self, canvas_value: float = 0.0, cell_size: int | None = None) -> None:
+        if cell_size is not None and cell_size < 1:
+            raise ValueError(f'cell_size must be at least 1 px, got {cell_size}')
+        self.canvas_value = canvas_value
+        self.cell_size = cell_size
+
+    def __call__(self, batch: dict) -> dict:
+        if 'grid' not in batch:
+            raise ValueError(
+                f'BatchPlaceOnGrid needs a batch that names its grid, got the keys {sorted(batch)}; '
+                'use a data set such as mmposenc.GridCIFAR10'
+            )
+        patches, grid, cells = batch['inputs'], batch['grid'], batch.get('cells')
+        if cells is None:
+            cells = torch.randint(grid.grid_size**2, (len(patches),), device=patches.device)
+        labels = cells if grid.task == 'location' else batch['labels']
+        canvas = place_on_grid(patches, cells, grid.grid_size, self.canvas_value, self.cell_size)
+        return {**batch, 'inputs': canvas, 'labels': labels, 'cells': cells}
+
+
+@MODELS.register_module()
+class PositionResNet(ResNet):
+    """ResNet with a 7x7 stride-2 stem, no max-pool, and one padding for every convolution (Table 1).
+
+    mmpretrain's ResNet otherwise: at 96x96 px (a 3x3 grid) the last stage of ResNet-18 is 6x6. As in the authors' code
+    the last normalisation of a block starts at one, not zero. Differs from the authors' code: the weights start from
+    mmpretrain's Kaiming normal.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152. Default 18, the paper's.
+        padding_mode: 'zeros', 'reflect', 'replicate' (Table 1) or 'circular'.
+        zero_init_residual: Start the last normalisation of each block at zero. Default False, the authors' code.
+        conv_cfg: Config of the convolutions, without the padding mode.
+        **kwargs: Other arguments of mmpretrain's `ResNet`, which rejects what it does not know.
+
+    Shape:
+        Input (N, 3, H, W); output a tuple of the stages in `out_indices`, by default the last, at stride 16.
+
+    Raises:
+        ValueError: If the padding mode is unknown.
+    """
+
+    def __init__(
+        self,
+        depth: int = 18,
+        padding_mode: str = 'zeros',
+        zero_init_residual: bool = False,
+        conv_cfg: dict | None = None,
+        **kwargs,
+    ) -> None:
+        conv_cfg = conv_cfg_with_padding(padding_mode, conv_cfg)
+        super().__init__(depth, conv_cfg=conv_cfg, zero_init_residual=zero_init_residual, **kwargs)
+
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
+        super()._make_stem_layer(in_channels, stem_channels)
+        self.maxpool = nn.Identity()
+
+
+@MODELS.register_module()
+class GAPLogitHead(ClsHead):
+    """One 3x3 convolution to K channels, then global average pooling (Sec. 3, Fig. 1, GAPNet).
+
+    The K pooled channels are the logits: no linear layer sees a pooled vector, so what the network says about position
+    went through the pooling channel by channel. Losses and predictions are mmpretrain's. Behind a backbone, without
+    neck.
+
+    Args:
+        num_classes: Channels of the convolution: grid_size * grid_size for location, the classes for category.
+        in_channels: Channels of the backbone's last stage.
+        padding_mode: Padding of the convolution by 1 px: 'zeros', 'reflect', 'replicate' or 'circular'. The same as the
+            backbone's, so that one padding reaches the whole network.
+        loss: As in `ClsHead`.
+        topk: As in `ClsHead`.
+        cal_acc: As in `ClsHead`.
+        init_cfg: As in `ClsHead`. Default: normal weights with std 0.01, as `LinearClsHead` has.
+
+    Shape:
+        Input a tuple of features whose last is (N, in_channels, H, W), or that feature alone; output (N, num_classes).
+
+    Raises:
+        ValueError: If the padding mode is unknown, `num_classes` is below 1, or the feature is not a map.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        padding_mode: str = 'zeros',
+        loss: dict | None = None,
+        topk: int | tuple[int, ...] = (1,),
+        cal_acc: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            loss=loss or {'type': 'CrossEntropyLoss', 'loss_weight': 1.0},
+            topk=topk,
+            cal_acc=cal_acc,
+            init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01},
+        )
+        if num_classes < 1:
+            raise ValueError(f'num_classes must be at least 1, got {num_classes}')
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.conv = build_conv_layer(
+            conv_cfg_with_padding(padding_mode), in_channels, num_classes, kernel_size=3, padding=1, bias=True
+        )
+
+    def pre_logits(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the feature map of the last stage."""
+        maps = feats if isinstance(feats, Tensor) else feats[-1]
+        if maps.ndim != 4:
+            raise ValueError(
+                f'GAPLogitHead pools logits, so it takes feature maps (N, C, H, W), got {tuple(maps.shape)}; '
+                'remove the neck that pools before it'
+            )
+        return maps
+
+    def forward(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Return the pooled logits."""
+        return self.conv(self.pre_logits(feats)).mean((2, 3))

@@ -1,0 +1,68 @@
+"""Canvases: where a patch lies, and what lies around it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmposenc.grids.canvas import cell_canvases, place_on_grid, rolled_canvases
+
+
+def test_a_hand_written_canvas():
+    canvas = place_on_grid(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([1]), grid_size=2)
+    assert canvas[0, 0].tolist() == [[0, 0, 1, 2], [0, 0, 3, 4], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    grid_size=st.sampled_from([2, 3, 5, 7, 9]),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    room=st.integers(0, 3),
+    value=st.sampled_from([0.0, -2.0, 0.5]),
+    data=st.data(),
+)
+def test_any_grid_patch_and_canvas_value(grid_size, height, width, room, value, data):
+    cell_size = None if room == 0 else max(height, width) + room
+    cells = torch.tensor(data.draw(st.lists(st.integers(0, grid_size**2 - 1), min_size=1, max_size=4)))
+    patches = 5 + torch.rand(len(cells), 2, height, width)
+    canvas = place_on_grid(patches, cells, grid_size, value, cell_size)
+    cell_height, cell_width = (cell_size, cell_size) if cell_size else (height, width)
+    assert canvas.shape == (len(cells), 2, grid_size * cell_height, grid_size * cell_width)
+    for image, patch, cell in zip(canvas, patches, cells.tolist(), strict=True):
+        top = cell // grid_size * cell_height + (cell_height - height) // 2
+        left = cell % grid_size * cell_width + (cell_width - width) // 2
+        expected = torch.full_like(image, value)
+        expected[:, top : top + height, left : left + width] = patch
+        assert torch.equal(image, expected)
+
+
+def test_one_image_in_every_cell_and_the_same_surroundings_in_all():
+    image, around = torch.rand(3, 6, 8), torch.rand(3, 18, 18)
+    bare, surrounded = (cell_canvases(image, s, grid_size=3, patch_size=4, cell_size=6) for s in (None, around))
+    patch = image[:, 1:5, 2:6]
+    for cell in range(9):
+        window = slice(6 * (cell // 3) + 1, 6 * (cell // 3) + 5), slice(6 * (cell % 3) + 1, 6 * (cell % 3) + 5)
+        empty, background = torch.zeros(3, 18, 18), around.clone()
+        empty[:, window[0], window[1]] = background[:, window[0], window[1]] = patch
+        assert torch.equal(bare[cell], empty)
+        assert torch.equal(surrounded[cell], background)
+
+
+def test_rolled_canvases_move_the_whole_image():
+    canvases = rolled_canvases(torch.arange(16.0).view(1, 4, 4), grid_size=2, cell_size=2)
+    assert canvases[1, 0].tolist() == [[2, 3, 0, 1], [6, 7, 4, 5], [10, 11, 8, 9], [14, 15, 12, 13]]
+    assert canvases[2, 0, 0].tolist() == [8, 9, 10, 11]
+    assert canvases.flatten(1).sort(1).values.unique(dim=0).shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    'patch, grid_size, cell_size, message',
+    [
+        (4, 1, None, 'grid_size must be at least 2 cells per side, got 1'),
+        (4, 2, 3, 'cell of 3x3 px, got patches of 4x4 px; raise cell_size'),
+    ],
+)
+def test_bad_input(patch, grid_size, cell_size, message):
+    with pytest.raises(ValueError, match=message):
+        place_on_grid(torch.rand(1, 3, patch, patch), torch.tensor([0]), grid_size, 0.0, cell_size)

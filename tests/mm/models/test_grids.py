@@ -1,0 +1,141 @@
+"""The registered parts of Table 1: canvases of a batch, GAPNet's head, the backbone, the necks."""
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+from mmpretrain.models import build_classifier
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmposenc.mm.models import BatchPlaceOnGrid, BatchPreprocessor, GAPLogitHead, PositionResNet, conv_cfg_with_padding
+from mmposenc.mm.models.grids import PADDING_MODES
+from mmposenc.registry import MODELS
+
+
+def grid(grid_size: int, task: str) -> BaseDataElement:
+    return BaseDataElement(metainfo={'grid_size': grid_size, 'task': task})
+
+
+def grid_batch(number: int, task: str = 'location', **more) -> dict:
+    patches, labels = 1 + torch.rand(number, 3, 4, 4), torch.full((number,), 77)
+    return {'inputs': patches, 'labels': labels, 'grid': grid(3, task), **more}
+
+
+def test_every_cell_of_a_3x3_row_major_and_exact_zeros_elsewhere():
+    batch = grid_batch(9, cells=torch.arange(9))
+    placed = BatchPlaceOnGrid()(batch)
+    assert placed['labels'].tolist() == list(range(9))
+    for cell, (canvas, patch) in enumerate(zip(placed['inputs'], batch['inputs'], strict=True)):
+        top, left = 4 * (cell // 3), 4 * (cell % 3)
+        assert torch.equal(canvas[:, top : top + 4, left : left + 4], patch)
+        assert canvas.count_nonzero() == patch.numel()
+    assert sorted(batch) == ['cells', 'grid', 'inputs', 'labels']
+    assert BatchPlaceOnGrid()(grid_batch(5, task='category'))['labels'].tolist() == [77] * 5
+
+
+def test_drawn_cells_are_uniform_and_name_where_the_patch_lies():
+    torch.manual_seed(0)
+    placed = BatchPlaceOnGrid()(grid_batch(1800))
+    assert placed['labels'].bincount(minlength=9).min() > 150  # 200 expected, standard deviation 13
+    sums = placed['inputs'].sum(1).view(1800, 3, 4, 3, 4).sum((2, 4)).flatten(1)
+    assert torch.equal(sums.argmax(1), placed['labels'])
+
+
+def test_in_the_preprocessor_the_canvas_is_zero_after_normalisation():
+    place = {'type': 'mmposenc.BatchPlaceOnGrid'}
+    preprocessor = BatchPreprocessor(
+        mean=[10, 20, 30], std=[2, 2, 2], train_transforms=[place], test_transforms=[place]
+    )
+    patches = torch.tensor([12, 24, 36], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 2, 2)
+    indices, cells = torch.arange(2), torch.tensor([3, 0])
+    batch = {'inputs': patches, 'labels': indices, 'indices': indices, 'grid': grid(2, 'location'), 'cells': cells}
+    for training in (True, False):
+        out = preprocessor(batch, training=training)
+        assert out['inputs'][0, :, 3, 3].tolist() == [1, 2, 3]
+        assert out['inputs'][0].sum() == 4 * (1 + 2 + 3)
+        assert [sample.gt_label.item() for sample in out['data_samples']] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    'padding_mode, corner, centre',
+    # A 3x3 map with a single 1 under a kernel of ones, summed over the nine windows. Both axes act alike, so the sum is
+    # a square. A 1 at the corner, padded along one axis: zeros 0|100|0 (windows 1, 1, 0), reflect 0|100|0,
+    # replicate 1|100|0 (2, 1, 0), circular 0|100|1 (1, 1, 1). At the centre: zeros, replicate and circular 0|010|0
+    # (1, 1, 1), reflect 1|010|1 (2, 1, 2).
+    [('zeros', 4, 9), ('reflect', 4, 25), ('replicate', 9, 9), ('circular', 9, 9)],
+)
+def test_the_head_pools_the_logits_of_the_last_stage(padding_mode: str, corner: int, centre: int):
+    head = GAPLogitHead(num_classes=2, in_channels=1, padding_mode=padding_mode)
+    assert not any(isinstance(module, (nn.Linear, nn.ReLU)) for module in head.modules())
+    nn.init.ones_(head.conv.weight)
+    head.conv.bias.data = torch.tensor([0.0, 10.0])
+    for place, expected in ((0, corner), (1, centre)):
+        features = torch.zeros(1, 1, 3, 3)
+        features[..., place, place] = 1
+        logits = head((torch.rand(1, 2, 9, 9), features))
+        assert torch.allclose(logits, torch.tensor([[expected / 9, expected / 9 + 10]]))
+
+
+def test_loss_and_predictions_are_mmpretrains():
+    head = GAPLogitHead(num_classes=2, in_channels=1, cal_acc=True)
+    nn.init.zeros_(head.conv.weight)
+    nn.init.zeros_(head.conv.bias)
+    samples = [DataSample().set_gt_label(torch.tensor([0, 1, 1]))]
+    features = (torch.rand(3, 1, 4, 4),)
+    assert head.loss(features, samples)['loss'].item() == pytest.approx(0.693147, abs=1e-6)  # ln 2
+    head.conv.bias.data = torch.tensor([0.0, 1.0])
+    assert [sample.pred_label.item() for sample in head.predict(features)] == [1, 1, 1]
+
+
+def test_resnet18_as_in_the_authors_code():
+    net = PositionResNet()
+    net.init_weights()
+    net.eval()
+    (features,) = net(torch.rand(1, 3, 96, 96))
+    assert features.shape == (1, 512, 6, 6)  # stride 16: 2 in the stem, 2 in each of three stages
+    assert (net.conv1.kernel_size, net.conv1.stride, net.conv1.padding) == ((7, 7), (2, 2), (3, 3))
+    assert not any(isinstance(module, nn.MaxPool2d) for module in net.modules())
+    assert (net.layer1[0].norm2.weight == 1).all()
+    # torchvision's ResNet-18 has 11,689,512 parameters, of which the classifier 512 * 1000 + 1000.
+    assert sum(p.numel() for p in net.parameters()) == 11_689_512 - 513_000
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('padding_mode', PADDING_MODES)
+def test_the_padding_reaches_every_convolution(depth: int, padding_mode: str):
+    net = MODELS.build({'type': 'PositionResNet', 'depth': depth, 'padding_mode': padding_mode})
+    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convs) == {18: 20, 50: 53}[depth]
+    assert {conv.padding_mode for conv in convs} == {padding_mode}
+    given = {'type': 'Conv2dAdaptivePadding'}
+    assert conv_cfg_with_padding(padding_mode, given) == {**given, 'padding_mode': padding_mode}
+
+
+@pytest.mark.parametrize('neck, channels', [('PermuteNeck', 32), ('SortedPoolNeck', 32), ('SumPoolNeck', 1)])
+def test_a_neck_is_one_line_in_an_mmpretrain_config(neck: str, channels: int):
+    model = build_classifier(
+        {
+            'type': 'ImageClassifier',
+            'backbone': {'type': 'ResNet', 'depth': 18, 'base_channels': 4, 'stem_channels': 4},
+            'neck': {'type': f'mmposenc.{neck}'},
+            'head': {'type': 'LinearClsHead', 'num_classes': 9, 'in_channels': channels},
+        }
+    )
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 9)
+
+
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (lambda: BatchPlaceOnGrid(cell_size=3)(grid_batch(1)), r'cell of 3x3 px, got patches of 4x4 px'),
+        (lambda: BatchPlaceOnGrid(cell_size=0), 'cell_size must be at least 1 px, got 0'),
+        (lambda: BatchPlaceOnGrid()({'inputs': torch.rand(1, 3, 4, 4)}), r"names its grid, got the keys \['inputs'\]"),
+        (lambda: GAPLogitHead(4, 6)((torch.rand(2, 6),)), r'\(N, C, H, W\), got \(2, 6\); remove the neck'),
+        (lambda: GAPLogitHead(0, 6), 'num_classes must be at least 1, got 0'),
+        (lambda: GAPLogitHead(4, 6, padding_mode='zero'), "one of zeros, reflect, replicate, circular, got 'zero'"),
+        (lambda: PositionResNet(padding_mode='same'), r"padding_mode must be one of .*, got 'same'"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
