@@ -5,12 +5,13 @@ Channel-Wise in CNNs", ICCV 2021.
 """
 
 from mmposenc.regions.iou import MeanIoU, confusion_margins, margin_figures, miou_harm, segmentation_figures
-from mmposenc.regions.sides import halves, side
+from mmposenc.regions.sides import box_halves, halves, side
 from mmposenc.regions.strips import RegionStrips, count_strips
 
 __all__ = [
     'MeanIoU',
     'RegionStrips',
+    'box_halves',
     'confusion_margins',
     'count_strips',
     'halves',

@@ -1,5 +1,7 @@
 """The half of an image that holds all of a class (Sec. 4.2.3, Fig. 6)."""
 
+from collections.abc import Iterable, Sequence
+
 from numpy import ndarray
 from torch import Tensor
 
@@ -17,13 +19,27 @@ def halves(labels: ndarray | Tensor, label: int) -> tuple[int, int]:
     return int((labels[:, :middle] == label).sum()), int((labels[:, middle:] == label).sum())
 
 
+def box_halves(boxes: Iterable[Sequence[float]], width: float) -> tuple[float, float]:
+    """Area of boxes in the left and in the right half of an image.
+
+    Args:
+        boxes: Boxes (x, y, width, height), px.
+        width: Width of the image, px.
+    """
+    left = right = 0.0
+    for x, _, across, high in boxes:
+        part = min(max(width / 2 - x, 0), across)
+        left, right = left + part * high, right + (across - part) * high
+    return left, right
+
+
 def side(left: float, right: float, tolerance: float = 0.0) -> str | None:
     """The half that holds all of a class (images for the left and right rankings).
 
     Args:
-        left: Pixels in the left half.
-        right: Pixels in the right half.
-        tolerance: Share of the pixels that may lie in the other half, in [0, 0.5).
+        left: Pixels or area in the left half.
+        right: Pixels or area in the right half.
+        tolerance: Share that may lie in the other half, in [0, 0.5).
 
     Returns:
         'left', 'right', or None if the class is absent or in both halves.

@@ -1,65 +1,26 @@
 """Images in which all of a class lies in one half: val-left and val-right."""
 
 import json
-import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
+from mmposenc.regions.sides import box_halves, halves, side
+from mmposenc.results import atomic_write
+
 _CITYPERSONS_SUFFIX = '_gtBboxCityPersons.json'
-_FAR = 1e9  # px; no image is as wide
-
-
-def halves(labels: np.ndarray, label: int) -> tuple[int, int]:
-    """Pixels of a class in the left and in the right half (ours; at an odd width the middle column is right).
-
-    Args:
-        labels: Label map (H, W).
-        label: The class.
-
-    Returns:
-        Number of pixels left and right.
-    """
-    middle = labels.shape[1] // 2
-    return int((labels[:, :middle] == label).sum()), int((labels[:, middle:] == label).sum())
-
-
-def side(left: float, right: float, tolerance: float = 0.0) -> str | None:
-    """Name the half that holds all of a class (Sec. 4.2.3, Fig. 6: images for left and right rankings).
-
-    Args:
-        left: Pixels in the left half.
-        right: Pixels in the right half.
-        tolerance: Share of the pixels that may lie in the other half, in [0, 0.5).
-
-    Returns:
-        'left', 'right', or None where the class is absent or in both halves.
-
-    Raises:
-        ValueError: If the tolerance is out of range.
-
-    Example:
-        >>> side(90, 10), side(90, 10, tolerance=0.1)
-        (None, 'left')
-    """
-    if not 0 <= tolerance < 0.5:
-        raise ValueError(f'tolerance is a share of the pixels in [0, 0.5), got {tolerance}')
-    allowed = tolerance * (left + right)
-    if left > right:
-        return 'left' if right <= allowed else None
-    return 'right' if right > left and left <= allowed else None
+_FAR = 1e9  # px, wider than any image
 
 
 def subsets_from_labels(
     dataset: BaseSegDataset, class_name: str = 'pedestrian', tolerance: float = 0.0
 ) -> dict[str, list[str]]:
-    """Split a data set's images by the half that holds all of a class (Sec. 4.2.3: val-left and val-right).
+    """Split the images of a data set by the half that holds all of a class (Sec. 4.2.3: val-left and val-right).
 
-    Reads the label maps as the data set does, with its label map and `reduce_zero_label`.
+    The label maps are read as the data set reads them, with its label map and `reduce_zero_label`.
 
     Args:
         dataset: Any data set of mmseg, from files or in memory.
@@ -67,7 +28,7 @@ def subsets_from_labels(
         tolerance: Share of the class's pixels that may lie in the other half, in [0, 0.5).
 
     Returns:
-        Names under 'left' and 'right', as `ann_file` of the data set takes them.
+        Names under 'left' and 'right', as the data set's `ann_file` lists them.
 
     Raises:
         TypeError: If the data set is not one of mmseg's, e.g. a wrapper of several.
@@ -92,20 +53,20 @@ def subsets_from_boxes(
 ) -> dict[str, list[str]]:
     """Split Cityscapes images by the half that holds all CityPersons boxes of a class (Sec. 4.2.3).
 
-    Reads the annotation that Cityscapes offers: `<city>/<city>_*_gtBboxCityPersons.json`, each with `imgWidth` and
-    `objects`, whose `bbox` is (x, y, width, height) in px and whose `label` names the class. A box counts by its area.
+    The annotation files are those that Cityscapes offers, `<city>/<city>_*_gtBboxCityPersons.json`. Each has `imgWidth`
+    and `objects` with a `bbox` (x, y, width, height) in px and a `label`, the class. A box counts by its area.
 
     Args:
-        folder: Of one split, e.g. `gtBboxCityPersons/val`; searched with its subfolders.
+        folder: Folder of one split, e.g. `gtBboxCityPersons/val`; subfolders are searched too.
         class_name: Label of the boxes: pedestrian, rider, sitting person, ...
         tolerance: Share of the boxes' area that may lie in the other half, in [0, 0.5).
 
     Returns:
-        Names under 'left' and 'right', as `ann_file` of `CityscapesDataset` takes them.
+        Names under 'left' and 'right', as the `ann_file` of `CityscapesDataset` lists them.
 
     Raises:
-        FileNotFoundError: If the folder holds no such annotation.
-        ValueError: If a file is not one, the class is unknown or a subset is empty.
+        FileNotFoundError: If there is no such annotation in the folder.
+        ValueError: If a file is not such an annotation, the class is unknown or a subset is empty.
     """
     files = sorted(Path(folder).rglob(f'*{_CITYPERSONS_SUFFIX}'))
     if not files:
@@ -115,35 +76,25 @@ def subsets_from_boxes(
     sides: dict[str, str | None] = {}
     known: set[str] = set()
     for file in files:
-        middle, boxes = _read_citypersons(file)
-        known |= {label for label, *_ in boxes}
-        spans = [(x, width, height) for label, x, width, height in boxes if label == class_name]
-        left = sum(min(max(middle - x, 0), width) * height for x, width, height in spans)
-        whole = sum(width * height for _, width, height in spans)
-        name = file.relative_to(folder).as_posix().removesuffix(_CITYPERSONS_SUFFIX)
-        sides[name] = side(left, whole - left, tolerance)
+        width, boxes = _read_citypersons(file)
+        known |= {label for label, _ in boxes}
+        areas = box_halves([box for label, box in boxes if label == class_name], width)
+        sides[file.relative_to(folder).as_posix().removesuffix(_CITYPERSONS_SUFFIX)] = side(*areas, tolerance)
     if class_name not in known:
         raise ValueError(f'class {class_name!r} is unknown; the boxes are of {", ".join(sorted(known))}')
     return _subsets(sides, class_name, tolerance)
 
 
 def write_list(names: Sequence[str], path: str | Path) -> None:
-    """Write names as mmseg's `ann_file` reads them, one a line, whole or not at all (ours)."""
-    path = Path(path)
+    """Write names as mmseg's `ann_file` reads them, one per line."""
     odd = [name for name in names if not name.isprintable() or not name.strip() or name != name.strip()]
     if odd:
         raise ValueError(f'{path} takes names of one line without spaces around them, got {odd[0]!r:.100}')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        temporary.write_text(''.join(f'{name}\n' for name in names), encoding='utf-8')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_write(path, ''.join(f'{name}\n' for name in names))
 
 
-def _read_citypersons(file: Path) -> tuple[float, list[tuple[str, float, float, float]]]:
-    """The middle of the image, and label, x, width and height of each box."""
+def _read_citypersons(file: Path) -> tuple[float, list[tuple[str, list[float]]]]:
+    """The width of the image, and label and box of each object."""
     try:
         annotation = json.loads(file.read_text(encoding='utf-8'))
         boxes = []
@@ -151,9 +102,8 @@ def _read_citypersons(file: Path) -> tuple[float, list[tuple[str, float, float, 
             x, y, width, height = item['bbox']
             if not isinstance(item['label'], str):
                 raise TypeError(f'a label must be text, got {item["label"]!r:.60}')
-            boxes.append((item['label'], _pixels(x, -_FAR), _pixels(width), _pixels(height)))
-            _pixels(y, -_FAR)
-        return _pixels(annotation['imgWidth'], 1) / 2, boxes
+            boxes.append((item['label'], [_pixels(x, -_FAR), _pixels(y, -_FAR), _pixels(width), _pixels(height)]))
+        return _pixels(annotation['imgWidth'], 1), boxes
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f'{type(error).__name__}: {error}'
         raise ValueError(f'{file} is not a CityPersons annotation with imgWidth and objects ({reason})') from error

@@ -11,8 +11,7 @@ from mmengine.logging import print_log
 from prettytable import PrettyTable
 from torch import Tensor
 
-from mmposenc.regions.iou import segmentation_figures
-from mmposenc.regions.strips import RegionStrips, count_strips
+from mmposenc.regions import RegionStrips, confusion_margins, count_strips, margin_figures
 from mmposenc.registry import METRICS
 
 FIGURES = {'mIoU': ('aAcc', 'mIoU', 'mAcc'), 'mDice': ('aAcc', 'mDice', 'mAcc')}
@@ -20,24 +19,23 @@ FIGURES = {'mIoU': ('aAcc', 'mIoU', 'mAcc'), 'mDice': ('aAcc', 'mDice', 'mAcc')}
 
 @METRICS.register_module()
 class RegionIoUMetric(BaseMetric):
-    """mIoU, aAcc, mAcc and Dice of left, center, right and overall in one count (Sec. 4.2.2, Fig. 4 and 6).
+    """mIoU, aAcc, mAcc and mDice of left, center, right and overall from one count (Sec. 4.2.2, Fig. 4 and 6).
 
-    Takes the place of mmseg's `IoUMetric`: `overall` has its figures, and each region those it has on the cropped
-    arrays. Figures are Python floats in percent, not rounded: `left/mIoU`, `overall/aAcc`, ..., and with `classwise`
-    `left/IoU/car`, NaN where neither label nor prediction holds the class. A table of the IoU of each class and
-    region is logged. Memory holds two sets of counts, whatever the number of images.
+    Replaces mmseg's `IoUMetric`: `overall` has its figures, and each region those it has on the cropped arrays. Figures
+    are Python floats in percent, not rounded: `left/mIoU`, `overall/aAcc`, ..., and with `classwise` `left/IoU/car`,
+    NaN if neither label nor prediction holds the class. A table with the IoU of each class and region is logged.
 
-    In distributed runs the counts are added up over the ranks in one reduction. The images by which mmengine's sampler
-    pads the ranks to equal length are left out again; where another sampler repeats images, an error says so.
+    In distributed runs the counts are summed over the ranks. The images that mmengine's sampler repeats to give all
+    ranks the same number are left out; if another sampler repeats images, that is an error.
 
-    Differs from mmseg's metric: a label or prediction outside the classes is an error there where IoUMetric counts
-    it in the union only, and an unknown argument is not swallowed.
+    Differs from mmseg's metric: a label or prediction outside the classes is an error (IoUMetric counts it in the union
+    only), and so is an unknown argument.
 
     Args:
-        regions: Names and boxes (x0, y0, x1, y1) in fractions of width and height; see `RegionStrips` for the pixels
-            they hold. Default: left, center and right (Sec. 4.2.2). `overall` is always added.
-        ignore_index: Label of pixels that are not counted. Default 255, mmseg's.
-        iou_metrics: 'mIoU', 'mDice' or both: which figures to give, as in mmseg.
+        regions: Names and boxes (x0, y0, x1, y1) in fractions of width and height, see `RegionStrips`. Default: left,
+            center and right (Sec. 4.2.2). `overall` is always added.
+        ignore_index: Label of pixels that are not counted. Default 255, as in mmseg.
+        iou_metrics: 'mIoU', 'mDice' or both, as in mmseg.
         classwise: Return the figures of each class too.
         prefix: Put before each key.
 
@@ -49,7 +47,7 @@ class RegionIoUMetric(BaseMetric):
         >>> val_evaluator = dict(type='mmposenc.RegionIoUMetric', regions=dict(left=(0, 0, 0.5, 1)))
     """
 
-    default_prefix = ''  # None would make the host warn of it.
+    default_prefix = ''  # With None, mmengine warns.
 
     def __init__(
         self,
@@ -74,8 +72,8 @@ class RegionIoUMetric(BaseMetric):
 
     def _reset(self) -> None:
         self._images = 0
-        self._counts: Tensor | None = None
-        self._last: Tensor | None = None  # The last image's share, which may be a repetition (see `evaluate`).
+        self._sums: Tensor | None = None
+        self._last: Tensor | None = None  # The last image, which may be a repeated one (see `evaluate`).
 
     @property
     def classes(self) -> Sequence[str]:
@@ -93,14 +91,15 @@ class RegionIoUMetric(BaseMetric):
                     "use mmseg's IoUMetric with format_only=True"
                 )
             labels, prediction = (sample[key]['data'].squeeze(0) for key in ('gt_sem_seg', 'pred_sem_seg'))
-            self._last = count_strips(labels, prediction, len(self.classes), self.strips, self.ignore_index)
-            self._counts = self._last if self._counts is None else self._counts + self._last
+            counts = count_strips(labels, prediction, len(self.classes), self.strips, self.ignore_index)
+            self._last = confusion_margins(counts)
+            self._sums = self._last if self._sums is None else self._sums + self._last
             self._images += 1
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Add the counts of all ranks up and turn them into figures.
+        """Sum the counts of all ranks and compute the figures.
 
-        Rank r of W holds images r, r + W, ...: one image more than that is mmengine's padding, and the rank's last.
+        Rank r of W holds images r, r + W, ...: one image more than that is the sampler's padding, and the rank's last.
 
         Args:
             size: Number of images of the data set.
@@ -108,19 +107,18 @@ class RegionIoUMetric(BaseMetric):
         Returns:
             The figures, the same on each rank.
         """
-        shape = (len(self.strips), len(self.classes), len(self.classes))
-        nothing = torch.zeros(shape, dtype=torch.int64)
-        counts = nothing if self._counts is None else self._counts.cpu()
+        nothing = torch.zeros(len(self.strips), 3, len(self.classes), dtype=torch.int64)
         rank, world_size = get_dist_info()
         padded = int(self._images == -((rank - size) // world_size) + 1)
+        sums = nothing if self._sums is None else self._sums.cpu()
         repeated = self._last.cpu() if padded and self._last is not None else nothing
-        total = torch.cat([counts.flatten(), repeated.flatten(), torch.tensor([self._images, padded])])
+        total = torch.cat([sums.flatten(), repeated.flatten(), torch.tensor([self._images, padded])])
         self._reset()
         all_reduce(total)
         images, padded = total[-2:].tolist()
-        counts, repeated = total[:-2].view(2, *shape)
+        sums, repeated = total[:-2].view(2, *nothing.shape)
         if images > size:
-            counts, images = counts - repeated, images - padded
+            sums, images = sums - repeated, images - padded
         if not images or images > size:
             raise ValueError(
                 f'{images} images were evaluated of a data set of {size}: each must be seen once; use '
@@ -128,24 +126,16 @@ class RegionIoUMetric(BaseMetric):
             )
         if images < size:
             print_log(f'Only {images} of {size} images were evaluated.', logger='current', level=logging.WARNING)
-        figures = self.compute_metrics([counts])
+        figures = self.compute_metrics([sums])
         return {f'{self.prefix}/{key}': value for key, value in figures.items()} if self.prefix else figures
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Figures from counts.
-
-        Args:
-            results: Counts of images or sets of images as `count_strips` gives them; they are added up.
-
-        Returns:
-            The figures by key, in percent.
-        """
-        regions = self.strips.sum_regions(sum(results))
-        figures = {name: segmentation_figures(counts) for name, counts in regions.items()}
+        """Figures of the sum of some margins, by key, in percent."""
         table = PrettyTable()
         table.add_column('IoU', [*self.classes, 'mean'])
         metrics = {}
-        for name, values in figures.items():
+        for name, margins in self.strips.sum_regions(sum(results)).items():
+            values = margin_figures(margins)
             table.add_column(name, [f'{value:.2f}' for value in [*values['IoU'].tolist(), float(values['mIoU'])]])
             for key in dict.fromkeys(key for metric in self.iou_metrics for key in FIGURES[metric]):
                 metrics[f'{name}/{key}'] = float(values[key])
