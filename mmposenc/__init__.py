@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmposenc.chance import ChanceTest, chance_test
     from mmposenc.grids import probe_location
     from mmposenc.ranking import Ranking
-    from mmposenc.shifts import AugShiftLoss, TwoViews, augshift_loss, shift_consistency
+    from mmposenc.shifts import AugShiftLoss, augshift_loss, shift_consistency, two_views
 
 _PLACES = {
     'mmposenc.channels': (
@@ -30,7 +30,7 @@ _PLACES = {
     'mmposenc.chance': ('ChanceTest', 'chance_test'),
     'mmposenc.grids': ('probe_location',),
     'mmposenc.ranking': ('Ranking',),
-    'mmposenc.shifts': ('AugShiftLoss', 'TwoViews', 'augshift_loss', 'shift_consistency'),
+    'mmposenc.shifts': ('AugShiftLoss', 'augshift_loss', 'shift_consistency', 'two_views'),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 

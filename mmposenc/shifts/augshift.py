@@ -1,43 +1,129 @@
-"""AugShift's training objective (Eq. 1)."""
+"""AugShift: two shifted views of each image, and the objective that pulls their features together (Fig. 2, Eq. 1)."""
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmposenc.registry import MODELS
+from mmposenc.shifts.shift import random_shift
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
-@MODELS.register_module()
-class AugShiftLoss(nn.Module):
-    """Two cross entropies and the distance of the pooled features of two views (Eq. 1).
+def two_views(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> tuple[Tensor, Tensor]:
+    """Two views of each image, each moved by a random offset of its own (Fig. 2).
 
-    loss = CE(s1, y) + CE(s2, y) + lambda * MSE(z1, z2). The mean squared error runs over batch and channels and neither
-    side is detached. The three terms come back by name, so that the log shows each and the host adds them up.
+    Flips and other augmentations that both views should share come before it.
 
     Args:
-        mse_weight: The paper's lambda, at least 0. The paper gives no value; 10 is ours. 0 leaves the cross entropies
-            of two views: the control.
+        images: Normalised images (N, C, H, W).
+        max_shift: Largest shift in px, each axis.
+        fill: What moves in; see `shift_images`.
+
+    Example:
+        >>> first, second = two_views(torch.rand(4, 3, 32, 32))
+        >>> first.shape
+        torch.Size([4, 3, 32, 32])
+    """
+    return random_shift(images, max_shift, fill), random_shift(images, max_shift, fill)
+
+
+def augshift_loss(
+    scores: tuple[Tensor, Tensor],
+    pooled: tuple[Tensor, Tensor],
+    labels: Tensor,
+    mse_weight: float = 10.0,
+    criterion: Criterion = F.cross_entropy,
+    mse: str = 'absolute',
+) -> Tensor:
+    """AugShift's objective: criterion(s1, y) + criterion(s2, y) + lambda * MSE(z1, z2) (Eq. 1).
+
+    Args:
+        scores: Of the two views, each (N, K). `tensor.chunk(2)` splits what one forward of both views gave.
+        pooled: Features after global average pooling of the two views, each (N, C).
+        labels: (N,).
+        mse_weight: The paper's lambda; see `AugShiftLoss`.
+        criterion: Loss of one view from its scores and labels.
+        mse: 'absolute' or 'relative'; see `AugShiftLoss`.
+
+    Returns:
+        A scalar.
+
+    Example:
+        AugShift in a training loop, with a torchvision network:
+
+        >>> import torchvision
+        >>> from mmposenc.layers import record_pooled
+        >>> model = torchvision.models.resnet18(num_classes=10)
+        >>> images, labels = torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
+        >>> with record_pooled(model, 'layer4') as record:
+        ...     scores = model(torch.cat(two_views(images)))
+        ...     pooled = record.take()
+        >>> loss = augshift_loss(scores.chunk(2), pooled.chunk(2), labels)
+        >>> loss.backward()
+    """
+    return torch.stack(tuple(AugShiftLoss(mse_weight, mse)(scores, pooled, labels, criterion).values())).sum()
+
+
+class AugShiftLoss(nn.Module):
+    """The three terms of Eq. 1 by name: two cross entropies, and the distance of the pooled features of two views.
+
+    loss = CE(s1, y) + CE(s2, y) + lambda * MSE(z1, z2). The mean squared error runs over batch and channels, and
+    neither side is detached.
+
+    The paper's MSE is in the units of the features, so a network can lower it by shrinking all of them.
+    `mse='relative'` divides it by the variance of the features, the mean over channels of their variance over the 2N
+    views of the batch (of one process). The quotient does not change when all features are scaled; it is 0 for
+    identical views, near 2 if the views of one image differ as much as different images do, and at most 4. The
+    variance is not detached: a constant divisor would only rescale lambda, and its gradient would still shrink the
+    features. As the units differ, so do useful values of lambda.
+
+    Args:
+        mse_weight: The paper's lambda, at least 0. The paper gives no value; 0 leaves the cross entropies of two views.
+        mse: 'absolute', the paper's, or 'relative'.
 
     Shape:
         cls_scores: two of (N, K); pooled: two of (N, C); labels (N,); each returned term is a scalar.
 
     Raises:
-        ValueError: If `mse_weight` is negative.
+        ValueError: If `mse_weight` is negative, or `mse` is neither; when called, if the pooled features are not two
+            of the same shape (N, C), or 'relative' gets a single image.
     """
 
-    def __init__(self, mse_weight: float = 10.0) -> None:
+    def __init__(self, mse_weight: float = 10.0, mse: str = 'absolute') -> None:
         super().__init__()
         if mse_weight < 0:
             raise ValueError(f'mse_weight (lambda) must be at least 0, got {mse_weight}')
+        if mse not in ('absolute', 'relative'):
+            raise ValueError(f"mse must be 'absolute' or 'relative', got {mse!r}")
         self.mse_weight = mse_weight
+        self.mse = mse
 
     def forward(
-        self, cls_scores: tuple[Tensor, Tensor], pooled: tuple[Tensor, Tensor], labels: Tensor
+        self,
+        cls_scores: tuple[Tensor, Tensor],
+        pooled: tuple[Tensor, Tensor],
+        labels: Tensor,
+        criterion: Criterion = F.cross_entropy,
     ) -> dict[str, Tensor]:
+        first, second = pooled
+        if first.ndim != 2 or first.shape != second.shape:
+            raise ValueError(
+                f'AugShift compares the pooled features (N, C) of two views, got shapes {tuple(first.shape)} and '
+                f'{tuple(second.shape)}'
+            )
+        distance = F.mse_loss(first, second)
+        if self.mse == 'relative':
+            if len(first) < 2:
+                raise ValueError("mse='relative' needs the variance over a batch of at least 2 images, got 1")
+            variance = torch.cat((first, second)).float().var(0, correction=0).mean()
+            distance = distance / variance.clamp_min(torch.finfo(variance.dtype).tiny)
         return {
-            'loss_view1': F.cross_entropy(cls_scores[0], labels),
-            'loss_view2': F.cross_entropy(cls_scores[1], labels),
-            'loss_mse': self.mse_weight * F.mse_loss(pooled[0], pooled[1]),
+            'loss_view1': criterion(cls_scores[0], labels),
+            'loss_view2': criterion(cls_scores[1], labels),
+            'loss_mse': self.mse_weight * distance,
         }
 
     def extra_repr(self) -> str:
-        return f'mse_weight={self.mse_weight}'
+        return f'mse_weight={self.mse_weight}, mse={self.mse!r}'

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from mmposenc.mm.metrics.shift_consistency import ShiftConsistencyMetric
 from mmposenc.registry import LOOPS
-from mmposenc.shifts.shifted_views import ShiftedViews
+from mmposenc.shifts import ShiftedViews
+from mmposenc.shifts.consistency import check_classes, predict_views
 
 
 @LOOPS.register_module()
@@ -29,15 +30,15 @@ class ShiftConsistencyLoop(ValLoop):
             mmpretrain's `PackInputs` keeps, or the `indices` of a whole batch).
         evaluator: Evaluator, or its config. `ShiftConsistencyMetric` is added where it is missing.
         max_shifts: The N of Cons.N: largest shifts in px, each axis. Default 8, the paper's Cons.8.
-        protocols: Names out of `mmposenc.evaluation.PROTOCOLS`. Default 'zero_ref'.
+        protocols: Names from `mmposenc.shifts.PROTOCOLS`. Default 'zero_ref'.
         seed: Seed of the shifts.
         crop_size: Side in px of what the model sees of larger images. 'crop_pair' needs it and cuts two windows of that
-            size anywhere; Top-1 and the other protocols then use the centre crop. None gives the model whole images.
+            size anywhere; Top-1 and the other protocols then use the center crop. None gives the model whole images.
         fp16: Run the model under autocast.
 
     Raises:
         TypeError, ValueError: If an argument is not one of those above; when run, if a shift or the crop is not smaller
-            than the image, images differ in size, a sample lacks its label or index, or the model returns no scores.
+            than the image, images differ in size or are padded, a sample lacks its label or index, or the model returns no scores.
 
     Example:
         >>> val_cfg = dict(type='mmposenc.ShiftConsistencyLoop', max_shifts=[8], protocols=['zero_ref', 'zero_pair'])
@@ -109,26 +110,20 @@ class ShiftConsistencyLoop(ValLoop):
         model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
         data = model.data_preprocessor(data_batch, False)
         images = data['inputs']
-        self._check_images(images, data_batch['inputs'])
+        self._check_images(images, data_batch)
         samples, labels, indices = _read_samples(data, data_batch, self.num_samples)
 
-        def score(view: Tensor) -> Tensor:
+        def score(view: Tensor) -> object:
             with autocast(enabled=self.fp16):
                 scores = model(view, samples, mode='tensor')
-            _check_scores(scores, len(samples))
+            if not isinstance(scores, Tensor):
+                raise TypeError(f"mode='tensor' must return scores, got {type(scores).__name__}; add a head")
             return scores
 
-        scores = score(self.views.reference(images))
-        reference = _top_label(scores)
-        columns = [reference]
-        for key in self.views.keys:
-            shifted = [_top_label(score(view)) for view in self.views.shifted(key, images, indices)]
-            columns += shifted if len(shifted) == 2 else [reference, *shifted]
-        rows = torch.stack(columns, dim=1).tolist()
-        invalid = sum(min(row) < 0 for row in rows)
-        if invalid:
-            raise ValueError(f'the scores must be numbers, got NaN for {invalid} of {len(rows)} images')
-        fields = zip(labels, reference.cpu().split(1), scores.float().softmax(1).cpu(), rows, strict=True)
+        predicted, scores = predict_views(score, self.views, images, indices)
+        check_classes(torch.cat(labels), scores.shape[1])
+        reference, rows = predicted[:, :1], predicted.tolist()
+        fields = zip(labels, reference.cpu(), scores.float().softmax(1).cpu(), rows, strict=True)
         for sample, (label, top, probabilities, (_, *shifted)) in zip(samples, fields, strict=True):
             sample.set_field(label, 'gt_label')
             sample.set_field(top, 'pred_label')
@@ -137,15 +132,21 @@ class ShiftConsistencyLoop(ValLoop):
             sample.set_field(dict(zip(self.views.keys, pairs, strict=True)), 'shift_predictions')
         return samples
 
-    def _check_images(self, images: Tensor, inputs: Tensor | Sequence[Tensor]) -> None:
-        """Raise unless all images of the pass so far had the same size before they were joined in batches."""
+    def _check_images(self, images: Tensor, data_batch: dict) -> None:
+        """Raise unless all images of the pass so far had one size, which the preprocessor left alone."""
         if not isinstance(images, Tensor) or images.ndim != 4:
             raise TypeError(f'a batch must be one tensor (N, C, H, W) after preprocessing, got {type(images).__name__}')
-        self._image_sizes |= {tuple(image.shape[-2:]) for image in ([images] if isinstance(inputs, Tensor) else inputs)}
+        whole = 'labels' in data_batch  # may be composed to something larger, such as a grid
+        self._image_sizes |= {tuple(image.shape[-2:]) for image in ([images] if whole else data_batch['inputs'])}
         if len(self._image_sizes) > 1:
             raise ValueError(
                 f'all images must have one size, got {sorted(self._image_sizes)}; resize and crop them in the test '
-                'pipeline (padded to the largest of their batch they would make the figure depend on it)'
+                'pipeline (padded to the largest of their batch they would make the result depend on it)'
+            )
+        if tuple(images.shape[-2:]) not in self._image_sizes:
+            raise ValueError(
+                f'the data preprocessor padded images of {sorted(self._image_sizes)} px to {tuple(images.shape[-2:])}, '
+                'and the padding would be shifted with them; resize them in the test pipeline'
             )
 
 
@@ -164,14 +165,3 @@ def _read_samples(data: dict, data_batch: dict, size: int) -> tuple[list[BaseDat
             "keep 'sample_idx' in the meta_keys of PackInputs"
         )
     return samples, list(torch.cat([sample.gt_label for sample in samples]).cpu().split(1)), indices
-
-
-def _check_scores(scores: object, number: int) -> None:
-    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != number:
-        got = f'{type(scores).__name__} {tuple(getattr(scores, "shape", ()))}'
-        raise TypeError(f"mode='tensor' must return scores of shape ({number}, classes), got {got}; add a head")
-
-
-def _top_label(scores: Tensor) -> Tensor:
-    """Return the predicted labels, -1 where a score is NaN (which arg max would take for the largest)."""
-    return scores.argmax(1).masked_fill(scores.isnan().any(1), -1)

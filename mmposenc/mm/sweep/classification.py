@@ -9,7 +9,7 @@ from torch import Tensor
 from mmposenc.channels.sweep import SweepPlan
 from mmposenc.mm.sweep.forwards import run_forwards
 from mmposenc.mm.sweep.levels import SweepLevel
-from mmposenc.shifts.shifted_views import ShiftedViews
+from mmposenc.shifts import ShiftedViews
 
 
 class ClassificationSweep:

@@ -1,0 +1,128 @@
+"""What makes training fast: a compiled backbone, losses that are logged without waiting, bfloat16 on any device."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmposenc.registry import HOOKS, OPTIM_WRAPPERS
+
+
+@HOOKS.register_module()
+class CompileBackboneHook(Hook):
+    """Compiles the backbone's training forward and backward.
+
+    mmengine's `compile = True` compiles the whole training step, with graph breaks at Python code. The backbone is
+    tensors in, tensors out: one graph. Outside training the eager code runs, so forward hooks on inner layers fire and
+    an uneven last batch compiles nothing. The state dict does not change. Use `drop_last=True` in the training loader,
+    since another batch size compiles again.
+
+    Args:
+        options: Keyword arguments of `torch.compile`, such as `dict(mode='reduce-overhead')`. Default none.
+        on_cpu: Compile on a CPU too, where it takes minutes to begin. Default False: the model stays eager there.
+    """
+
+    def __init__(self, options: dict[str, Any] | None = None, on_cpu: bool = False) -> None:
+        self.options = options or {}
+        self.on_cpu = on_cpu
+        self._backbone: nn.Module | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = model.backbone
+        if next(backbone.parameters()).device.type == 'cpu' and not self.on_cpu:
+            return
+        self._eager: Callable[..., Any] = backbone.forward
+        compiled = torch.compile(self._eager, **self.options)
+
+        def forward(*args: Any) -> Any:
+            return (compiled if backbone.training else self._eager)(*args)
+
+        backbone.forward = forward
+        self._backbone = backbone
+
+    def after_train(self, runner: Runner) -> None:
+        if self._backbone is not None:
+            del self._backbone.forward
+            self._backbone = None
+
+
+@HOOKS.register_module()
+class DeferredRuntimeInfoHook(RuntimeInfoHook):
+    """mmengine's `RuntimeInfoHook`, reading the losses from the GPU once per logging interval.
+
+    mmengine's hook reads every loss in every iteration, and each read waits until the GPU is idle. This one keeps the
+    tensors and reads all of an interval in one transfer, just before they are logged: the log and its smoothing see the
+    same numbers. In a config: `default_hooks = dict(runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'))`.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[dict[str, Tensor]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self._interval = min(intervals, default=1)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        if outputs is not None:
+            # A clone: what a CUDA graph returns is overwritten by its next replay.
+            self._pending.append({key: torch.as_tensor(value).detach().clone() for key, value in outputs.items()})
+        due = self.every_n_inner_iters(batch_idx, self._interval) or self.every_n_train_iters(runner, self._interval)
+        if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
+            self._flush(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._flush(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        self._flush(runner)
+        super().before_val(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self._pending:
+            self._flush(runner)
+            checkpoint['message_hub'] = runner.message_hub.state_dict()  # was copied before
+
+    def _flush(self, runner: Runner) -> None:
+        rows, self._pending = self._pending, []
+        by_names: dict[tuple[str, ...], list[Tensor]] = {}
+        for row in rows:
+            by_names.setdefault(tuple(row), []).append(torch.stack([value.float().mean() for value in row.values()]))
+        for names, values in by_names.items():
+            for line in torch.stack(values).tolist():
+                for name, value in zip(names, line, strict=True):
+                    runner.message_hub.update_scalar(f'train/{name}', value)
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """An `OptimWrapper` whose forward runs in bfloat16 autocast.
+
+    bfloat16 has float32's range, so there is no loss scale and nothing waits for its check; mmengine's
+    `AmpOptimWrapper` keeps one for every type, and refuses a CPU.
+
+    Args:
+        optimizer: The optimizer.
+        accumulative_counts: As in `OptimWrapper`. Default 1.
+        clip_grad: As in `OptimWrapper`. Default None.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, accumulative_counts: int = 1, clip_grad: dict | None = None
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts, clip_grad)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        device_type = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device_type, torch.bfloat16):
+            yield

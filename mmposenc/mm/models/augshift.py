@@ -1,0 +1,122 @@
+"""The classifier that AugShift trains (Sec. 4.1, Fig. 2)."""
+
+import warnings
+from typing import Any
+
+import torch
+from mmpretrain.models import ClsHead, ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmposenc.registry import MODELS
+from mmposenc.shifts import AugShiftLoss
+
+MODELS.register_module(module=AugShiftLoss)
+
+
+@MODELS.register_module()
+class AugShiftClassifier(ImageClassifier):
+    """An image classifier trained on two views of each image (Sec. 4.1, Fig. 2); an ordinary one in testing.
+
+    Both views go through the network in one concatenated forward, so batch normalisation sees both. z, the feature
+    that Eq. 1 compares, is what the head's last layer takes (`head.pre_logits`): after global pooling, a vector; in a
+    ViT, the class token. The two cross entropies are the head's own loss (`head.loss_module`), so that label smoothing
+    and class weights stay.
+
+    Args:
+        backbone: As in `ImageClassifier`.
+        neck: As in `ImageClassifier`.
+        head: As in `ImageClassifier`; any head of mmpretrain that classifies one vector and leaves its loss to its
+            `loss_module`. Distilled heads and heads with a margin do not.
+        loss: Config of the loss. None is `AugShiftLoss` with its defaults.
+        data_preprocessor: As in `ImageClassifier`, but of type `mmposenc.BatchPreprocessor` unless another is named:
+            mmpretrain's own would stack the two views into one tensor without a word.
+        train_cfg: Batch augmentations that mix labels (Mixup, CutMix), as a config inherits them. They are dropped
+            with a warning: Eq. 1 needs one label per image.
+        init_cfg: As in `ImageClassifier`.
+
+    Shape:
+        Training inputs: two of (N, 3, H, W). Testing inputs: (N, 3, H, W).
+
+    Raises:
+        ValueError: If the head computes its loss by itself; in training, if the inputs are not two views, or the
+            feature that the head takes is not a vector.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict | None = None,
+        head: dict | None = None,
+        loss: dict | None = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        train_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if data_preprocessor is None or isinstance(data_preprocessor, dict):
+            data_preprocessor = {'type': 'mmposenc.BatchPreprocessor', **(data_preprocessor or {})}
+            train_cfg = data_preprocessor.pop('batch_augments', None) or train_cfg
+        elif getattr(data_preprocessor, 'batch_augments', None) is not None:
+            raise ValueError('AugShiftClassifier needs one label per image: leave batch_augments out of the preprocessor')
+        if train_cfg:
+            warnings.warn(
+                f'AugShiftClassifier needs one label per image and trains without the batch augmentations {train_cfg}',
+                stacklevel=2,
+            )
+        super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        kind = type(self.head)
+        if not issubclass(kind, ClsHead) or kind.loss is not ClsHead.loss or kind._get_loss is not ClsHead._get_loss:
+            raise ValueError(
+                f'AugShiftClassifier takes the loss of each view from head.loss_module, but {kind.__name__} computes '
+                "its loss by itself (as distilled and margin heads do); use another, such as head=dict(_delete_=True, "
+                "type='LinearClsHead', num_classes=..., in_channels=...)"
+            )
+        self.augshift_loss = MODELS.build(loss or {'type': 'mmposenc.AugShiftLoss'})
+
+    def loss(self, inputs: list[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """Eq. 1 for a batch of image pairs.
+
+        Args:
+            inputs: The two views, each (N, 3, H, W).
+            data_samples: Samples whose `gt_label`s, concatenated, are the N labels.
+        """
+        if isinstance(inputs, Tensor) or len(inputs) != 2:
+            got = f'one tensor of shape {tuple(inputs.shape)}' if isinstance(inputs, Tensor) else f'{len(inputs)} views'
+            raise ValueError(
+                f'AugShiftClassifier trains on exactly two views of each image, got {got}; add mmposenc.BatchTwoViews '
+                "to the preprocessor's train_transforms, or MultiView(num_views=2) to the training pipeline"
+            )
+        scores, pooled = self._classify(self.extract_feat(torch.cat(list(inputs))))
+        labels = torch.cat([sample.gt_label for sample in data_samples]).to(scores.device)
+        if len(labels) != len(inputs[0]):
+            raise ValueError(f'AugShiftClassifier needs one label per image, got {len(labels)} of {len(inputs[0])}')
+        return self.augshift_loss(scores.chunk(2), pooled.chunk(2), labels, self._criterion)
+
+    def _criterion(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return self.head.loss_module(scores, labels, avg_factor=len(scores))
+
+    def _classify(self, features: Any) -> tuple[Tensor, Tensor]:
+        """The scores, and the very tensor that the head's last layer took: a second call would drop other units out."""
+        taken: list[Any] = []
+        pre_logits = self.head.pre_logits
+
+        def keep(features: Any) -> Any:
+            taken.append(pre_logits(features))
+            return taken[-1]
+
+        self.head.pre_logits = keep
+        try:
+            scores = self.head(features)
+        finally:
+            del self.head.pre_logits
+        if len(taken) != 1 or not isinstance(taken[0], Tensor):
+            raise ValueError(
+                f'{type(self.head).__name__} does not classify one vector, as distilled heads (class and distillation '
+                "token) do not; AugShiftClassifier needs a head such as LinearClsHead or VisionTransformerClsHead"
+            )
+        if taken[0].ndim != 2:
+            raise ValueError(
+                f'AugShiftClassifier compares pooled features of shape (N, C), got {tuple(taken[0].shape)}; '
+                "add a pooling neck such as dict(type='GlobalAveragePooling')"
+            )
+        return scores, taken[0]

@@ -1,0 +1,222 @@
+"""Whole batches on their device: the preprocessor, and the transforms of flips, shifts and two views.
+
+Transforms take and return the batch as a dict. `inputs` is a float tensor (B, C, H, W) that is already normalised, so a
+fill of zero is the mean colour. Only a batch that went through `BatchTwoViews` holds a list of two such tensors.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from mmposenc.registry import MODELS, TRANSFORMS
+from mmposenc.shifts.shift import check_fill, random_shift
+
+Batch = dict
+
+
+@TRANSFORMS.register_module()
+class BatchRandomFlip:
+    """Mirror each image left-right with probability `prob` (Sec. 4.1: shared by both views when it comes before them).
+
+    Args:
+        prob: Probability of a flip, per image. Default 0.5.
+
+    Required Keys:
+        - inputs
+
+    Modified Keys:
+        - inputs
+
+    Raises:
+        ValueError: If `prob` lies outside [0, 1].
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob must lie in [0, 1], got {prob}')
+        self.prob = prob
+
+    def __call__(self, batch: Batch) -> Batch:
+        images = batch['inputs']
+        flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < self.prob
+        return {**batch, 'inputs': torch.where(flipped, images.flip(-1), images)}
+
+
+@TRANSFORMS.register_module()
+class BatchRandomShift:
+    """Move each image by a random offset of its own: the random crop of a padded image (Sec. 4.1).
+
+    Args:
+        max_shift: Largest shift in px, each axis. Default 8, the range of the paper's Cons.8.
+        fill: What moves in; see `mmposenc.shifts.shift_images`. Default 'zero', after normalisation.
+
+    Required Keys:
+        - inputs
+
+    Modified Keys:
+        - inputs
+
+    Raises:
+        ValueError: If the fill is unknown or `max_shift` is below 1; when called, if it is not smaller than the image.
+    """
+
+    def __init__(self, max_shift: int = 8, fill: str = 'zero') -> None:
+        if max_shift < 1:
+            raise ValueError(f'max_shift must be at least 1 px, got {max_shift}; leave the transform out for no shift')
+        check_fill(fill)
+        self.max_shift = max_shift
+        self.fill = fill
+
+    def __call__(self, batch: Batch) -> Batch:
+        return {**batch, 'inputs': random_shift(batch['inputs'], self.max_shift, self.fill)}
+
+
+@TRANSFORMS.register_module()
+class BatchTwoViews:
+    """Two independently transformed views of each image (Fig. 2): the batch counterpart of mmpretrain's `MultiView`.
+
+    What stands before it in the list of transforms is shared by both views.
+
+    Args:
+        transforms: Batch transforms, as configs or callables, run once per view.
+
+    Required Keys:
+        - inputs
+
+    Modified Keys:
+        - inputs (a list of two tensors of the same shape)
+    """
+
+    def __init__(self, transforms: Sequence[dict | Callable[[Batch], Batch]]) -> None:
+        self.transforms = _build(transforms)
+
+    def __call__(self, batch: Batch) -> Batch:
+        views = []
+        for _ in range(2):
+            view = batch
+            for transform in self.transforms:
+                view = transform(view)
+            views.append(view['inputs'])
+        return {**batch, 'inputs': views}
+
+
+@MODELS.register_module()
+class BatchPreprocessor(ClsDataPreprocessor):
+    """mmpretrain's preprocessor, for whole batches and for several views too.
+
+    A whole batch (`dict(inputs, labels, indices)`, made by one gather, see `mmposenc.mm.datasets`) goes to the device
+    as uint8 and is normalised and transformed there; no object is made per sample on the way to the loss. In training
+    the labels travel as ONE data sample that holds them all, which mmpretrain's heads concatenate as they do many; where
+    labels are mixed, one sample per image carries its score. Samples of an ordinary per-sample pipeline go through
+    mmpretrain's code, each view by itself.
+
+    Args:
+        train_transforms: Transforms of a whole batch in training.
+        test_transforms: The same in validation and testing.
+        channels_last: Give the model channels_last inputs, which eager convolutions on a GPU prefer.
+        mean: Pixel mean of the three channels, 0-255.
+        std: Pixel standard deviation of the three channels, 0-255.
+        to_rgb: Swap the channels' order first. Whole batches of `mmposenc.mm.datasets` are RGB already.
+        pad_size_divisor: As in mmpretrain; for single samples only.
+        pad_value: As in mmpretrain; for single samples only.
+        to_onehot: As in mmpretrain.
+        num_classes: As in mmpretrain; `to_onehot` and `batch_augments` need it for whole batches.
+        batch_augments: As in mmpretrain (Mixup, CutMix), after `train_transforms`.
+
+    Shape:
+        Whole batch: inputs (B, 3, H, W) uint8, labels (B,), indices (B,); output inputs (B, 3, H, W) float32, or a
+        list of two such tensors.
+
+    Raises:
+        ValueError: When called, if an argument cannot act on the data that comes: transforms on single samples,
+            padding on whole batches, `batch_augments` on several views or without `num_classes`.
+    """
+
+    def __init__(
+        self,
+        train_transforms: Sequence[dict | Callable[[Batch], Batch]] = (),
+        test_transforms: Sequence[dict | Callable[[Batch], Batch]] = (),
+        channels_last: bool = False,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        to_rgb: bool = False,
+        pad_size_divisor: int = 1,
+        pad_value: float = 0,
+        to_onehot: bool = False,
+        num_classes: int | None = None,
+        batch_augments: dict | None = None,
+    ) -> None:
+        super().__init__(mean, std, pad_size_divisor, pad_value, to_rgb, to_onehot, num_classes, batch_augments)
+        self.train_transforms = _build(train_transforms)
+        self.test_transforms = _build(test_transforms)
+        self.channels_last = channels_last
+
+    def forward(self, data: Batch, training: bool = False) -> Batch:
+        """Return `dict(inputs, data_samples)` for either kind of data."""
+        prepared = self._whole_batch(data, training) if 'labels' in data else self._samples(data, training)
+        if self.channels_last:
+            prepared['inputs'] = _channels_last(prepared['inputs'])
+        return prepared
+
+    def _samples(self, data: Batch, training: bool) -> Batch:
+        if self.train_transforms if training else self.test_transforms:
+            raise ValueError(
+                f'{"train" if training else "test"}_transforms act on whole batches, got samples of a per-sample '
+                'pipeline: put the transforms into the pipeline (two views: MultiView), or use a data set of '
+                'mmposenc with collate_fn=mmposenc.pass_batch'
+            )
+        inputs = data['inputs']
+        if not isinstance(inputs, (list, tuple)) or (isinstance(inputs[0], Tensor) and inputs[0].ndim == 3):
+            return super().forward(data, training)
+        self._check_one_view(training)
+        views = [super(BatchPreprocessor, self).forward({**data, 'inputs': view}, training) for view in inputs]
+        return {'inputs': [view['inputs'] for view in views], 'data_samples': views[0]['data_samples']}
+
+    def _whole_batch(self, data: Batch, training: bool) -> Batch:
+        if self.pad_size_divisor > 1:
+            raise ValueError(f'pad_size_divisor must be 1 for whole batches, got {self.pad_size_divisor}')
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in data.items()}
+        images = batch['inputs'].flip(1) if self.to_rgb else batch['inputs']
+        images = images.to(torch.float32, copy=True)
+        batch['inputs'] = images.sub_(self.mean).div_(self.std) if self._enable_normalize else images
+        for transform in self.train_transforms if training else self.test_transforms:
+            batch = transform(batch)
+        inputs, labels = batch['inputs'], batch['labels']
+        if training and not self.to_onehot:
+            return {'inputs': inputs, 'data_samples': [DataSample().set_gt_label(labels)]}
+        samples = [
+            DataSample(metainfo={'sample_idx': index}).set_gt_label(label)
+            for index, label in zip(batch['indices'].tolist(), labels, strict=True)
+        ]
+        if self.to_onehot:
+            if self.num_classes is None:
+                raise ValueError('to_onehot and batch_augments (Mixup, CutMix) need num_classes in data_preprocessor')
+            scores = F.one_hot(labels, self.num_classes).float()
+            if training and self.batch_augments is not None:
+                if not isinstance(inputs, Tensor):
+                    self._check_one_view(training)
+                inputs, scores = self.batch_augments(inputs, scores)
+            for sample, score in zip(samples, scores, strict=True):
+                sample.set_gt_score(score)
+        return {'inputs': inputs, 'data_samples': samples}
+
+    def _check_one_view(self, training: bool) -> None:
+        if training and self.batch_augments is not None:
+            raise ValueError(
+                'batch_augments (Mixup, CutMix) mix the labels of one view, got several views of each image: '
+                'leave batch_augments out'
+            )
+
+
+def _channels_last(inputs: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    if isinstance(inputs, list):
+        return [view.contiguous(memory_format=torch.channels_last) for view in inputs]
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _build(transforms: Sequence[dict | Callable[[Batch], Batch]]) -> list[Callable[[Batch], Batch]]:
+    return [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]

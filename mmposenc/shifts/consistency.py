@@ -1,0 +1,271 @@
+"""Consistency under shifts of any classifier: how often two shifted views of an image get the same label (Sec. 4.1)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
+
+from mmposenc.batches import Unpack, all_reduce_sum_, evaluating, model_device, read_batch, read_logits
+from mmposenc.results import Result
+from mmposenc.shifts.protocols import ShiftedViews
+
+Score = Callable[[Tensor], object]
+
+
+@dataclass(frozen=True)
+class ConsistencyCard(Result):
+    """Top-1 and consistency under shifts, by protocol and N (Cons.N of Table 2).
+
+    With label y, reference prediction r, and a, b the predictions of a protocol's first and second view (a is r in the
+    `_ref` protocols):
+
+    - Top-1: share of images with r = y.
+    - consistency: share of images with a = b.
+    - consistency among correct: share of images with b = y among those with a = y; NaN if there are none.
+
+    Attributes:
+        images: Number of images.
+        correct: How many have r = y.
+        protocols: Of each figure, a name from `PROTOCOLS`.
+        max_shifts: Of each figure, N in px; None for 'crop_pair'.
+        counts: Images with a = b, with a = y, and with a = b = y, (figures, 3), int64.
+        seed: Seed of the shifts.
+        crop_size: Side in px of what the model saw; None for whole images.
+    """
+
+    FORMAT: ClassVar[str] = 'mmposenc.consistency/1'
+
+    images: int
+    correct: int
+    protocols: tuple[str, ...]
+    max_shifts: tuple[int | None, ...]
+    counts: Tensor
+    seed: int = 0
+    crop_size: int | None = None
+
+    @property
+    def top1(self) -> float:
+        """Accuracy in percent."""
+        return 100 * self.correct / self.images
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per protocol and N, in percent, each share with the ends of its 95% interval (Wilson's)."""
+        rows = []
+        for protocol, max_shift, (same, first, both) in zip(
+            self.protocols, self.max_shifts, self.counts.tolist(), strict=True
+        ):
+            row: dict[str, Any] = {'protocol': protocol, 'max_shift': max_shift, 'images': self.images}
+            for name, successes, trials in (
+                ('top1', self.correct, self.images),
+                ('consistency', same, self.images),
+                ('consistency_correct', both, first),
+            ):
+                row[name] = 100 * successes / trials if trials else float('nan')
+                row[f'{name}_low'], row[f'{name}_high'] = wilson_interval(successes, trials)
+            rows.append(row)
+        return rows
+
+    def plot(self) -> Any:
+        """Draw the consistencies with their intervals: a matplotlib Figure."""
+        from matplotlib.figure import Figure
+
+        rows = self.table()
+        names = [row['protocol'] if row['max_shift'] is None else f'{row["protocol"]}, {row["max_shift"]} px' for row in rows]
+        figure = Figure(figsize=(6, 1.2 + 0.4 * len(rows)), layout='constrained')
+        axes = figure.subplots()
+        for offset, name, label in ((-0.1, 'consistency', 'all images'), (0.1, 'consistency_correct', 'correct ones')):
+            values = torch.tensor([[row[f'{name}{end}'] for end in ('', '_low', '_high')] for row in rows])
+            errors = (values[:, :1] - values[:, 1:]).abs().T
+            axes.errorbar(values[:, 0], torch.arange(len(rows)) + offset, xerr=errors, fmt='o', capsize=3, label=label)
+        axes.set_yticks(range(len(rows)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel('two views with the same label (%), 95% interval')
+        axes.set_title(f'Top-1 {self.top1:.1f}% of {self.images} images')
+        axes.legend()
+        return figure
+
+
+def shift_consistency(
+    model: nn.Module,
+    loader: Iterable[Any],
+    max_shifts: Sequence[int] = (8,),
+    protocols: Sequence[str] = ('zero_ref',),
+    seed: int = 0,
+    crop_size: int | None = None,
+    unpack: Unpack | None = None,
+    forward: Score | None = None,
+) -> ConsistencyCard:
+    """Measure Top-1 and Cons.N of a classifier, several N and protocols in one pass (Sec. 4.1, Table 2).
+
+    The shifts of an image follow from the seed and its position in the data set, so that two networks are compared on
+    the same shifts. With `torch.distributed` initialised each process measures its share and all return the same card.
+
+    Args:
+        model: Any classifier; it is put into evaluation mode meanwhile.
+        loader: Gives `(images, labels)` or dicts of them, in the order of the data set. Images are normalised, and all
+            of one size.
+        max_shifts: The N of Cons.N: largest shifts in px, each axis.
+        protocols: Names from `PROTOCOLS`.
+        seed: Seed of the shifts.
+        crop_size: Side in px of what the model sees of larger images, which 'crop_pair' needs; Top-1 and the other
+            protocols then use the center crop. None shows whole images.
+        unpack: Returns `(images, labels)` of a batch of any other kind.
+        forward: How the network takes images, default `model` itself.
+
+    Raises:
+        TypeError, ValueError: If an argument is not one of those above, the loader is empty or shuffles, images are
+            integers or differ in size, labels are missing or no class of the model, or scores are NaN.
+
+    Example:
+        >>> import torchvision
+        >>> model = torchvision.models.resnet18(num_classes=10)
+        >>> loader = [(torch.rand(4, 3, 32, 32), torch.arange(4))]
+        >>> card = shift_consistency(model, loader, max_shifts=[4, 8], protocols=['zero_ref', 'roll_pair'])
+        >>> [(row['protocol'], row['max_shift']) for row in card.table()]
+        [('zero_ref', 4), ('zero_ref', 8), ('roll_pair', 4), ('roll_pair', 8)]
+    """
+    start, step, size = _reading_order(loader)
+    views = ShiftedViews(max_shifts, protocols, size, seed, crop_size)
+    totals = torch.zeros(2 + 3 * len(views.keys), dtype=torch.int64)
+    device, position, shapes = model_device(model), start, set()
+    with torch.no_grad(), evaluating(model):
+        for batch in loader:
+            images, labels = read_batch(batch, unpack)
+            shapes.add(tuple(images.shape[1:]))
+            if len(shapes) > 1:
+                raise ValueError(f'all images must have one size, got {sorted(shapes)}; resize and crop them')
+            labels = _check_labels(labels, len(images))
+            positions = position + step * torch.arange(len(images))
+            position += step * len(images)
+            if size is not None and int(positions[-1]) >= size:  # images that a sampler repeats
+                own = positions < size
+                positions, images, labels = positions[own], images[own], labels[own]
+                if not len(images):
+                    continue
+            predicted, scores = predict_views(forward or model, views, images.to(device), positions)
+            check_classes(labels, scores.shape[1])
+            totals += count_views(predicted, labels.to(device)).cpu()
+    all_reduce_sum_(totals)
+    if size is not None and int(totals[0]) != size:
+        raise ValueError(f'every image must be seen once, got {int(totals[0])} of {size}; set drop_last=False')
+    return make_card(views, totals)
+
+
+def predict_views(score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Predict the labels of all views of a batch.
+
+    Args:
+        score: From images to an output that holds scores (N, classes).
+        images: Whole images, normalised, on the device of the model.
+        positions: Of each in the data set.
+
+    Returns:
+        Labels (N, 1 + 2 figures): the reference, then the two views of each of `views.keys`; and the scores of the
+        reference, (N, classes).
+
+    Raises:
+        TypeError, ValueError: If there are no scores of two or more classes, or some are NaN.
+    """
+
+    def predict(view: Tensor) -> tuple[Tensor, Tensor]:
+        scores = read_logits(score(view))
+        if scores.ndim != 2 or len(scores) != len(images) or scores.shape[1] < 2:
+            raise ValueError(
+                f'the model must give scores ({len(images)}, classes) of two or more classes, got '
+                f'{tuple(scores.shape)}; add a classification head'
+            )
+        # arg max would take NaN for the largest.
+        return scores, scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
+
+    scores, reference = predict(views.reference(images))
+    columns = [reference]
+    for key in views.keys:
+        shifted = [predict(view)[1] for view in views.shifted(key, images, positions)]
+        columns += shifted if len(shifted) == 2 else [reference, *shifted]
+    predicted = torch.stack(columns, dim=1)
+    if invalid := int((predicted < 0).any(1).sum()):
+        raise ValueError(f'the scores must be numbers, got NaN for {invalid} of {len(images)} images')
+    return predicted, scores
+
+
+def check_classes(labels: Tensor, num_classes: int) -> None:
+    """Raise a ValueError unless a model with so many classes could predict the labels."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f'labels must be from 0 to {num_classes - 1}, the classes of the model, got {low} to {high}')
+
+
+def count_views(predicted: Tensor, labels: Tensor) -> Tensor:
+    """Count a batch, or all of a data set: what `make_card` takes, and what may be added up before.
+
+    Args:
+        predicted: What `predict_views` gives.
+        labels: (N,).
+
+    Returns:
+        int64 (2 + 3 figures,): images, correct ones, and per figure the images with a = b, a = y, a = b = y.
+    """
+    reference, first, second = predicted[:, 0], predicted[:, 1::2], predicted[:, 2::2]
+    same, correct = first == second, first == labels[:, None]
+    counts = torch.stack((same, correct, same & correct), dim=-1).sum(0)
+    images = torch.tensor([len(labels)], device=labels.device)
+    return torch.cat((images, (reference == labels).sum()[None], counts.flatten()))
+
+
+def make_card(views: ShiftedViews, totals: Tensor) -> ConsistencyCard:
+    """The card of counts that `count_views` gave.
+
+    Raises:
+        ValueError: If no image was counted.
+    """
+    images, correct = totals[:2].tolist()
+    if not images:
+        raise ValueError('the loader gave no images: check the data set')
+    protocols, max_shifts = zip(*views.figures.values(), strict=True)
+    counts = totals[2:].view(-1, 3).cpu()
+    return ConsistencyCard(images, correct, protocols, max_shifts, counts, views.seed, views.crop_size)
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95% interval of a proportion by Wilson's score, in percent; (0, 100) without trials."""
+    from scipy.stats import binomtest
+
+    if not trials:
+        return 0.0, 100.0
+    interval = binomtest(successes, trials).proportion_ci(method='wilson')
+    return 100 * float(interval.low), 100 * float(interval.high)
+
+
+def _check_labels(labels: Any, number: int) -> Tensor:
+    got = type(labels).__name__
+    if isinstance(labels, (Tensor, list, tuple)) and len(labels):
+        labels = torch.as_tensor(labels)
+        if labels.shape == (number,) and not labels.is_floating_point():
+            return labels.long()
+        got = f'{labels.dtype} {tuple(labels.shape)}'
+    raise ValueError(f'every image needs the number of its class: labels ({number},) of integers, got {got}')
+
+
+def _reading_order(loader: Iterable[Any]) -> tuple[int, int, int | None]:
+    """Position of the first image that a loader gives this process, the step to the next, and their number if known."""
+    processes = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+        plain = type(loader.batch_sampler) in (BatchSampler, type(None))
+        size = len(loader.dataset)  # type: ignore[arg-type]
+        if plain and isinstance(loader.sampler, SequentialSampler) and processes == 1:
+            return 0, 1, size
+        if plain and isinstance(loader.sampler, DistributedSampler) and not loader.sampler.shuffle:
+            return loader.sampler.rank, loader.sampler.num_replicas, size
+        got = type(loader.sampler if plain else loader.batch_sampler).__name__
+    elif processes == 1:
+        return 0, 1, None
+    else:
+        got = type(loader).__name__
+    raise ValueError(
+        'the shifts of an image follow from its position in the data set: give a DataLoader with shuffle=False'
+        + (', and sampler=DistributedSampler(dataset, shuffle=False) for several processes' if processes > 1 else '')
+        + f', got {got}'
+    )

@@ -1,0 +1,175 @@
+"""The named protocols of consistency under shifts, the shifts they draw, and the views a model is shown."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmposenc.shifts.shift import cut_windows, shift_images
+
+
+class ShiftProtocol(NamedTuple):
+    """Which two views of an image are compared (Sec. 4.1, Cons.N of Table 2).
+
+    Args:
+        fill: What moves in where a shifted image uncovers its canvas; None where windows are cut from a larger image.
+        views: How many of the two views are shifted. 1 compares the image itself with a shifted copy, 2 two copies.
+    """
+
+    fill: str | None
+    views: int
+
+
+PROTOCOLS = {
+    'zero_ref': ShiftProtocol('zero', 1),
+    'zero_pair': ShiftProtocol('zero', 2),
+    'roll_ref': ShiftProtocol('roll', 1),
+    'roll_pair': ShiftProtocol('roll', 2),
+    'reflect_ref': ShiftProtocol('reflect', 1),
+    'reflect_pair': ShiftProtocol('reflect', 2),
+    'crop_pair': ShiftProtocol(None, 2),
+}
+
+
+def draw_shifts(protocol: str, spans: tuple[range, range], num_samples: int, seed: int = 0) -> Tensor:
+    """Draw the shifts of all samples: uniform integers, each axis on its own (Cons.N of Table 2).
+
+    Row i belongs to sample i and depends on nothing but the seed, the protocol, the spans and i. So the result cannot
+    depend on batch size, order, number of processes, or on what else is measured in the same pass.
+
+    Args:
+        protocol: Name of the protocol; each has draws of its own.
+        spans: The offsets that may be drawn, in px: vertical, horizontal. `range(-8, 9)` twice for Cons.8.
+        num_samples: Length of the data set.
+        seed: Any integer.
+
+    Shape:
+        Output (num_samples, views, 2), int64, the last axis (dy, dx).
+    """
+    views = PROTOCOLS[protocol].views
+    axes = []
+    for axis, span in zip('yx', spans, strict=True):
+        key = f'{seed}/{protocol}/{span.start}/{span.stop}/{axis}'
+        digest = hashlib.sha256(key.encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], 'big'))
+        axes.append(torch.randint(span.start, span.stop, (num_samples, views), generator=generator))
+    return torch.stack(axes, dim=-1)
+
+
+class ShiftedViews:
+    """The reference image and its shifted copies, for several N and protocols (Sec. 4.1, Cons.N of Table 2).
+
+    The shifts of a sample follow from the seed and its position in the data set (`draw_shifts`), whatever batch it
+    comes in. Images are already normalised: a fill of zero is the mean colour.
+
+    Args:
+        max_shifts: The N of Cons.N, in px, each at least 1.
+        protocols: Names from `PROTOCOLS`.
+        num_samples: Length of the data set; None draws as many shifts as are asked for.
+        seed: Seed of the shifts.
+        crop_size: Side in px of what the model sees of larger images: the center crop, or for 'crop_pair' a window
+            anywhere. None shows whole images.
+
+    Attributes:
+        figures: Protocol and N by name: `cons8_zero_ref` for N = 8, `cons_crop_pair` (N is None) for windows.
+
+    Raises:
+        TypeError, ValueError: If an argument is not one of those above; when called, if the images are smaller than a
+            crop or shift needs.
+    """
+
+    def __init__(
+        self,
+        max_shifts: Sequence[int],
+        protocols: Sequence[str],
+        num_samples: int | None = None,
+        seed: int = 0,
+        crop_size: int | None = None,
+    ) -> None:
+        _check_protocols(protocols)
+        _check_max_shifts(max_shifts)
+        if crop_size is None and 'crop_pair' in protocols:
+            raise ValueError("'crop_pair' needs a crop_size smaller than the images, e.g. 224 of 256 px; got None")
+        if crop_size is not None and crop_size < 1:
+            raise ValueError(f'crop_size must be at least 1 px, got {crop_size}')
+        self.num_samples = num_samples
+        self.seed = seed
+        self.crop_size = crop_size
+        self.figures: dict[str, tuple[str, int | None]] = {}
+        for name in protocols:
+            if PROTOCOLS[name].fill is None:
+                self.figures[f'cons_{name}'] = (name, None)
+            else:
+                self.figures |= {f'cons{max_shift}_{name}': (name, max_shift) for max_shift in max_shifts}
+        self._tables: dict[tuple[str, tuple[range, range]], Tensor] = {}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.figures)
+
+    def reference(self, images: Tensor) -> Tensor:
+        """Return what Top-1 is measured on: the images, or their center crop, rounded as mmcv's CenterCrop does.
+
+        Shape:
+            images (N, C, H, W); output (N, C, H, W), or (N, C, crop_size, crop_size).
+        """
+        if self.crop_size is None:
+            return images
+        height, width = images.shape[-2:]
+        if self.crop_size > min(height, width) - 2:
+            raise ValueError(
+                f'crop_size must be at least 2 px smaller than the images ({height}x{width} px), got {self.crop_size}; '
+                'resize the images to more in the pipeline'
+            )
+        top, left = round((height - self.crop_size) / 2), round((width - self.crop_size) / 2)
+        return images[..., top : top + self.crop_size, left : left + self.crop_size]
+
+    def shifted(self, key: str, images: Tensor, indices: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the shifted views of one figure: one that is compared with the reference, or a pair.
+
+        Args:
+            key: One of `keys`.
+            images: Whole images, normalised.
+            indices: Position of each in the data set.
+
+        Shape:
+            images (N, C, H, W); each output as that of `reference`.
+        """
+        protocol, max_shift = self.figures[key]
+        fill = PROTOCOLS[protocol].fill
+        reference = self.reference(images)
+        if fill is not None and max_shift is not None:
+            for shifts in self._draw(protocol, (range(-max_shift, max_shift + 1),) * 2, indices):
+                yield shift_images(reference, shifts, fill, max_shift)
+            return
+        height, width = reference.shape[-2:]
+        spans = (range(images.shape[-2] - height), range(images.shape[-1] - width))
+        for offsets in self._draw(protocol, spans, indices):
+            yield cut_windows(images, offsets, height, width)
+
+    def _draw(self, protocol: str, spans: tuple[range, range], indices: Sequence[int]) -> tuple[Tensor, ...]:
+        positions = torch.as_tensor(indices)
+        table = self._tables.get((protocol, spans))
+        if table is None or len(table) <= positions.max():
+            # A longer table begins with the shorter one.
+            size = self.num_samples or 2 ** int(positions.max() + 1).bit_length()
+            table = self._tables[protocol, spans] = draw_shifts(protocol, spans, size, self.seed)
+        return table[positions].unbind(1)
+
+
+def _check_protocols(names: Sequence[str]) -> None:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f'protocols must be a list of names, got {names!r}; write protocols=[{names!r}]')
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown or not names or len(set(names)) < len(names):
+        raise ValueError(f'protocols must name one or more of {", ".join(PROTOCOLS)}, each once; got {list(names)}')
+
+
+def _check_max_shifts(max_shifts: Sequence[int]) -> None:
+    if isinstance(max_shifts, str) or not isinstance(max_shifts, Sequence):
+        raise TypeError(f'max_shifts must be a list of px, got {max_shifts!r}; write max_shifts=[{max_shifts!r}]')
+    integers = all(isinstance(n, int) and n >= 1 for n in max_shifts)
+    if not integers or not max_shifts or len(set(max_shifts)) < len(max_shifts):
+        raise ValueError(f'max_shifts must be one or more different px, integers of at least 1; got {list(max_shifts)}')
