@@ -15,7 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 from random_cifar import PREPROCESSOR, STOCK_TWO_VIEWS, TWO_VIEWS, RandomImages, StockRandomImages
 from torch.utils.data import DataLoader
 
-from mmposenc.mm.datasets.pass_batch import pass_batch
+from mmposenc.mm.datasets.in_memory import pass_batch
 
 BATCH, BATCHES, ROUNDS = 128, 40, 5
 

@@ -26,7 +26,7 @@ from random_cifar import RandomImages, StockRandomImages
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmposenc.mm.datasets.pass_batch import pass_batch
+from mmposenc.mm.datasets.in_memory import pass_batch
 
 GRID = 7
 MEAN, STD = [129, 124, 112], [68.17, 65.392, 70.418]

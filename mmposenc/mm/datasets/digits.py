@@ -1,4 +1,4 @@
-"""Handwritten digits that need no download."""
+"""Handwritten digits without a download."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmposenc.mm.datasets.in_memory_images import InMemoryImages
+from mmposenc.mm.datasets.in_memory import InMemoryImages
 from mmposenc.registry import DATASETS
 
 __all__ = ['Digits']
@@ -19,21 +19,21 @@ _TEST_EVERY = 5
 
 @DATASETS.register_module()
 class Digits(InMemoryImages):
-    """The 1,797 real handwritten digits that scikit-learn carries, on a 32 x 32 canvas (ours, for the offline demo).
+    """The 1,797 handwritten digits that ship with scikit-learn, on a 32 x 32 canvas; data for the offline demo.
 
-    Each 8 x 8 digit is doubled to 16 x 16 by repeating its pixels, its 17 grey levels are spread over 0 to 255 in three
-    equal channels, and it lies centred on black: a shift of up to 8 px (Cons.8) loses nothing of it. Within each digit
-    class every fifth sample is for testing, so both splits have the classes in equal shares and never change. The same
-    people wrote for both splits; this is a demonstration, not a benchmark. See `InMemoryImages` for what a batch is.
+    Each 8 x 8 digit is enlarged to 16 x 16 by repeating pixels, its 17 grey levels are scaled to 0 to 255 in three
+    equal channels, and it is centred on black: a shift of up to 8 px (Cons.8) loses nothing of it. Every fifth sample
+    of each class is a test sample, so both splits have the same shares of the classes and never change. The same
+    people wrote both splits: this is a demonstration, not a benchmark. See `InMemoryImages` for what a batch is.
 
     Args:
         split: 'train' (1,442 images) or 'test' (355).
-        indices: Keep the first n samples (an integer) or these positions (a sequence). Default: all.
-        fraction: Keep this share, evenly spaced, in (0, 1]. Default: all.
+        indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
+        fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
 
     Raises:
         ImportError: If scikit-learn is not installed.
-        ValueError: If the split is unknown or the subset impossible.
+        ValueError: If the split is unknown or the subset is impossible.
 
     Example:
         >>> dataset = dict(type='mmposenc.Digits', split='test')
@@ -65,6 +65,6 @@ def _on_canvas(levels: Tensor) -> Tensor:
 
 
 def _is_test(labels: Tensor) -> Tensor:
-    """Marks the 5th, 10th, 15th, ... sample of each class."""
+    """Mark the 5th, 10th, 15th, ... sample of each class."""
     nth_of_class = torch.nn.functional.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1)
     return nth_of_class % _TEST_EVERY == 0

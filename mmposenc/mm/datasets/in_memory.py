@@ -1,0 +1,154 @@
+"""Image data sets that live in memory, where a batch is one gather."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmposenc.registry import FUNCTIONS
+
+
+class InMemoryImages(Dataset):
+    """Small labelled images held as one uint8 tensor.
+
+    The data loader asks `__getitems__` for a whole batch, which is a single indexing of the tensor: no object is made
+    per sample. Use it with `num_workers=0` and `collate_fn=dict(type='mmposenc.pass_batch')`; crop, flip and
+    normalise on the device. `dataset[i]` gives one sample, for loaders that collate themselves.
+
+    Args:
+        images: All images of the split, RGB.
+        labels: Their categories, each in [0, len(classes)).
+        classes: Names of the categories, in label order.
+        indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
+        fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
+
+    Shape:
+        images (N, 3, H, W), uint8; labels (N,), int64.
+        A batch: inputs (B, 3, H, W) uint8, labels (B,) int64, indices (B,) int64, positions in this data set.
+
+    Raises:
+        ValueError: If the shapes do not match, a label is out of range, or the subset is impossible.
+        TypeError: If images or labels have another data type.
+
+    Example:
+        >>> data = InMemoryImages(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), ['a', 'b'])
+        >>> data[1]['labels']
+        tensor(1)
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        classes: Sequence[str],
+        indices: int | Sequence[int] | None = None,
+        fraction: float | None = None,
+    ) -> None:
+        if images.dtype != torch.uint8 or labels.dtype != torch.int64:
+            raise TypeError(f'images must be uint8 and labels int64, got {images.dtype} and {labels.dtype}')
+        if images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1] or not len(labels):
+            raise ValueError(
+                'images must be (N, 3, H, W) and labels (N,), N at least 1; '
+                f'got images {tuple(images.shape)} and labels {tuple(labels.shape)}'
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(classes):
+            raise ValueError(
+                f'labels must lie in 0 to {len(classes) - 1} ({len(classes)} classes), got values from {low} to {high}'
+            )
+        positions = subset_positions(len(labels), indices, fraction)
+        self.images = images if positions is None else images[positions]
+        self.labels = labels if positions is None else labels[positions]
+        self.metainfo = {'classes': tuple(classes)}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One sample; its image is a copy."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f'index {index} is out of range; the data set holds {len(self)} samples')
+        position = int(index) % len(self)
+        return {
+            'inputs': self.images[position].clone(),
+            'labels': self.labels[position].clone(),
+            'indices': torch.tensor(position),
+        }
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """A whole batch; equal to stacking the single samples."""
+        positions = torch.as_tensor(indices, dtype=torch.int64)
+        return {'inputs': self.images[positions], 'labels': self.labels[positions], 'indices': positions}
+
+
+@FUNCTIONS.register_module()
+def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collate function for data sets that make whole batches: returns the batch as it is.
+
+    Args:
+        batch: What `__getitems__` returned.
+
+    Raises:
+        TypeError: If the data set gave a list of samples instead of one batch.
+
+    Example:
+        >>> dataloader = dict(num_workers=0, collate_fn=dict(type='mmposenc.pass_batch'))
+    """
+    if not isinstance(batch, dict):
+        raise TypeError(
+            f'pass_batch expects the dict that a data set with __getitems__ makes, got {type(batch).__name__}: '
+            "this data set (or a wrapper around it) gives single samples; use collate_fn=dict(type='default_collate')"
+        )
+    return batch
+
+
+def subset_positions(
+    num_samples: int, indices: int | Sequence[int] | None = None, fraction: float | None = None
+) -> Tensor | None:
+    """Positions of the samples to keep.
+
+    Args:
+        num_samples: Size of the whole split.
+        indices: The first n samples if an integer, otherwise the positions to keep, in the order given.
+        fraction: Share of the split in (0, 1]. Samples are taken at even spacing and keep their order; at least one
+            is kept.
+
+    Shape:
+        Output (n,), int64; None means all samples.
+
+    Raises:
+        ValueError: If both are given, nothing would be kept, or a value is out of range.
+        TypeError: If `indices` is neither an integer nor a sequence of integers.
+
+    Example:
+        >>> subset_positions(10, fraction=0.5)
+        tensor([0, 2, 4, 6, 8])
+    """
+    if indices is not None and fraction is not None:
+        raise ValueError(f'give either indices or fraction, not both; got indices={indices} and fraction={fraction}')
+    if fraction is not None:
+        if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < fraction <= 1:
+            raise ValueError(f'fraction must be a number in (0, 1], got {fraction!r}')
+        kept = max(1, int(num_samples * float(fraction) + 0.5))
+        return torch.arange(kept) * num_samples // kept
+    if indices is None:
+        return None
+    if isinstance(indices, Integral) and not isinstance(indices, bool):
+        if not 1 <= indices <= num_samples:
+            raise ValueError(f'indices={indices} asks for the first {indices} of {num_samples} samples')
+        return torch.arange(int(indices))
+    wrong_type = TypeError(f'indices must be an integer or a sequence of integers, got {indices!r:.200}')
+    try:
+        positions = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise wrong_type from error
+    if positions.ndim == 1 and not len(positions):
+        raise ValueError('indices is empty; give at least one position, or None for the whole split')
+    if positions.ndim != 1 or positions.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
+        raise wrong_type
+    outside = positions[(positions < 0) | (positions >= num_samples)]
+    if len(outside):
+        raise ValueError(f'indices holds {int(outside[0])}; allowed are 0 to {num_samples - 1}')
+    return positions.long()

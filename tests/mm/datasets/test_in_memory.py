@@ -1,0 +1,152 @@
+"""Images in memory: a batch is its samples stacked, a subset is a slice, and what cannot be is refused."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import Runner
+from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate
+
+from mmposenc.mm.datasets.in_memory import InMemoryImages, pass_batch, subset_positions
+from mmposenc.registry import DATASETS
+
+IMAGES = torch.randint(0, 256, (9, 3, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(9) % 3
+
+
+def data(**subset) -> InMemoryImages:
+    return InMemoryImages(IMAGES.clone(), LABELS.clone(), ('cat', 'dog', 'frog'), **subset)
+
+
+def test_one_sample_by_hand():
+    sample = data()[4]
+    assert list(sample) == ['inputs', 'labels', 'indices']
+    assert torch.equal(sample['inputs'], IMAGES[4])
+    assert (sample['labels'].item(), sample['indices'].item()) == (1, 4)
+    assert data()[-1]['indices'].item() == 8
+    assert len(list(data())) == 9
+    assert data().metainfo == {'classes': ('cat', 'dog', 'frog')}
+
+
+@pytest.mark.parametrize('positions', [[0], [8, 0, 3], [2, 2], list(range(9))])
+def test_a_batch_equals_its_samples_stacked(positions):
+    batch, stacked = data().__getitems__(positions), default_collate([data()[i] for i in positions])
+    assert batch.keys() == stacked.keys()
+    for key in batch:
+        assert torch.equal(batch[key], stacked[key])
+        assert batch[key].dtype == stacked[key].dtype
+
+
+@pytest.mark.parametrize('take', [lambda data: data[3], lambda data: data.__getitems__([3])])
+def test_changing_a_sample_leaves_the_data_set_alone(take):
+    whole = data()
+    taken = take(whole)
+    taken['inputs'].zero_()
+    taken['labels'].fill_(2)
+    assert torch.equal(whole.images, IMAGES)
+    assert torch.equal(whole.labels, LABELS)
+
+
+def test_the_split_is_held_once():
+    assert InMemoryImages(IMAGES, LABELS, 'abc').images.data_ptr() == IMAGES.data_ptr()
+
+
+@pytest.mark.parametrize(
+    'subset, positions',
+    [
+        ({'indices': 4}, [0, 1, 2, 3]),
+        ({'indices': np.int64(4)}, [0, 1, 2, 3]),
+        ({'indices': [7, 2, 7]}, [7, 2, 7]),
+        ({'indices': range(1, 4)}, [1, 2, 3]),
+        ({'indices': np.array([3, 4], np.uint8)}, [3, 4]),
+        ({'fraction': 1 / 3}, [0, 3, 6]),
+        ({'fraction': np.float32(0.001)}, [0]),
+        ({'fraction': 0.5}, [0, 1, 3, 5, 7]),
+        ({'fraction': 1}, list(range(9))),
+    ],
+)
+def test_a_subset_equals_slicing(subset, positions):
+    part = data(**subset)
+    assert torch.equal(part.images, IMAGES[positions])
+    assert torch.equal(part.labels, LABELS[positions])
+    assert part.__getitems__(range(len(part)))['indices'].tolist() == list(range(len(part)))
+
+
+@pytest.mark.parametrize(
+    'subset, message',
+    [
+        ({'indices': 3, 'fraction': 0.5}, 'give either indices or fraction'),
+        ({'indices': 0}, 'indices=0 asks for the first 0 of 9 samples'),
+        ({'indices': 10}, 'indices=10 asks for the first 10 of 9 samples'),
+        ({'indices': []}, 'indices is empty'),
+        ({'indices': [0, 9]}, 'indices holds 9; allowed are 0 to 8'),
+        ({'indices': [0, -1]}, 'indices holds -1; allowed are 0 to 8'),
+        ({'indices': True}, 'must be an integer or a sequence of integers, got True'),
+        ({'indices': 2.0}, 'must be an integer or a sequence of integers, got 2.0'),
+        ({'indices': [True, False]}, 'must be an integer or a sequence of integers'),
+        ({'indices': [0.0, 1.0]}, 'must be an integer or a sequence of integers'),
+        ({'indices': [[0], [1]]}, 'must be an integer or a sequence of integers'),
+        ({'indices': 'ab'}, "must be an integer or a sequence of integers, got 'ab'"),
+        ({'fraction': 0}, r'fraction must be a number in \(0, 1\], got 0'),
+        ({'fraction': 1.01}, r'fraction must be a number in \(0, 1\], got 1.01'),
+        ({'fraction': float('nan')}, r'fraction must be a number in \(0, 1\], got nan'),
+        ({'fraction': True}, r'fraction must be a number in \(0, 1\], got True'),
+    ],
+)
+def test_impossible_subsets(subset, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        subset_positions(9, **subset)
+
+
+@pytest.mark.parametrize(
+    'images, labels, message',
+    [
+        (IMAGES.float(), LABELS, 'images must be uint8 and labels int64, got torch.float32'),
+        (IMAGES, LABELS.int(), 'got torch.uint8 and torch.int32'),
+        (IMAGES, LABELS[:8], r'images must be \(N, 3, H, W\) and labels \(N,\)'),
+        (IMAGES[:, :1], LABELS, r'got images \(9, 1, 5, 6\)'),
+        (IMAGES[:0], LABELS[:0], 'N at least 1'),
+        (IMAGES, LABELS + 1, r'labels must lie in 0 to 2 \(3 classes\), got values from 1 to 3'),
+        (IMAGES, LABELS - 1, 'got values from -1 to 1'),
+    ],
+)
+def test_images_and_labels_that_do_not_match(images, labels, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        InMemoryImages(images, labels, ('cat', 'dog', 'frog'))
+
+
+def test_a_position_out_of_range():
+    with pytest.raises(IndexError, match='index 9 is out of range; the data set holds 9'):
+        data()[9]
+
+
+def test_a_loader_of_a_subset_still_gathers():
+    loader = DataLoader(Subset(data(), [5, 1, 3]), batch_size=2, collate_fn=pass_batch)
+    assert [batch['indices'].tolist() for batch in loader] == [[5, 1], [3]]
+
+
+def test_pass_batch_refuses_single_samples():
+    loader = DataLoader(ConcatDataset([data(), data()]), batch_size=2, collate_fn=pass_batch)
+    with pytest.raises(TypeError, match=r'got list: .*default_collate'):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_mmengine_builds_a_loader_of_whole_batches(num_workers):
+    DATASETS.register_module(name='TestNine', module=lambda **subset: data(**subset), force=True)
+    loader = Runner.build_dataloader(
+        {
+            'dataset': {'type': 'mmposenc.TestNine'},
+            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+            'collate_fn': {'type': 'mmposenc.pass_batch'},
+            'batch_size': 4,
+            'num_workers': num_workers,
+        },
+        seed=3,
+    )
+    batches = list(loader)
+    assert [len(batch['labels']) for batch in batches] == [4, 4, 1]
+    order = torch.cat([batch['indices'] for batch in batches])
+    assert sorted(order.tolist()) == list(range(9))
+    assert order.tolist() != list(range(9))
+    assert torch.equal(torch.cat([batch['inputs'] for batch in batches]), IMAGES[order])
+    assert torch.equal(torch.cat([batch['labels'] for batch in batches]), LABELS[order])
