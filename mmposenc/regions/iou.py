@@ -75,11 +75,13 @@ class MeanIoU:
 
     Example:
         >>> metric = MeanIoU(classes=('road', 'car'))
-        >>> labels = torch.tensor([[[0, 0, 1, 1]]])
-        >>> sums = metric.count(torch.tensor([[[0, 0, 0, 1]]]), labels).sum(0)
-        >>> metric.finish(sums)['right']['IoU/road']
-        0.0
+        >>> counts = metric.count(torch.tensor([[[0, 0, 0, 1]]]), torch.tensor([[[0, 0, 1, 1]]]))
+        >>> float(metric.finish(counts.sum(0))['right/IoU/car'])
+        50.0
     """
+
+    name = 'miou'
+    harm_of = 'mIoU_labelled'
 
     def __init__(
         self,
@@ -120,6 +122,8 @@ class MeanIoU:
         num_classes = len(self.classes) if self.classes is not None else outputs.shape[1]
         if scores and outputs.shape[1] != num_classes:
             raise ValueError(f'the network has {outputs.shape[1]} scores for {num_classes} classes')
+        if scores and outputs.isnan().any():
+            raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
         if scores and outputs.shape[-2:] != targets.shape[-2:]:
             outputs = interpolate(outputs, targets.shape[-2:], mode='bilinear', align_corners=False)
         predictions = outputs.argmax(1) if scores else outputs
@@ -130,21 +134,25 @@ class MeanIoU:
             ]
         )
 
-    def finish(self, sums: Tensor) -> dict[str, dict[str, Any]]:
-        """Figures of each region, in percent.
+    def finish(self, sums: Tensor) -> dict[str, Tensor]:
+        """Figures of each region in percent, by 'region/figure'.
 
         Args:
             sums: Margins of the whole data set, (..., strips, 3, K).
 
         Returns:
-            By region: mIoU and aAcc as mmseg defines them, mIoU_labelled, of which harm is computed, and IoU/class.
-            Floats, or tensors (...) where there are leading dimensions.
+            mIoU and aAcc as mmseg defines them, mIoU_labelled, from which harm is computed, and IoU/class, (...).
         """
         classes = self.classes or tuple(map(str, range(sums.shape[-1])))
-        finished = {}
+        named = {}
         for region, margins in self.strips.sum_regions(sums).items():
             figures = margin_figures(margins)
-            named = {name: figures[name] for name in ('mIoU', 'mIoU_labelled', 'aAcc')}
-            named |= {f'IoU/{name}': value for name, value in zip(classes, figures['IoU'].unbind(-1), strict=True)}
-            finished[region] = {name: value if value.ndim else float(value) for name, value in named.items()}
-        return finished
+            named |= {f'{region}/{name}': figures[name] for name in ('mIoU', 'aAcc', self.harm_of)}
+            by_class = zip(classes, figures['IoU'].unbind(-1), strict=True)
+            named |= {f'{region}/IoU/{name}': values for name, values in by_class}
+        return named
+
+    def document(self) -> dict[str, Any]:
+        """The arguments that make this metric again."""
+        classes = None if self.classes is None else list(self.classes)
+        return dict(classes=classes, regions=self.strips.regions, ignore_index=self.ignore_index)

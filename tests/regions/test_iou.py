@@ -1,0 +1,132 @@
+"""Figures by region, the fixed classes of harm, and the metric of sweeps."""
+
+import pytest
+import torch
+
+from mmposenc.chance import image_interval
+from mmposenc.regions import (
+    MeanIoU,
+    RegionStrips,
+    confusion_margins,
+    count_strips,
+    margin_figures,
+    miou_harm,
+    segmentation_figures,
+)
+
+
+def margins_of(*hits: int, labelled: int = 100) -> torch.Tensor:
+    """Margins of one class with as many predicted as labelled pixels: IoU is hits / (2 labelled - hits)."""
+    return torch.tensor([[[labelled], [labelled], [number]] for number in hits])
+
+
+def test_figures_by_hand() -> None:
+    confusion = torch.tensor([[6, 2, 0, 0], [1, 3, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
+    margins = confusion_margins(confusion)
+    assert margins.tolist() == [[8, 4, 0, 1], [7, 6, 0, 0], [6, 3, 0, 0]]
+    figures = margin_figures(margins)
+    assert figures['IoU'].tolist() == pytest.approx([100 * 6 / 9, 100 * 3 / 7, float('nan'), 0], nan_ok=True)
+    assert figures['Acc'].tolist() == pytest.approx([75, 75, float('nan'), 0], nan_ok=True)
+    assert figures['Dice'].tolist() == pytest.approx([100 * 12 / 15, 100 * 6 / 10, float('nan'), 0], nan_ok=True)
+    assert float(figures['aAcc']) == pytest.approx(100 * 9 / 13)
+    assert float(figures['mIoU']) == pytest.approx((100 * 6 / 9 + 100 * 3 / 7) / 3)
+    assert float(figures['mAcc']) == pytest.approx(50)
+    assert float(figures['mDice']) == pytest.approx((80 + 60) / 3)
+
+
+def test_margins_add_up_and_leading_dimensions_stay() -> None:
+    confusion = torch.randint(0, 50, (4, 3, 5, 5), generator=torch.Generator().manual_seed(0))
+    assert confusion_margins(confusion.sum(0)).equal(confusion_margins(confusion).sum(0))
+    figures = segmentation_figures(confusion)
+    assert figures['mIoU'].shape == (4, 3)
+    assert figures['mIoU'].dtype == torch.float64
+    assert figures['mIoU'][1, 2] == segmentation_figures(confusion[1, 2])['mIoU']
+
+
+def test_one_stray_pixel_of_an_absent_class_costs_mmsegs_miou_12_points_and_harm_nothing() -> None:
+    """In the left half of every scene only 7 of 8 classes occur; ablation lets one pixel be predicted as the eighth."""
+    labels = torch.arange(7).repeat_interleave(640 * 640 // 7 + 1)[: 640 * 640].view(640, 640)
+    stray = labels.clone()
+    stray[0, 0] = 7
+    strips = RegionStrips({})
+    baseline, ablated = (confusion_margins(count_strips(labels, x, 8, strips)).sum(0) for x in (labels, stray))
+    figures = margin_figures(torch.stack([baseline, ablated]))
+    assert figures['mIoU'].tolist() == pytest.approx([100, 87.5], abs=0.001)
+    assert 0 < float(miou_harm(baseline, ablated)) < 0.001
+
+
+def test_harm_is_the_drop_over_labelled_classes_by_hand() -> None:
+    #                     labelled      predicted     both
+    baseline = torch.tensor([[10, 10, 0], [10, 10, 0], [8, 6, 0]])
+    ablated = torch.tensor([[10, 10, 0], [10, 5, 5], [6, 3, 0]])
+    before, after = (100 * 8 / 12 + 100 * 6 / 14) / 2, (100 * 6 / 14 + 100 * 3 / 12) / 2
+    assert float(miou_harm(baseline, ablated)) == pytest.approx(before - after)
+
+
+def test_a_class_without_labels_in_a_bootstrap_draw_leaves_both_terms() -> None:
+    """Class 1 is labelled in the second image only, where it is lost; class 0 keeps IoU 100 in both."""
+    whole = torch.tensor([[[10, 0], [10, 0], [10, 0]], [[10, 10], [10, 10], [10, 10]]])
+    ablated = torch.tensor([[[10, 0], [11, 0], [10, 0]], [[10, 10], [10, 0], [10, 0]]])
+    harms = {
+        times: float(miou_harm(*(torch.tensordot(torch.tensor(times), x, 1) for x in (whole, ablated))))
+        for times in ((2, 0), (1, 1), (0, 2))
+    }
+    assert harms[2, 0] == pytest.approx(100 - 100 * 20 / 22)
+    assert harms[1, 1] == pytest.approx((100 - 100 * 20 / 21 + 100) / 2)
+    assert harms[0, 2] == pytest.approx(50)
+    low, high = image_interval(torch.stack([whole, ablated], 1), lambda sums: miou_harm(sums[:, 0], sums[:, 1]))
+    assert [float(low), float(high)] == pytest.approx([harms[2, 0], harms[1, 1]])
+
+
+def test_the_sweeps_metric_counts_what_count_strips_counts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (3, 8, 10), generator=generator)
+    labels[0, :3] = 255
+    scores = torch.randn(3, 4, 8, 10, generator=generator)
+    counts = MeanIoU().count(scores, labels)
+    for image in range(3):
+        expected = count_strips(labels[image], scores[image].argmax(0), 4, RegionStrips())
+        assert counts[image].equal(confusion_margins(expected))
+    named = MeanIoU(classes=tuple('abcd'))
+    assert named.count(scores.argmax(1), labels[:, None]).equal(counts)
+    figures = named.finish(counts.sum(0).double())
+    assert set(figures) == {
+        f'{region}/{figure}'
+        for region in ('left', 'center', 'right', 'overall')
+        for figure in ('mIoU', 'aAcc', 'mIoU_labelled', *(f'IoU/{name}' for name in 'abcd'))
+    }
+    left = segmentation_figures(
+        sum(count_strips(labels[i, :, :5], scores[i, ..., :5].argmax(0), 4, RegionStrips({}))[0] for i in range(3))
+    )
+    assert float(figures['left/mIoU']) == float(left['mIoU'])
+    assert float(figures['left/IoU/c']) == float(left['IoU'][2])
+    assert MeanIoU(**named.document()).finish(counts.sum(0)) == figures
+
+
+def test_scores_of_another_size_are_resized_before_the_decision() -> None:
+    scores = torch.tensor([[[[3.0, 0.0]], [[0.0, 1.0]]]])
+    counts = MeanIoU(regions={}).count(scores, torch.zeros(1, 1, 4, dtype=torch.int64))
+    # Interpolated: class 0 has 3, 2.25, 0.75, 0, class 1 has 0, 0.25, 0.75, 1; equal scores go to the first class.
+    assert counts[0, 0].tolist() == [[4, 0], [3, 1], [3, 0]]
+
+
+LABELS = torch.zeros(2, 4, 4, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    'metric, outputs, targets, message',
+    [
+        (MeanIoU(), torch.zeros(2, 1, 4, 4), LABELS, r'scores \(N, classes, h, w\)'),
+        (MeanIoU(), torch.zeros(2, 3, 4, 4), LABELS.float(), 'label maps .* of integers'),
+        (MeanIoU(), torch.zeros(2, 3), LABELS[:, 0, 0], 'mIoU needs label maps'),
+        (MeanIoU(), LABELS, LABELS, 'with classes= given'),
+        (MeanIoU(), torch.zeros(1, 3, 4, 4), LABELS, 'mIoU needs label maps'),
+        (MeanIoU('ab'), torch.zeros(2, 3, 4, 4), LABELS, '3 scores for 2 classes'),
+        (MeanIoU('ab'), LABELS, LABELS + 2, r'label 2 in 16 pixels is outside the 2 classes'),
+        (MeanIoU('ab'), LABELS[..., :3], LABELS, 'of the same size'),
+        (MeanIoU(), torch.full((2, 3, 4, 4), float('nan')), LABELS, 'NaN'),
+    ],
+)
+def test_bad_input(metric: MeanIoU, outputs: torch.Tensor, targets: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric.count(outputs, targets)
