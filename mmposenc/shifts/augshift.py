@@ -118,7 +118,7 @@ class AugShiftLoss(nn.Module):
             if len(first) < 2:
                 raise ValueError("mse='relative' needs the variance over a batch of at least 2 images, got 1")
             variance = torch.cat((first, second)).float().var(0, correction=0).mean()
-            distance = distance / variance.clamp_min(torch.finfo(variance.dtype).tiny)
+            distance = distance / variance.clamp_min(1e-18)  # its square is still a float32
         return {
             'loss_view1': criterion(cls_scores[0], labels),
             'loss_view2': criterion(cls_scores[1], labels),

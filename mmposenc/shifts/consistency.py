@@ -73,7 +73,9 @@ class ConsistencyCard(Result):
         from matplotlib.figure import Figure
 
         rows = self.table()
-        names = [row['protocol'] if row['max_shift'] is None else f'{row["protocol"]}, {row["max_shift"]} px' for row in rows]
+        names = [
+            row['protocol'] if row['max_shift'] is None else f'{row["protocol"]}, {row["max_shift"]} px' for row in rows
+        ]
         figure = Figure(figsize=(6, 1.2 + 0.4 * len(rows)), layout='constrained')
         axes = figure.subplots()
         for offset, name, label in ((-0.1, 'consistency', 'all images'), (0.1, 'consistency_correct', 'correct ones')):
@@ -145,7 +147,9 @@ def shift_consistency(
                 positions, images, labels = positions[own], images[own], labels[own]
                 if not len(images):
                     continue
-            predicted, scores = predict_views(forward or model, views, images.to(device), positions)
+            predicted, scores = predict_views(
+                model if forward is None else forward, views, images.to(device), positions
+            )
             check_classes(labels, scores.shape[1])
             totals += count_views(predicted, labels.to(device)).cpu()
     all_reduce_sum_(totals)

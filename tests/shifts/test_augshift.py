@@ -1,0 +1,115 @@
+"""Eq. 1 by hand, its relative form, and AugShift in a plain training loop."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmposenc.layers import record_pooled
+from mmposenc.shifts import AugShiftLoss, augshift_loss, shift_images, two_views
+
+SCORES = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+LABELS = torch.tensor([0, 1])
+POOLED = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+
+
+def test_hand_computed_terms():
+    """CE of [0, 0] is log 2, of [0, log 3] for class 1 it is log(4/3); the MSE of (2, 0, 0, 0) is 4/4."""
+    arguments = (SCORES, 0 * SCORES), (POOLED, POOLED + torch.tensor([[2, 0], [0, 0]])), LABELS
+    losses = AugShiftLoss(mse_weight=5.0)(*arguments)
+    assert list(losses) == ['loss_view1', 'loss_view2', 'loss_mse']
+    assert losses['loss_view1'].item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+    assert losses['loss_view2'].item() == pytest.approx(math.log(2))
+    assert losses['loss_mse'].item() == pytest.approx(5.0)
+    assert augshift_loss(*arguments, mse_weight=5.0).item() == pytest.approx(sum(losses.values()).item())
+    assert augshift_loss(*arguments, mse_weight=0.0).item() == pytest.approx(1.5 * math.log(2) + math.log(4 / 3) / 2)
+
+
+def test_relative_by_hand():
+    """Two images, one channel, views at (0, 2) and (4, 6): MSE 4; mean 3, variance (9 + 1 + 1 + 9) / 4 = 5."""
+    pooled = torch.tensor([[0.0], [4.0]]), torch.tensor([[2.0], [6.0]])
+    loss = AugShiftLoss(3.0, mse='relative')((SCORES, SCORES), pooled, LABELS)['loss_mse']
+    assert loss.item() == pytest.approx(3 * 4 / 5)
+
+
+def test_relative_has_no_gradient_along_the_scale_of_the_features():
+    torch.manual_seed(0)
+    features = torch.randn(2, 8, 5, requires_grad=True)
+    slopes = {}
+    for mse in ('absolute', 'relative'):
+        AugShiftLoss(mse=mse)((torch.zeros(8, 2),) * 2, tuple(features), torch.zeros(8).long())['loss_mse'].backward()
+        slopes[mse] = (features.grad * features).sum().item()
+        features.grad = None
+    assert slopes['relative'] == pytest.approx(0, abs=1e-5)
+    assert slopes['absolute'] > 1
+
+
+@pytest.mark.parametrize('mse', ['absolute', 'relative'])
+def test_identical_and_constant_views_cost_nothing_apart(mse):
+    for pooled in (POOLED, torch.ones(2, 2)):
+        first = pooled.clone().requires_grad_()
+        loss = AugShiftLoss(mse=mse)((SCORES, SCORES), (first, pooled), LABELS)['loss_mse']
+        loss.backward()
+        assert loss.item() == 0
+        assert first.grad.tolist() == [[0, 0], [0, 0]]
+
+
+def test_gradient_reaches_both_views():
+    first, second = POOLED.clone().requires_grad_(), (POOLED + 1).requires_grad_()
+    AugShiftLoss(2.0)((SCORES, SCORES), (first, second), LABELS)['loss_mse'].backward()
+    # d/dz1 of 2 * mean((z1 - z2)^2) over 4 entries of difference -1: 2 * 2 * (-1) / 4
+    assert torch.allclose(first.grad, torch.full((2, 2), -1.0))
+    assert torch.allclose(second.grad, torch.full((2, 2), 1.0))
+
+
+def test_criterion_takes_the_place_of_the_cross_entropy():
+    smooth = nn.CrossEntropyLoss(label_smoothing=0.1)
+    losses = AugShiftLoss()((SCORES, 2 * SCORES), (POOLED, POOLED), LABELS, smooth)
+    assert losses['loss_view2'] == smooth(2 * SCORES, LABELS) != F.cross_entropy(2 * SCORES, LABELS)
+
+
+def test_views_share_content_and_not_position():
+    torch.manual_seed(0)
+    images = torch.zeros(200, 1, 9, 9)
+    images[:, :, 4, 3:6] = torch.tensor([1.0, 2.0, 3.0])
+    first, second = two_views(images, max_shift=2)
+    centre = torch.stack([view.eq(2).nonzero()[:, 2:] for view in (first, second)])
+    for view, at in zip((first, second), centre, strict=True):
+        assert torch.equal(shift_images(view, 4 - at, max_shift=2), images)
+    assert (centre[0] != centre[1]).any(1).sum() > 160  # 24 of 25 pairs differ on average
+
+
+def test_two_views_and_the_loss_train_a_plain_network():
+    """The distance of the two views falls when it is trained for, beside the same training without it."""
+    distances = {}
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        images, labels = torch.rand(16, 1, 12, 12), torch.arange(16) % 2
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(100):
+            with record_pooled(model, '1') as record:
+                scores = model(torch.cat(two_views(images, max_shift=4)))
+                pooled = record.take()
+            loss = augshift_loss(scores.chunk(2), pooled.chunk(2), labels, mse_weight=weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        distances[weight] = F.mse_loss(*pooled.chunk(2)).item()
+    assert distances[10.0] < 0.5 * distances[0.0]
+
+
+@pytest.mark.parametrize(
+    'options, pooled, message',
+    [
+        ({'mse_weight': -1.0}, POOLED, r'mse_weight \(lambda\) must be at least 0, got -1'),
+        ({'mse': 'scaled'}, POOLED, "mse must be 'absolute' or 'relative', got 'scaled'"),
+        ({}, torch.rand(2, 2, 4, 4), r'pooled features \(N, C\) of two views, got shapes \(2, 2, 4, 4\)'),
+        ({'mse': 'relative'}, POOLED[:1], 'at least 2 images, got 1'),
+    ],
+)
+def test_bad_input(options, pooled, message):
+    with pytest.raises(ValueError, match=message):
+        AugShiftLoss(**options)((SCORES, SCORES), (pooled, pooled), LABELS)

@@ -1,0 +1,145 @@
+"""The draws of the protocols, and the views of ShiftedViews against plain indexing."""
+
+import math
+
+import pytest
+import torch
+
+from mmposenc.shifts import PROTOCOLS, ShiftedViews, draw_shifts
+
+CONS8 = (range(-8, 9),) * 2
+IMAGES = torch.arange(1.0, 1 + 3 * 2 * 7 * 9).view(3, 2, 7, 9)
+
+
+class TestDrawShifts:
+    def test_protocols_and_their_draws_stay_what_they_are(self):
+        assert {name: tuple(protocol) for name, protocol in PROTOCOLS.items()} == {
+            'zero_ref': ('zero', 1),
+            'zero_pair': ('zero', 2),
+            'roll_ref': ('roll', 1),
+            'roll_pair': ('roll', 2),
+            'reflect_ref': ('reflect', 1),
+            'reflect_pair': ('reflect', 2),
+            'crop_pair': (None, 2),
+        }
+        assert draw_shifts('zero_ref', CONS8, 4).tolist() == [[[-2, 5]], [[7, 2]], [[0, 8]], [[7, -2]]]
+        windows = draw_shifts('crop_pair', (range(32),) * 2, 2, seed=1)
+        assert windows.tolist() == [[[3, 20], [14, 7]], [[13, 18], [24, 15]]]
+
+    def test_row_depends_on_its_index_only(self):
+        assert torch.equal(draw_shifts('zero_pair', CONS8, 5000)[:37], draw_shifts('zero_pair', CONS8, 37))
+
+    def test_seed_protocol_range_axis_and_view_have_draws_of_their_own(self):
+        tables = [
+            draw_shifts('zero_pair', CONS8, 4000),
+            draw_shifts('zero_pair', CONS8, 4000, seed=1),
+            draw_shifts('roll_pair', CONS8, 4000),
+            draw_shifts('zero_pair', (range(-9, 10),) * 2, 4000),
+        ]
+        columns = torch.cat([table.reshape(4000, 4) for table in tables], dim=1).T.double()
+        correlations = torch.corrcoef(columns) - torch.eye(16)
+        assert correlations.abs().max() < 5 / math.sqrt(4000)
+
+    def test_uniform_over_both_ends(self):
+        shifts = draw_shifts('zero_ref', (range(-2, 3), range(4)), 20000)[:, 0]
+        cells = torch.bincount((shifts[:, 0] + 2) * 4 + shifts[:, 1], minlength=20)
+        assert cells.shape == (20,)
+        assert (cells - 1000).abs().max() < 5 * math.sqrt(950)  # binomial, 5 standard deviations
+
+
+class TestShiftedViews:
+    def test_keys_name_range_and_protocol(self):
+        views = ShiftedViews([8, 16], ['zero_ref', 'crop_pair', 'roll_pair'], crop_size=5)
+        assert ' '.join(views.keys) == 'cons8_zero_ref cons16_zero_ref cons_crop_pair cons8_roll_pair cons16_roll_pair'
+
+    @pytest.mark.parametrize('number', [50, None], ids=['length given', 'unknown'])
+    @pytest.mark.parametrize('fill', ['zero', 'roll', 'reflect'])
+    def test_each_sample_gets_its_own_shift(self, fill, number):
+        """Pixel by pixel, in another order than the data set's."""
+        shifts = draw_shifts(f'{fill}_ref', (range(-3, 4),) * 2, 50, seed=4)
+        views = ShiftedViews([3], [f'{fill}_ref'], number, seed=4)
+        list(views.shifted(f'cons3_{fill}_ref', IMAGES[:1], [0]))
+        (moved,) = views.shifted(f'cons3_{fill}_ref', IMAGES, [41, 0, 17])
+
+        def source(position, side):
+            if fill == 'zero':
+                return position if 0 <= position < side else None
+            if fill == 'roll':
+                return position % side
+            return min(abs(position), 2 * (side - 1) - abs(position))
+
+        for n, index in enumerate([41, 0, 17]):
+            dy, dx = shifts[index, 0].tolist()
+            for y in range(7):
+                for x in range(9):
+                    row, column = source(y - dy, 7), source(x - dx, 9)
+                    pixel = torch.zeros(2) if row is None or column is None else IMAGES[n, :, row, column]
+                    assert torch.equal(moved[n, :, y, x], pixel)
+
+    def test_windows_are_cut_out_anywhere(self):
+        """As offsets from 0 to the margin less one, BlurPool's."""
+        views = ShiftedViews([1], ['crop_pair'], 40, seed=2, crop_size=4)
+        offsets = draw_shifts('crop_pair', (range(3), range(5)), 40, seed=2)
+        seen = set()
+        for start in range(0, 39, 3):
+            pair = views.shifted('cons_crop_pair', IMAGES, [start, start + 1, start + 2])
+            for view, window in enumerate(pair):
+                for n in range(3):
+                    top, left = offsets[start + n, view].tolist()
+                    assert torch.equal(window[n], IMAGES[n, :, top : top + 4, left : left + 4])
+                    seen.add((top, left))
+        assert seen == {(top, left) for top in range(3) for left in range(5)}
+
+    def test_windows_of_a_wide_image(self):
+        """Their offsets reach further than the image is high."""
+        image = torch.rand(1, 3, 32, 100)
+        views = ShiftedViews([1], ['crop_pair'], 20, crop_size=24)
+        offsets = draw_shifts('crop_pair', (range(8), range(76)), 20)
+        assert offsets[..., 1].max() > 60
+        for index in range(20):
+            for window, (top, left) in zip(
+                views.shifted('cons_crop_pair', image, [index]), offsets[index], strict=True
+            ):
+                assert torch.equal(window, image[..., top : top + 24, left : left + 24])
+
+    @pytest.mark.parametrize('crop_size', [1, 2, 3, 4, 5])
+    def test_reference_is_mmcvs_center_crop(self, crop_size):
+        transforms = pytest.importorskip('mmcv.transforms', reason='compares with mmcv')
+        views = ShiftedViews([1], ['zero_ref'], crop_size=crop_size)
+        image = IMAGES[0].permute(1, 2, 0).numpy()
+        expected = transforms.CenterCrop(crop_size)({'img': image})['img']
+        assert torch.equal(views.reference(IMAGES)[0], torch.from_numpy(expected).permute(2, 0, 1))
+
+    def test_shifts_act_on_the_center_crop(self):
+        """What lies outside the crop does not come in: the fill does."""
+        views = ShiftedViews([2], ['zero_ref'], 60, crop_size=4)
+        for index in range(60):
+            (moved,) = views.shifted('cons2_zero_ref', IMAGES[:1], [index])
+            dy, dx = draw_shifts('zero_ref', (range(-2, 3),) * 2, 60)[index, 0].tolist()
+            assert moved.shape == (1, 2, 4, 4)
+            assert int((moved == 0).sum()) == 2 * (16 - (4 - abs(dy)) * (4 - abs(dx)))
+
+
+@pytest.mark.parametrize(
+    'max_shifts, protocols, crop_size, message',
+    [
+        ([0], ['zero_ref'], None, r'max_shifts must be one or more different px, integers of at least 1; got \[0\]'),
+        ([], ['zero_ref'], None, 'one or more different px'),
+        ([8, 8], ['zero_ref'], None, 'one or more different px'),
+        ([2.5], ['zero_ref'], None, 'one or more different px'),
+        (8, ['zero_ref'], None, r'got 8; write max_shifts=\[8\]'),
+        ([8], ['zero'], None, r'zero_ref, zero_pair, .*crop_pair, each once; got \[.zero.\]'),
+        ([8], [], None, 'each once'),
+        ([8], ['zero_ref', 'zero_ref'], None, 'each once'),
+        ([8], 'zero_ref', None, r"write protocols=\['zero_ref'\]"),
+        ([1], ['crop_pair'], None, r"'crop_pair' needs a crop_size .* got None"),
+        ([1], ['zero_ref'], 0, 'crop_size must be at least 1 px, got 0'),
+        ([1], ['crop_pair'], 6, r'at least 2 px smaller than the images \(7x9 px\), got 6'),
+        ([7], ['zero_ref'], None, r'max_shift must be smaller than the image \(7x9 px\), got 7'),
+        ([4], ['zero_ref'], 4, r'smaller than the image \(4x4 px\), got 4'),
+    ],
+)
+def test_bad_input(max_shifts, protocols, crop_size, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        views = ShiftedViews(max_shifts, protocols, crop_size=crop_size)
+        next(views.shifted(views.keys[0], IMAGES, [0, 1, 2]))

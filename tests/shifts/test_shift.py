@@ -1,0 +1,75 @@
+"""shift_images against plain indexing."""
+
+import pytest
+import torch
+
+from mmposenc.shifts import random_shift, shift_images
+from mmposenc.shifts.shift import cut_windows
+
+RAMP = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)  # 1 2 3 / 4 5 6 / 7 8 9
+
+
+@pytest.mark.parametrize(
+    'fill, expected',
+    [
+        ('zero', [[0, 0, 0], [0, 1, 2], [0, 4, 5]]),
+        ('roll', [[9, 7, 8], [3, 1, 2], [6, 4, 5]]),
+        ('reflect', [[5, 4, 5], [2, 1, 2], [5, 4, 5]]),
+        ('replicate', [[1, 1, 2], [1, 1, 2], [4, 4, 5]]),
+    ],
+)
+def test_shift_down_and_right_by_one_pixel(fill, expected):
+    assert shift_images(RAMP, torch.tensor([[1, 1]]), fill).tolist() == [[expected]]
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last], ids=['NCHW', 'NHWC'])
+def test_each_image_takes_its_own_shift(layout):
+    images = torch.rand(50, 3, 8, 6).contiguous(memory_format=layout)
+    shifts = torch.randint(-5, 6, (50, 2))
+    rolled = shift_images(images, shifts, 'roll')
+    for image, shift, got in zip(images, shifts.tolist(), rolled, strict=True):
+        assert torch.equal(got, image.roll(shift, (1, 2)))
+
+
+@pytest.mark.parametrize('fill', ['zero', 'roll', 'reflect', 'replicate'])
+def test_bound_of_the_shift_does_not_change_the_result(fill):
+    images, shifts = torch.rand(4, 3, 9, 9), torch.tensor([[0, 0], [1, -2], [2, 2], [-2, 0]])
+    assert torch.equal(shift_images(images, shifts, fill), shift_images(images, shifts, fill, max_shift=7))
+
+
+def test_zero_shift_is_a_copy():
+    shifted = shift_images(RAMP, torch.zeros(1, 2, dtype=torch.long))
+    assert torch.equal(shifted, RAMP)
+    assert shifted.data_ptr() != RAMP.data_ptr()
+
+
+def test_windows_lie_at_their_offsets():
+    images = torch.rand(3, 2, 6, 9)
+    offsets = torch.tensor([[0, 0], [2, 5], [1, 3]])
+    for image, (top, left), got in zip(images, offsets.tolist(), cut_windows(images, offsets, 4, 4), strict=True):
+        assert torch.equal(got, image[:, top : top + 4, left : left + 4])
+
+
+def test_random_shift_reaches_every_offset_and_no_other():
+    torch.manual_seed(0)
+    images = torch.zeros(2000, 1, 5, 5)
+    images[:, :, 2, 2] = 1
+    shifted = random_shift(images, 2)
+    assert shifted.sum((1, 2, 3)).eq(1).all()  # the dot never leaves, since it stands 2 px from every border
+    counts = shifted.sum((0, 1))
+    assert counts.min() > 40  # 25 cells of 80 expected
+    assert counts.max() < 130
+
+
+@pytest.mark.parametrize(
+    'shift, options, message',
+    [
+        (3, {}, r'smaller than the image \(3x3 px\), got 3'),
+        (2, {'max_shift': 1}, 'at most max_shift = 1 px, got 2'),
+        (-2, {'max_shift': 1}, 'at most max_shift = 1 px, got 2'),
+        (1, {'fill': 'wrap'}, "fill must be one of zero, roll, reflect, replicate, got 'wrap'"),
+    ],
+)
+def test_bad_input(shift, options, message):
+    with pytest.raises(ValueError, match=message):
+        shift_images(RAMP, torch.tensor([[shift, 0]]), **options)
