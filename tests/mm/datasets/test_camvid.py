@@ -58,20 +58,30 @@ def test_a_list_chooses_images(root):
     assert [info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))] == [str(root / 'val/b.png')]
 
 
-def test_missing_files_are_named(root):
-    with pytest.raises(FileNotFoundError, match=r'no folder .*test: put CamVid there as \{train,val,test\}'):
-        build(root, 'test')
-    with pytest.raises(FileNotFoundError, match=r'no image \*\.jpg in .*val: put CamVid there'):
-        build(root, img_suffix='.jpg')
-    with pytest.raises(FileNotFoundError, match=r'no ann_file .*left\.txt'):
-        build(root, ann_file='left.txt')
-    (root / 'valannot' / 'b.png').unlink()
-    with pytest.raises(FileNotFoundError, match=r'1 of 2 files are missing, first .*valannot/b\.png'):
+@pytest.mark.parametrize(
+    'typed, message',
+    [
+        ({'split': 'test'}, r'no folder .*test: put CamVid there as \{train,val,test\}'),
+        ({'img_suffix': '.jpg'}, r'no image \*\.jpg in .*val: put CamVid there'),
+        ({'ann_file': 'left.txt'}, r'no ann_file .*left\.txt'),
+        ({'seg_map_suffix': '_L.png'}, r'2 of 2 files are missing, first .*valannot/a_L\.png'),
+        ({'splitt': 'val'}, 'splitt'),
+        ({'metainfo': {'classes': ('person',)}}, 'not a subset of classes'),
+    ],
+)
+def test_what_is_not_there_is_named(root, typed, message):
+    with pytest.raises((FileNotFoundError, TypeError, ValueError), match=message):
+        build(root, **typed)
+
+
+@pytest.mark.parametrize(
+    'labels, message',
+    [
+        (np.full((3, 4), 12, np.uint8), r'a\.png must be a map \(H, W\) of labels 0 to 11, got \(3, 4\) .* up to 12'),
+        (np.full((3, 4, 3), 64, np.uint8), r'got \(3, 4, 3\) with values up to 64; use the 11-class version'),
+    ],
+)
+def test_label_maps_of_another_version_of_camvid(root, labels, message):
+    Image.fromarray(labels).save(root / 'valannot' / 'a.png')
+    with pytest.raises(ValueError, match=message):
         build(root)
-
-
-def test_unknown_arguments_and_classes_are_refused(root):
-    with pytest.raises(TypeError, match='splitt'):
-        build(root, splitt='val')
-    with pytest.raises(ValueError, match='not a subset of classes'):
-        build(root, metainfo={'classes': ('person',)})

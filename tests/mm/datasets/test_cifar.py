@@ -1,0 +1,316 @@
+"""CIFAR on tiny files of its layout: what is read, where it comes from, and what is refused without being run."""
+
+import os
+import pickle
+import shutil
+import struct
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from mmpretrain import datasets as mmpretrain
+from torchvision.datasets.utils import calculate_md5
+
+from mmposenc.mm.datasets import cifar
+from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
+
+SIZES = {'train': 12, 'test': 5}
+ONE_DOWNLOAD = 2  # requests: torchvision looks for a redirection first
+
+
+def content(split: str) -> dict:
+    """Image i of a split is filled with i + 1 in train and 100 + i in test; its label is 3 * i."""
+    first = {'train': 1, 'test': 100}[split]
+    data = np.repeat(np.arange(first, first + SIZES[split], dtype=np.uint8)[:, None], 3072, axis=1)
+    labels = [3 * i for i in range(SIZES[split])]
+    return {'data': data, 'fine_labels': labels, 'batch_label': f'{split}ing batch 1 of 1'}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny unpacked CIFAR-100 below a data root."""
+    folder = tmp_path / 'root' / 'cifar-100-python'
+    folder.mkdir(parents=True)
+    for split in SIZES:
+        (folder / split).write_bytes(pickle.dumps(content(split)))
+    (folder / 'meta').write_bytes(pickle.dumps({'fine_label_names': list(CIFAR100.categories)}))
+    return folder
+
+
+def read(folder: Path, split: str = 'train', **kwargs) -> CIFAR100:
+    return CIFAR100(str(folder.parent), split, **{'verify': False, **kwargs})
+
+
+def write(folder: Path, **changes) -> None:
+    (folder / 'train').write_bytes(pickle.dumps({**content('train'), **changes}))
+
+
+# What is read.
+
+
+def test_both_splits(folder):
+    train, test = read(folder), read(folder, 'test')
+    assert train.images[:, 1, 16, 16].tolist() == list(range(1, 13))
+    assert test.images[:, 1, 16, 16].tolist() == list(range(100, 105))
+    assert test.labels.tolist() == [0, 3, 6, 9, 12]
+    assert [train.metainfo['classes'][i] for i in (0, 8, 99)] == ['apple', 'bicycle', 'worm']
+    assert torch.equal(read(folder, fraction=0.25).images, train.images[[0, 4, 8]])
+    assert torch.equal(read(folder, indices=[11, 2]).labels, train.labels[[11, 2]])
+
+
+def test_channels_rows_and_columns_are_where_torchvision_has_them(folder):
+    data = np.random.default_rng(0).integers(0, 256, (12, 3072), np.uint8)
+    write(folder, data=data)
+    hwc = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    assert np.array_equal(read(folder).images.permute(0, 2, 3, 1).numpy(), hwc)
+
+
+def test_cifar10_of_five_files(tmp_path):
+    folder = tmp_path / 'cifar-10-batches-py'
+    folder.mkdir()
+    for i in range(1, 6):
+        batch = {'data': np.full((3, 3072), i, np.uint8), 'labels': np.array([i, 0, 9])}
+        (folder / f'data_batch_{i}').write_bytes(pickle.dumps(batch))
+    data = CIFAR10(str(tmp_path), verify=False)
+    assert data.images[::3, 0, 0, 0].tolist() == data.labels[::3].tolist() == [1, 2, 3, 4, 5]
+    assert data.metainfo['classes'][:2] == ('airplane', 'automobile')
+
+
+@pytest.mark.parametrize('protocol', range(6))
+@pytest.mark.parametrize('layout', [np.ascontiguousarray, np.asfortranarray])
+@pytest.mark.parametrize('labels', [list, np.array, partial(np.array, dtype='>i4'), lambda x: [np.int64(i) for i in x]])
+def test_every_way_to_pickle_the_same_file(folder, protocol, layout, labels):
+    right = content('train')
+    written = {'data': layout(right['data']), 'fine_labels': labels(right['fine_labels'])}
+    (folder / 'train').write_bytes(pickle.dumps(written, protocol))
+    data = read(folder)
+    assert np.array_equal(data.images.flatten(1), right['data'])
+    assert data.labels.tolist() == right['fine_labels']
+
+
+def test_a_pickle_of_python_2(folder):
+    """The official files: protocol 2, written by numpy 1 on Python 2, with text where Python 3 has bytes."""
+
+    def text(value: bytes) -> bytes:
+        return b'U' + bytes([len(value)]) + value  # SHORT_BINSTRING
+
+    pixels = bytes(range(256)) * 12
+    empty = b'cnumpy.core.multiarray\n_reconstruct\n' + b'cnumpy\nndarray\n' + b'K\x00\x85' + text(b'b') + b'\x87R'
+    dtype = b'cnumpy\ndtype\n' + text(b'u1') + b'K\x00K\x01\x87R'
+    dtype += b'(K\x03' + text(b'|') + b'NNN' + b'J\xff\xff\xff\xff' * 2 + b'K\x00tb'
+    state = b'(K\x01K\x01M\x00\x0c\x86' + dtype + b'\x89' + b'T' + struct.pack('<i', len(pixels)) + pixels + b'tb'
+    items = text(b'data') + empty + state + text(b'fine_labels') + b']K\x2aa'
+    (folder / 'train').write_bytes(b'\x80\x02}(' + items + b'u.')
+    data = read(folder)
+    assert data.images.flatten().tolist() == list(pixels)
+    assert data.labels.tolist() == [42]
+
+
+def test_the_table_of_torchvision_is_the_official_one():
+    """Names and checksums of the files; the benchmark would be another one with other files."""
+    assert CIFAR100.official is torchvision.datasets.CIFAR100
+    for own, host in ((CIFAR10, mmpretrain.CIFAR10), (CIFAR100, mmpretrain.CIFAR100)):
+        official = own.official
+        assert (official.url, official.tgz_md5) == (host.url, host.tgz_md5)
+        assert (official.base_folder, official.meta['md5']) == (host.base_folder, host.meta['md5'])
+        assert official.train_list + official.test_list == host.train_list + host.test_list
+    assert CIFAR10.official.tgz_md5 == 'c58f30108f718f92721af3b95e74349a'  # of the author's page
+    assert CIFAR100.official.tgz_md5 == 'eb9058c3a382ffc7106e4002c42a8d85'
+
+
+# Where it comes from.
+
+
+@pytest.fixture
+def site(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Serves the tiny set as the official archive, and makes its checksums the official ones; gives what was asked."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    packed = tmp_path / 'site' / 'cifar-100-python.tar.gz'
+    packed.parent.mkdir()
+    with tarfile.open(packed, 'w:gz') as tar:
+        tar.add(folder, folder.name)
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Handler, directory=str(packed.parent)))
+
+    class Official(torchvision.datasets.CIFAR100):
+        url = f'http://127.0.0.1:{server.server_port}/{packed.name}'
+        tgz_md5 = calculate_md5(packed)
+        train_list, test_list = ([[split, calculate_md5(folder / split)]] for split in SIZES)
+        meta = {**torchvision.datasets.CIFAR100.meta, 'md5': calculate_md5(folder / 'meta')}
+
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(CIFAR100, 'official', Official)
+    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.02})
+    thread.start()
+    yield asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_download_then_offline(site, tmp_path):
+    new = tmp_path / 'new' / 'cifar-100-python'
+    assert read(new, verify=True).labels.tolist() == content('train')['fine_labels']
+    assert len(read(new, 'test', verify=True, download=False)) == 5
+    assert sorted(path.name for path in new.iterdir()) == ['meta', 'test', 'train']
+    assert len(site) == ONE_DOWNLOAD
+
+
+def test_runs_that_start_at_once_share_one_download(site, tmp_path):
+    new, sizes = tmp_path / 'new' / 'cifar-100-python', []
+    runs = [threading.Thread(target=lambda: sizes.append(len(read(new, verify=True)))) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert (sizes, len(site)) == ([12] * 4, ONE_DOWNLOAD)
+
+
+def test_an_archive_in_place_is_unpacked_and_files_are_never_replaced(site, tmp_path):
+    new = tmp_path / 'new' / 'cifar-100-python'
+    new.mkdir(parents=True)
+    shutil.copy(tmp_path / 'site' / 'cifar-100-python.tar.gz', new.parent)
+    (new / 'test').write_text('mine')
+    assert len(read(new, verify=True, download=False)) == 12
+    assert (new / 'test').read_text() == 'mine'
+    assert site == []
+
+
+def test_an_altered_archive_is_not_unpacked(site, tmp_path):
+    new = tmp_path / 'new' / 'cifar-100-python'
+    new.parent.mkdir()
+    new.with_name('cifar-100-python.tar.gz').write_bytes(b'half an archive')
+    with pytest.raises(ValueError, match=r'tar\.gz \(15 bytes\) is not the official file: .* truncated .* delete it'):
+        read(new, verify=True)
+    assert not new.exists()
+
+
+def test_a_download_that_is_another_file_is_not_kept(site, tmp_path):
+    CIFAR100.official.tgz_md5 = '0' * 32
+    with pytest.raises(FileNotFoundError, match=r'The download failed: .*Put cifar-100-python\.tar\.gz from http'):
+        read(tmp_path / 'new' / 'cifar-100-python')
+    assert not list((tmp_path / 'new').glob('cifar*'))
+
+
+def test_no_data_and_no_download(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        CIFAR100(download=False)
+    for part in ('turned off (download=False)', CIFAR100.official.url, str(tmp_path / 'data/cifar100')):
+        assert part in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_re_packed_copy_is_not_completed_with_official_files(site, folder):
+    (folder / 'train').unlink()
+    with pytest.raises(FileNotFoundError, match='train is missing'):
+        read(folder, verify=False)
+    assert site == []
+
+
+@pytest.mark.parametrize('is_main, error', [(False, 'train is missing; every machine'), (True, 'Put cifar-100-python')])
+def test_the_first_process_prepares_and_releases_the_others(site, tmp_path, monkeypatch, is_main, error):
+    barriers = []
+    CIFAR100.official.url = 'http://127.0.0.1:9/cifar-100-python.tar.gz'
+    monkeypatch.setattr(cifar, 'is_main_process', lambda: is_main)
+    monkeypatch.setattr(cifar, 'barrier', lambda: barriers.append(1))
+    with pytest.raises(FileNotFoundError, match=error):
+        read(tmp_path / 'new' / 'cifar-100-python')
+    assert barriers == [1]
+
+
+# What is refused.
+
+
+class Call:
+    """Pickles as a call of `function`."""
+
+    def __init__(self, function: Callable, *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+WHOLE = pickle.dumps(content('train'))
+REFUSED = [
+    (b'', 'truncated or not a pickle'),
+    (b'<html></html>', 'truncated or not a pickle'),
+    (WHOLE[: len(WHOLE) // 2], 'truncated or not a pickle'),
+    (pickle.dumps([1, 2]), 'truncated or not a pickle of a dict'),
+    (pickle.dumps({'data': Call(os.mkdir, 'ran')}), r'asks for posix\.mkdir\. Nothing of it was run'),
+    (pickle.dumps({'data': Call(eval, 'open("ran", "w")')}), r'asks for (builtins|__builtin__)\.eval'),
+    (pickle.dumps({'data': Call(np.fromfile, 'train', np.uint8)}), r'asks for numpy\S*\.fromfile'),
+    (b'\x80\x04\x8c\x05numpy\x8c\x14ndarray.__subclasses\x93.', r'asks for numpy\.ndarray\.__subclasses'),
+    (pickle.dumps({'data': Call(__import__('codecs').encode, 'ran', 'rot13')}), "encodes text as 'rot13'"),
+    # With numpy's own ndarray these bytes become a pointer, and whoever touches the array crashes.
+    (pickle.dumps({'data': Call(np.ndarray, (1,), 'O', b'x' * 8), 'fine_labels': [0]}), 'cannot be read'),
+    (pickle.dumps({'data': np.array([None, 'a'], object)}), 'cannot be read'),
+    (pickle.dumps({'data': np.zeros((2, 3072), np.uint8), 'labels': [0, 1]}), 'not a file of CIFAR100: it must hold'),
+    (pickle.dumps({**content('train'), 'data': [1, 2]}), r"'data' in \S* must be uint8 .* got list"),
+    (pickle.dumps({**content('train'), 'data': np.zeros((12, 3072))}), 'got float64'),
+    (pickle.dumps({**content('train'), 'data': np.zeros((12, 1024), np.uint8)}), r'got uint8 \(12, 1024\)'),
+    (pickle.dumps({**content('train'), 'fine_labels': [0] * 11}), r'one integer label for each of its 12 images'),
+    (pickle.dumps({**content('train'), 'fine_labels': [0.0] * 12}), 'got float64'),
+    (pickle.dumps({**content('train'), 'fine_labels': ['0'] * 12}), 'one integer label for each'),
+    (pickle.dumps({**content('train'), 'fine_labels': [100] * 12}), r'labels must lie in 0 to 99'),
+    (pickle.dumps({**content('train'), 'fine_labels': [-1] * 12}), r'labels must lie in 0 to 99'),
+    (pickle.dumps({**content('train'), 'batch_label': 'testing batch 1 of 1'}), "belong to 'train', but it calls"),
+    (pickle.dumps(content('test')), 'are the same file; one of them has been swapped'),
+]
+
+
+@pytest.mark.parametrize('raw, message', REFUSED, ids=range(len(REFUSED)))
+def test_files_that_are_not_what_their_name_says(folder, monkeypatch, raw, message):
+    monkeypatch.chdir(folder)
+    (folder / 'train').write_bytes(raw)
+    with pytest.raises(ValueError, match=message):
+        read(folder)
+    assert not (folder / 'ran').exists()
+
+
+def test_a_split_of_the_other_splits_size(folder, monkeypatch):
+    monkeypatch.setitem(cifar._SIZES, 'test', 12)
+    with pytest.raises(ValueError, match="holds 12 images for 'train', which is the size of 'test'"):
+        read(folder)
+
+
+def test_the_hostile_file_would_have_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(REFUSED[4][0])
+    assert (tmp_path / 'ran').exists()
+
+
+def test_a_checksum_that_differs_stops_before_anything_is_unpickled(folder):
+    with pytest.raises(ValueError, match=r'md5 is .* re-packed copy that you trust is accepted .* verify=False'):
+        CIFAR100(str(folder.parent))
+
+
+@pytest.mark.parametrize('names', [CIFAR100.categories[1:] + CIFAR100.categories[:1], CIFAR100.categories[:10], None])
+def test_class_names_must_be_the_official_ones(folder, names):
+    (folder / 'meta').write_bytes(pickle.dumps({'fine_label_names': names and list(names)}))
+    with pytest.raises(ValueError, match='must list the 100 classes of CIFAR100 in their official order'):
+        read(folder)
+    (folder / 'meta').unlink()
+    assert len(read(folder)) == 12
+
+
+@pytest.mark.parametrize('split', ['val', 'Train', None])
+def test_an_unknown_split(split):
+    with pytest.raises(ValueError, match=rf"split must be one of \['train', 'test'\], got {split!r}"):
+        CIFAR100(split=split)
