@@ -1,9 +1,9 @@
-"""Reading checkpoint files without running what is inside them, and finding the last whole one (ours)."""
+"""Checkpoint files: read without running what is inside them, the last whole one found, loaded only where they fit."""
 
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,21 +11,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from torch import nn
 
-from mmposenc.host.storage_claims import check_storage_claims
-
-__all__ = ['last_whole_checkpoint', 'read_checkpoint', 'read_resumable', 'without_program']
+__all__ = ['last_whole_checkpoint', 'load_exactly', 'read_checkpoint', 'read_resumable', 'without_program']
 
 TRUST_HINT = 'if you know and trust its author, pass --trust-checkpoint'
 
 
 def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust: bool = False) -> Any:
-    """Read a checkpoint, refusing everything that could run code (ours).
+    """Read a checkpoint, refusing everything that could run code.
 
     Tensors, plain containers, numbers, numpy arrays and mmengine's log history are admitted, which is all that a
-    training run of the hosts writes. The hosts either cannot read their own files on PyTorch 2.6 and later, or fall
-    back to an unrestricted pickle on any failure.
+    training run of mmpretrain or mmseg writes. mmengine itself either cannot read its own files on PyTorch 2.6 and
+    later, or falls back to an unrestricted pickle on any failure.
 
     Args:
         file: Path of the checkpoint, or an open binary file.
@@ -40,10 +38,10 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
         file = Path(file).expanduser()
         if not file.is_file():
             raise FileNotFoundError(f'checkpoint {file} does not exist; check the path')
-    torch.serialization.add_safe_globals(list(_admitted()))
+    torch.serialization.add_safe_globals(_admitted())
     try:
-        if isinstance(file, Path) and not trust:
-            _check_zip(file)
+        if isinstance(file, Path):
+            _check_archive(file, trust)
         checkpoint = torch.load(file, map_location=map_location, weights_only=not trust)
     except (PermissionError, torch.cuda.OutOfMemoryError):
         raise
@@ -54,10 +52,10 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
 
 
 def without_program(name: str, checkpoint: Any, trust: bool = False) -> dict:
-    """A checkpoint that holds weights by name, and no text that mmengine runs as a program when it resumes (ours).
+    """A checkpoint that holds weights by name, and no text that mmengine runs as a program when it resumes.
 
     Raises:
-        ValueError: If it is no dict, or holds something else than names in place of names.
+        ValueError: If it is not a dict, or its weights do not have names.
     """
     weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
@@ -69,22 +67,23 @@ def without_program(name: str, checkpoint: Any, trust: bool = False) -> dict:
 
 
 def refusal(name: str, error: Exception) -> str:
-    """One sentence that says why a checkpoint was not read, and what to do (ours)."""
-    wanted = re.search(r'(?:GLOBAL|Unsupported global|Unsupported class|unrecognized function) (\S+)', str(error))
+    """One sentence that says why a checkpoint was not read, and what to do."""
+    text = str(error)
+    wanted = re.search(r'(?:GLOBAL|[Uu]nsupported global|[Uu]nsupported class|unrecognized function) (\S+)', text)
     if wanted:
         return (
             f'checkpoint {name} was not loaded: it asks for {wanted[1]:.100}, which weights do not need and which '
             f'could run code; {TRUST_HINT}'
         )
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    reason = (text.strip() or type(error).__name__).splitlines()[0][:200]
     return (
-        f'checkpoint {name} is damaged or no checkpoint ({reason}); was the run stopped, or the disk full, while it '
+        f'checkpoint {name} is damaged or not a checkpoint ({reason}); was the run stopped, or the disk full, while it '
         'was written? Use another one'
     )
 
 
 def read_resumable(path: str | Path, trust: bool = False) -> dict:
-    """Read a checkpoint that training can go on from (ours).
+    """Read a checkpoint that training can resume from.
 
     Raises:
         ValueError: If it cannot be read, or holds weights without the state of a training run.
@@ -93,14 +92,14 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
     absent = [key for key in ('meta', 'state_dict', 'message_hub') if not isinstance(checkpoint.get(key), dict)]
     if absent:
         raise ValueError(
-            f'checkpoint {path} holds no {", ".join(absent)}, so training cannot go on from it; '
+            f'checkpoint {path} holds no {", ".join(absent)}, so training cannot resume from it; '
             f'to start from its weights instead: --cfg-options load_from={path}'
         )
     return checkpoint
 
 
 def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Path | None, list[str]]:
-    """Find the newest checkpoint in a folder that training can go on from (ours).
+    """Find the newest checkpoint in a folder that training can resume from.
 
     The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and the `stopped.pth` of a run
     that was told to end, newest first.
@@ -130,62 +129,65 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
     return None, []
 
 
-def _check_zip(file: Path) -> None:
-    """The file holds what it claims, and what was written: the reader of PyTorch compares no checksums."""
+def load_exactly(model: nn.Module, weights: Mapping[str, Any], name: str) -> None:
+    """Load weights into a model that they fit exactly.
+
+    Batch normalisation's counters of batches, which no result depends on, may be missing.
+
+    Args:
+        model: Without the wrapper of a distributed training.
+        weights: By name; the wrapper's prefix `module.` is taken off.
+        name: What the model is called in the message.
+
+    Raises:
+        ValueError: If a name is missing or unexpected, or a shape differs.
+    """
+    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        missing = [key for key in missing if not key.endswith('num_batches_tracked')]
+        misfits = {'missing': missing, 'unexpected': unexpected}
+    except RuntimeError as error:
+        misfits = {'of another shape': [line.strip().rstrip('.') for line in str(error).splitlines()[1:]]}
+    found = [f'{len(some)} {kind}, first {"; ".join(some[:3])}' for kind, some in misfits.items() if some]
+    if found:
+        raise ValueError(
+            f'the checkpoint is of another model than {name}: {" | ".join(found)}. Give the config that the '
+            'checkpoint was trained with'
+        )
+
+
+def _check_archive(file: Path, trust: bool) -> None:
+    """The file holds what was written, since the reader of PyTorch compares no checksums, and is not a program."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            if any(name.endswith('/constants.pkl') for name in archive.namelist()):
-                raise UnpicklingError('Unsupported global torch.jit.load')  # TorchScript is a program
-            if sum(entry.file_size for entry in archive.infolist()) > file.stat().st_size:
-                raise ValueError('it claims to hold more bytes than the file has')
+            if not trust and any(name.endswith('/constants.pkl') for name in archive.namelist()):
+                raise UnpicklingError('Unsupported global TorchScript')
             if entry := archive.testzip():
-                raise ValueError(f'the checksum of {entry:.100} is another one than when it was written')
-            check_storage_claims(archive)
+                raise ValueError(f'the checksum of {entry:.100} is not the one it was written with')
 
 
 @cache
-def _admitted() -> tuple[Callable, ...]:
-    """What a checkpoint of the hosts holds beside tensors: numpy arrays and scalars, and the history of the log."""
-    functions: dict[str, Any] = {
-        '_reconstruct': np.zeros(1).__reduce__()[0],
-        'scalar': np.float64(0).__reduce__()[0],
-    }
-    return (
-        HistoryBuffer,
-        np.ndarray,
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', 'b1')),
-        # numpy 2 renamed `core` to `_core`, and Python 2's name of `builtins` is what pickle protocol 2 writes.
-        *(
-            _under(f'numpy.{core}.multiarray', name, function)
-            for core in ('core', '_core')
-            for name, function in functions.items()
-        ),
-        *(_under(module, 'getattr', _statistic) for module in ('builtins', '__builtin__')),
-        # How pickle protocol 2 writes the bytes of an array; PyTorch before 2.6 does not admit it by itself.
-        _under('_codecs', 'encode', _latin1),
-    )
+def _admitted() -> list[Callable | tuple[Callable, str]]:
+    """What a checkpoint holds beside tensors: numpy arrays and scalars, and the history of mmengine's log."""
+    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+    admitted: list[Any] = [np.ndarray, np.dtype]
+    admitted += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', 'b1')]
+    for core in ('core', '_core'):  # numpy 2 renamed it
+        admitted += [
+            (reconstruct, f'numpy.{core}.multiarray._reconstruct'),
+            (scalar, f'numpy.{core}.multiarray.scalar'),
+        ]
+    try:
+        from mmengine.logging import HistoryBuffer
+    except ImportError:  # Weights of other projects are read without OpenMMLab.
+        return admitted
 
+    def statistic(owner: type, name: str) -> Callable:
+        """Stands in for `getattr`: a log history refers to its own four statistics, and nothing else is looked up."""
+        if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+            raise UnpicklingError(f'Unsupported global getattr({owner},{name})')
+        return getattr(owner, name)
 
-def _statistic(owner: type, name: str) -> Callable:
-    """Stands in for `getattr`: a log history refers to its own four statistics, and nothing else is looked up."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise UnpicklingError(f'Unsupported global getattr({owner},{name})')
-    return getattr(owner, name)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stands in for `_codecs.encode`, which knows codecs that do more."""
-    if encoding not in ('latin1', 'latin-1'):
-        raise UnpicklingError(f'Unsupported global _codecs.encode({encoding})')
-    return text.encode('latin1')
-
-
-def _under(module: str, name: str, function: Callable) -> Callable:
-    """The same function under the name that a pickle calls it by; PyTorch before 2.6 takes no (function, name) pair."""
-
-    def call(*args: Any) -> Any:
-        return function(*args)
-
-    call.__module__, call.__name__, call.__qualname__ = module, name, name
-    return call
+    # `__builtin__` is Python 2's name of builtins, which pickle protocol 2 writes.
+    return [*admitted, HistoryBuffer, (statistic, 'builtins.getattr'), (statistic, '__builtin__.getattr')]

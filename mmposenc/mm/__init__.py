@@ -1,16 +1,20 @@
-"""OpenMMLab's side: the registered classes, by role. Importing it registers all of them."""
+"""OpenMMLab's side: the registered classes, by role. Importing it registers all of them.
 
-from mmposenc.host import atomic_checkpoint, random_state_hook, resumable_loops, stop_signal
+It also lets `_base_ = 'mmposenc::NAME.py'` and `mmseg::` bases be found.
+"""
+
+from mmposenc.host import resume, signals
+from mmposenc.host.config import resolve_config_packages
 from mmposenc.mm import datasets, hooks, loops, metrics, models
 
 __all__ = [
-    'atomic_checkpoint',
     'datasets',
     'hooks',
     'loops',
     'metrics',
     'models',
-    'random_state_hook',
-    'resumable_loops',
-    'stop_signal',
+    'resume',
+    'signals',
 ]
+
+resolve_config_packages()

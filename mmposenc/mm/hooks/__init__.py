@@ -2,9 +2,7 @@
 
 from .channel_ablation import ChannelAblationHook
 from .head_check import HeadCheckHook
-from .main_process_logger import MainProcessLoggerHook
-from .progress_bar import ProgressBarHook
-from .strict_checkpoint import StrictCheckpointHook
+from .runtime import MainProcessLoggerHook, ProgressBarHook, StrictCheckpointHook
 from .training import AutocastOptimWrapper, CompileBackboneHook, DeferredRuntimeInfoHook
 
 __all__ = [

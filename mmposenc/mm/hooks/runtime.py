@@ -1,24 +1,67 @@
-"""A progress bar on a terminal."""
+"""What the command line adds to every run: a progress bar, strict loading, and a test's figures written once."""
 
 import atexit
 import logging
 import sys
 
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from mmposenc.host.checkpoints import load_exactly
+from mmposenc.layers import unwrap_model
 from mmposenc.registry import HOOKS
+
+__all__ = ['MainProcessLoggerHook', 'ProgressBarHook', 'StrictCheckpointHook']
+
+
+@HOOKS.register_module()
+class MainProcessLoggerHook(LoggerHook):
+    """mmengine's `LoggerHook`, whose JSON file of a test is written by the first process alone.
+
+    mmengine's lets every process write the figures to the same file at the same time. Their times differ, so the file
+    can end with the rest of a longer one, and is not JSON then. Accepts mmengine's arguments. In a config:
+    `default_hooks = dict(logger=dict(type='mmposenc.MainProcessLoggerHook'))`.
+    """
+
+    @master_only
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        super().after_test_epoch(runner, metrics)
+
+
+@HOOKS.register_module()
+class StrictCheckpointHook(Hook):
+    """Stops a run whose checkpoint does not fit its model exactly.
+
+    mmengine logs a warning and goes on with whatever fits, so that a test of the wrong model gives a number all the
+    same. The command line adds this hook to every test and every resumed training; starting from other weights
+    (`load_from` without resuming) stays as lenient as mmengine makes it.
+
+    Example:
+        >>> custom_hooks = [dict(type='mmposenc.StrictCheckpointHook')]
+    """
+
+    # After every hook that changes the checkpoint, such as mmengine's EMAHook.
+    priority = 'LOWEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Load it here, before mmengine loads it leniently.
+
+        Raises:
+            ValueError: If a name is missing or unexpected, or a shape differs.
+        """
+        weights = checkpoint.get('state_dict', checkpoint)
+        load_exactly(unwrap_model(runner.model), weights, f'{runner.model_name} of this config')
 
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """One live bar each for training, validation and testing, with rate and remaining time (ours).
+    """One live bar each for training, validation and testing, with rate and remaining time.
 
-    The host's log lines scroll above it. Where the output is no terminal (a file, a batch system), or in any process
+    mmengine's log lines scroll above it. Where the output is not a terminal (a file, a batch system), or in any process
     but the first, nothing is drawn: the log lines already carry the rate and the remaining time.
 
     Args:
@@ -36,38 +79,28 @@ class ProgressBarHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._open(runner, 'train', runner.max_iters, runner.iter)
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
-        self._advance()
-
-    def after_train(self, runner: Runner) -> None:
-        self._close()
-
     def before_val_epoch(self, runner: Runner) -> None:
         self._open(runner, 'val', len(runner.val_dataloader))
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
-        self._advance()
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._close()
 
     def before_test_epoch(self, runner: Runner) -> None:
         self._open(runner, 'test', len(runner.test_dataloader))
 
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
-    ) -> None:
-        self._advance()
+    def after_train(self, runner: Runner) -> None:
+        self._close()
+
+    def _after_iter(self, runner: Runner, batch_idx: int, *args: object, **kwargs: object) -> None:
+        """mmengine's hooks call it after every iteration of training, validation and testing."""
+        if self._progress is not None:
+            self._progress.advance(self._bars[-1])
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        self._close()
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._close()
 
     def close(self) -> None:
-        """Take every bar away and give the log its stream back; runs at the exit of the process too."""
+        """Remove every bar and give the log its stream back; runs at the exit of the process too."""
         while self._bars:
             self._close()
 
@@ -90,10 +123,6 @@ class ProgressBarHook(Hook):
             handlers = [handler for handler in runner.logger.handlers if type(handler) is logging.StreamHandler]
             self._streams = [(handler, handler.setStream(sys.stdout)) for handler in handlers]
         self._bars.append(self._progress.add_task(name, total=total, completed=completed))
-
-    def _advance(self) -> None:
-        if self._progress is not None:
-            self._progress.advance(self._bars[-1])
 
     def _close(self) -> None:
         if self._progress is None:

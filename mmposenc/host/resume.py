@@ -1,0 +1,388 @@
+"""A training that was interrupted resumes from the very iteration after its checkpoint, as if nothing had happened."""
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import all_gather_object, get_dist_info, get_world_size
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmposenc.layers import unwrap_model
+from mmposenc.registry import HOOKS, LOOPS
+from mmposenc.results import atomic_write
+
+__all__ = [
+    'BACKEND',
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'RandomStateHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'kept_random_state',
+    'read_random_state',
+    'set_random_state',
+    'shield_workers',
+]
+
+BACKEND = 'mmposenc.atomic'
+RANDOM_STATES = 'random_states'  # in a checkpoint
+POSITION = 'epoch_position'  # in the message hub: epoch, batches done, batches in all
+
+
+@register_backend(BACKEND)
+class AtomicLocalBackend(LocalBackend):
+    """Local files that are never partially written, and removed only when told that it is safe."""
+
+    def __init__(self) -> None:
+        self._outdated: dict[Path, int] = {}
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file.
+
+        Raises:
+            OSError: If the disk is full or cannot be written; the file that was there before is untouched.
+        """
+        try:
+            atomic_write(filepath, obj)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'{error.strerror}: {filepath} was not saved. The checkpoints saved before it are whole: '
+                'make room and resume with --resume',
+            ) from error
+
+    def remove(self, filepath: str | Path) -> None:
+        """Note the file as outdated; `remove_outdated` removes it."""
+        path = Path(filepath)
+        self._outdated[path] = path.stat().st_mtime_ns
+
+    def remove_outdated(self) -> None:
+        """Remove what `remove` noted, except files that were written anew since."""
+        while self._outdated:
+            path, noted = self._outdated.popitem()
+            if path.is_file() and path.stat().st_mtime_ns == noted:
+                path.unlink()
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's `CheckpointHook`, which never gives up a whole checkpoint for a part of one.
+
+    No checkpoint is ever partially written. Older ones that `max_keep_ckpts` and `save_best` do away with are removed
+    once the new one is in place; mmengine removes them before. Accepts mmengine's arguments, and leaves saving to it
+    where `backend_args` or a remote `out_dir` name another storage.
+
+    Example:
+        >>> default_hooks = dict(checkpoint=dict(type='mmposenc.AtomicCheckpointHook', interval=1, max_keep_ckpts=1))
+    """
+
+    backend_args: dict | None
+
+    def before_train(self, runner: Runner) -> None:
+        if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
+            self.backend_args = dict(backend=BACKEND)
+        super().before_train(runner)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        runner.call_hook('before_checkpoint')  # In every process; mmengine's stages are the first one's alone.
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._remove_outdated()
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        # What is saved from here on needs no validation when it is resumed.
+        runner.message_hub.update_info('iter_validated', runner.iter)
+        super()._save_best_checkpoint(runner, metrics)
+        self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
+        if isinstance(self.file_backend, AtomicLocalBackend):
+            self.file_backend.remove_outdated()
+
+
+def read_random_state(model: nn.Module | None = None) -> dict[str, Any]:
+    """The state of PyTorch (CPU and current GPU), numpy, Python and the model's own generators.
+
+    Tensors, lists and numbers only, so that a checkpoint with it is read without running code.
+
+    Args:
+        model: Its modules may hold generators as attributes, as a seeded `PermuteNeck` does.
+    """
+    _, keys, *numpy_rest = np.random.get_state()
+    _, words, gauss = random.getstate()
+    state: dict[str, Any] = {
+        'torch': torch.get_rng_state(),
+        'numpy': [torch.from_numpy(np.asarray(keys).astype(np.int64)), *numpy_rest],
+        'python': [torch.tensor(words), gauss],
+        'model': {name: generator.get_state() for name, generator in _own_generators(model)},
+    }
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any], model: nn.Module | None = None) -> None:
+    """Restore what `read_random_state` returned, from whatever device it was loaded to."""
+    torch.set_rng_state(state['torch'].cpu())
+    keys, *numpy_rest = state['numpy']
+    np.random.set_state(('MT19937', keys.cpu().numpy().astype(np.uint32), *numpy_rest))
+    words, gauss = state['python']
+    random.setstate((3, tuple(words.tolist()), gauss))
+    for name, generator in _own_generators(model):
+        if name in state['model']:
+            generator.set_state(state['model'][name].cpu())
+    if torch.cuda.is_available() and 'cuda' in state:
+        torch.cuda.set_rng_state(state['cuda'].cpu())
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Whatever the block draws, what is drawn after it is the same as without it."""
+    state = read_random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)
+
+
+def _own_generators(model: nn.Module | None) -> Iterator[tuple[str, torch.Generator]]:
+    for path, module in model.named_modules() if model is not None else ():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Generator):
+                yield f'{path}.{name}', value
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """Saves the random state of every process in the checkpoint, and restores it on resume.
+
+    mmengine saves none, so that a resumed training repeats the random numbers of its beginning. A validation draws from
+    the same generators; their state before it is restored after it, so that the training does not depend on when it
+    is validated, nor on whether it was interrupted before or after that.
+
+    With several processes every one must take part before the first saves: `AtomicCheckpointHook` and `StopSignalHook`
+    call `before_checkpoint` for that. Other checkpoint hooks save no random state then, and the resumed run says so.
+
+    Example:
+        >>> custom_hooks = [dict(type='mmposenc.RandomStateHook')]
+    """
+
+    # What another hook draws before the training begins is drawn before the state is restored.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._loaded: list[dict[str, Any]] | None = None
+        self._resumed = False
+        self._states: list[dict[str, Any]] | None = None
+        self._validating = False
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._loaded, self._resumed = checkpoint.get(RANDOM_STATES), 'message_hub' in checkpoint
+
+    def before_train(self, runner: Runner) -> None:
+        """Restore, unless the checkpoint only gave the weights to begin with."""
+        states, self._loaded = self._loaded, None
+        rank, world_size = get_dist_info()
+        if not (self._resumed and runner.iter):
+            return
+        if states is None:
+            runner.logger.warning('the checkpoint holds no random state: augmentations are drawn anew')
+        elif len(states) != world_size:
+            runner.logger.warning(
+                f'the checkpoint is of {len(states)} processes, this run has {world_size}: augmentations are drawn anew'
+            )
+        else:
+            set_random_state(states[rank], unwrap_model(runner.model))
+
+    def before_val(self, runner: Runner) -> None:
+        self._gather(runner)
+        self._validating = True
+
+    def after_val(self, runner: Runner) -> None:
+        states, self._states, self._validating = self._states, None, False
+        if states is not None:
+            set_random_state(states[get_dist_info()[0]], unwrap_model(runner.model))
+
+    def before_checkpoint(self, runner: Runner) -> None:
+        """Gather the states; every process calls it, the first one saves next."""
+        if not self._validating:
+            self._gather(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the states; only the first process comes here."""
+        if get_world_size() == 1:
+            self.before_checkpoint(runner)
+        if self._states is not None:
+            checkpoint[RANDOM_STATES] = self._states
+        if not self._validating:
+            self._states = None
+
+    def _gather(self, runner: Runner) -> None:
+        self._states = all_gather_object(read_random_state(unwrap_model(runner.model)))
+
+
+class _ResumableLoop(BaseLoop):
+    """What both loops share: shielded workers, a validation that was due, and an end that hooks hear of."""
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, *args: Any, **kwargs: Any) -> None:
+        BaseLoop.__init__(self, runner, dataloader)
+        shield_workers(self.dataloader)
+        super().__init__(runner, self.dataloader, *args, **kwargs)
+
+    def run(self) -> nn.Module:
+        """Train; hooks' `after_training` is called after an exception too."""
+        try:
+            self.runner.call_hook('before_train')
+            self._train()
+            self.runner.call_hook('after_train')
+        finally:
+            self.runner.call_hook('after_training')
+        return self.runner.model
+
+    def _validate(self, done: int, last: int) -> None:
+        self._decide_current_val_interval()
+        due = done >= self.val_begin and (done % self.val_interval == 0 or done == last)
+        if due and self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+
+    def _is_validated(self) -> bool:
+        """Whether the checkpoint that the training resumes from was saved after the validation of its iteration."""
+        return self.runner.message_hub.runtime_info.get('iter_validated') == self._iter
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
+    """mmengine's `EpochBasedTrainLoop`, which resumes inside an epoch.
+
+    The batches that the checkpoint has seen are skipped without loading them; a loader without a batch sampler begins
+    its epoch again. A validation that was due when the checkpoint was saved, and is not in it, comes first; mmengine
+    leaves it out. Accepts mmengine's arguments.
+
+    Example:
+        >>> train_cfg = dict(type='mmposenc.ResumableEpochLoop', max_epochs=120, val_interval=20)
+    """
+
+    def _train(self) -> None:
+        epoch, done, batches = self.runner.message_hub.runtime_info.get(POSITION, (None, 0, 0))
+        inside, found = self._iter and epoch == self._epoch, len(self.dataloader)
+        self._done = done if inside and batches == found and self.dataloader.batch_sampler is not None else 0
+        if inside and not self._done:
+            self.runner.logger.warning(
+                f'the checkpoint is of batch {done} of {batches}, this run has a loader of {found} batches which cannot '
+                'continue there: the epoch begins again'
+            )
+        if self._iter and not inside and not self._is_validated():
+            self._validate(self._epoch, self._max_epochs)
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate(self._epoch, self._max_epochs)
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done, self._done = self._done, 0
+        for idx, batch in enumerate(_batches_from(self.dataloader, done), done):
+            self.run_iter(idx, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Iterate one batch, and note where in the epoch it is."""
+        self.runner.message_hub.update_info(POSITION, [self._epoch, idx + 1, len(self.dataloader)])
+        super().run_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
+    """mmengine's `IterBasedTrainLoop`, which resumes with the random state of its checkpoint.
+
+    With mmengine's `InfiniteSampler` the batches that the checkpoint has seen are skipped without loading them, which
+    mmengine before 0.10.8 does not; with another sampler they are loaded. Accepts mmengine's arguments.
+
+    Example:
+        >>> train_cfg = dict(type='mmposenc.ResumableIterLoop', max_iters=6000, val_interval=1000)
+    """
+
+    def _train(self) -> None:
+        self.runner.call_hook('before_train_epoch')
+        if self._iter:
+            with kept_random_state():
+                self._skip()
+            if not self._is_validated():
+                self._validate(self._iter, self._max_iters)
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._validate(self._iter, self._max_iters)
+        self.runner.call_hook('after_train_epoch')
+
+    def _skip(self) -> None:
+        if getattr(self, 'fast_forward_on_resume', False):  # A newer mmengine's name for not skipping.
+            return
+        sampler, size = self.dataloader.sampler, self.dataloader.batch_size
+        if isinstance(sampler, InfiniteSampler) and size:
+            sampler.indices = islice(sampler._indices_of_rank(), self._iter * size, None)
+            self.dataloader_iterator = iter(self.dataloader)
+        else:
+            for _ in range(self._iter):
+                next(self.dataloader_iterator)
+
+
+def _batches_from(loader: DataLoader, start: int) -> Iterable:
+    """The batches of a loader from number `start` on."""
+    if not start:
+        return loader
+    with kept_random_state():
+        rest = DataLoader(
+            loader.dataset,
+            batch_sampler=list(loader.batch_sampler)[start:],
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            worker_init_fn=loader.worker_init_fn,
+            prefetch_factor=loader.prefetch_factor,
+            multiprocessing_context=loader.multiprocessing_context,
+        )
+        return iter(rest)
+
+
+def shield_workers(loader: DataLoader) -> None:
+    """Let the worker processes of a loader live through signals that a whole process group gets.
+
+    A batch system sends its signal to every process, and a worker that ends before the training does is an error.
+    """
+    if loader.num_workers:
+        loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
+
+
+def _begin_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    if hasattr(signal, 'SIGUSR1'):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # Not on macOS or Windows.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_parent_says, daemon=True).start()
+    if then is not None:
+        then(worker)
+
+
+def _end_when_parent_says() -> None:
+    """SIGTERM is also how the training ends its own workers."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+        pass
+    os._exit(0)
