@@ -1,4 +1,4 @@
-# AugShift with 16 channels for 64, without a GPU (ours): 10 epochs in half an hour on one CPU core, or less, compiled.
+# AugShift with 16 channels for 64, without a GPU: 10 epochs in half an hour on one CPU core, or less, compiled.
 _base_ = 'baseline_r18-narrow_cifar10.py'
 model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))
 data_preprocessor = dict(

@@ -1,4 +1,4 @@
-# The demo's baseline: one view, cross entropy, on scikit-learn's handwritten digits (ours).
+# The demo's baseline: one view, cross entropy, on scikit-learn's handwritten digits.
 _base_ = [
     '_base_/models/resnet18_cifar.py',
     '_base_/datasets/digits.py',

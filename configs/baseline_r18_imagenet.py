@@ -7,7 +7,7 @@ train_dataloader = dict(
             dict(type='LoadImageFromFile'),
             dict(type='RandomResizedCrop', scale=256),
             dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-            dict(type='RandomCrop', crop_size=224),  # ours: the position range of augshift_r18_imagenet.py, one view
+            dict(type='RandomCrop', crop_size=224),  # the position range of augshift_r18_imagenet.py, one view
             dict(type='PackInputs'),
         ]
     )

@@ -1,5 +1,5 @@
-# The same at half the size, 240x180 px, with ASPP as in its paper (256 channels): an hour on two CPU cores (ours).
-# The rates are halved with the image; the figures are counted at the labels' own 480x360 px.
+# The same at half the size, 240x180 px, with ASPP as in its paper (256 channels): an hour on two CPU cores.
+# The rates are halved with the image; metrics are computed at the labels' own 480x360 px.
 _base_ = 'deeplabv3_r50_camvid.py'
 _size = (180, 240)
 _load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]

@@ -1,4 +1,4 @@
-# The best position channels switched off at the backbone's end, for all branches (released code; Sec. 4.2.2, Fig. 4).
+# The top-ranked channels ablated at the backbone's end, for all branches (released code; Sec. 4.2.2, Fig. 4).
 _base_ = 'deeplabv3_r50_camvid.py'
 custom_hooks = [
     dict(

@@ -1,4 +1,4 @@
-# The best position channels switched off behind the pooling branch's GAP (Sec. 4.2.2, Fig. 4). N is num_channels.
+# The top-ranked channels ablated behind the pooling branch's GAP (Sec. 4.2.2, Fig. 4). N is num_channels.
 _base_ = 'deeplabv3_r50_camvid.py'
 custom_hooks = [
     dict(

@@ -1,4 +1,4 @@
-# PermuteNet locates a digit on a 3x3 grid: Table 1 on a CPU, offline (ours).
+# PermuteNet locates a digit on a 3x3 grid: Table 1 on a CPU, offline.
 _base_ = 'permutenet_r18_grid3-category_digits.py'
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(task='location'))
 model = dict(head=dict(num_classes=9))

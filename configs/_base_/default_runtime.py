@@ -1,4 +1,4 @@
-# What every classification run shares. The host's scope stays; own types are written mmposenc.X.
+# What every classification run shares. mmpretrain's scope stays; types of this package are written mmposenc.X.
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['mmposenc'])
 

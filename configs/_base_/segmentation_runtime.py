@@ -1,4 +1,4 @@
-# What every segmentation run shares. The host's scope stays; own types are written mmposenc.X.
+# What every segmentation run shares. mmseg's scope stays; types of this package are written mmposenc.X.
 default_scope = 'mmseg'
 custom_imports = dict(imports=['mmposenc'])
 

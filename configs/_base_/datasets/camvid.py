@@ -1,4 +1,4 @@
-# CamVid, 480x360 px: 367 images to train, 101 val, 233 test. Validation takes val; the figures are those of test.
+# CamVid, 480x360 px: 367 images to train, 101 val, 233 test. Validation takes val; reported figures are of test.
 _size = (360, 480)
 _load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
 train_dataloader = dict(

@@ -5,11 +5,11 @@ data_preprocessor = dict(
     std=[51.5865, 50.847, 51.255],
     train_transforms=[
         dict(type='mmposenc.BatchRandomFlip', prob=0.5),
-        dict(type='mmposenc.BatchRandomShift', max_shift=8),  # ours; must cover the range that Cons.8 tests
+        dict(type='mmposenc.BatchRandomShift', max_shift=8),  # our choice; must cover the range that Cons.8 tests
     ],
 )
 train_dataloader = dict(
-    batch_size=512,  # ours
+    batch_size=512,  # our choice
     num_workers=0,  # a gather costs less than handing its result to another process
     drop_last=True,
     dataset=dict(type='mmposenc.CIFAR10', data_root='data/cifar10', split='train'),

@@ -1,4 +1,4 @@
-# Grid-Digits: scikit-learn's handwritten digits, 16x16 px each, on the grids of Sec. 3 (ours, for offline use).
+# Grid-Digits: scikit-learn's handwritten digits, 16x16 px each, on the grids of Sec. 3, for offline use.
 data_preprocessor = dict(
     type='mmposenc.BatchPreprocessor',
     mean=[77.8, 77.8, 77.8],  # of the training digits without margin

@@ -1,6 +1,6 @@
 # Image category (Sec. 3, Table 1): 100 epochs at one learning rate. The figure to report is the last epoch's.
 optim_wrapper = dict(
-    type='mmposenc.AutocastOptimWrapper',  # ours: bfloat16, for speed
+    type='mmposenc.AutocastOptimWrapper',  # bfloat16, for speed
     optimizer=dict(type='Adam', lr=1e-2, betas=(0.5, 0.999), fused=True),  # betas: the authors' code
 )
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=10)

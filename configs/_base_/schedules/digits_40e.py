@@ -1,4 +1,4 @@
-# Grid-Digits (ours): 40 passes over 1,442 digits, or as many as the leaf says.
+# Grid-Digits: 40 passes over 1,442 digits, or as many as the leaf says.
 _epochs = 40
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,4 +1,4 @@
-# The paper gives no schedule for Table 2: this one is ours, the same for every row of a data set.
+# The paper gives no schedule for Table 2: this one is our choice, the same for every row of a data set.
 optim_wrapper = dict(
     type='mmposenc.AutocastOptimWrapper',
     optimizer=dict(type='SGD', lr=0.3, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True),
