@@ -1,24 +1,19 @@
-"""Sweeps over the number of ablated channels: one result from the plan to the table and the picture (Sec. 4.2.2)."""
+"""Sweeps over the number of ablated channels, in plain PyTorch (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6)."""
 
-import csv
-import io
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import import_module
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed, nn
 
-from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
-from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, SweepOrder, SweepPlan, SweepVariant, name_rankings
-from mmposenc.ranking import short
-from mmposenc.results import Result, atomic_write
+from mmposenc.batches import Unpack, evaluating, read_batches, read_logits
+from mmposenc.channels.rank import rank_channels
+from mmposenc.channels.sweep_metric import Metric, Rates, Top1, make_metric
+from mmposenc.channels.sweep_plan import SweepOrder, SweepPlan, SweepVariant, name_rankings
+from mmposenc.channels.sweep_result import Sweep, SweepCurve, sweep_conditions
+from mmposenc.channels.variants import VariantForwards
+from mmposenc.layers import Forward, unwrap_model
+from mmposenc.ranking import Ranking, model_fingerprint
 
 __all__ = [
     'Metric',
@@ -31,514 +26,150 @@ __all__ = [
     'Top1',
     'make_metric',
     'name_rankings',
+    'sweep_channels',
+    'sweep_conditions',
 ]
 
-Null = Literal['random', 'matched']
-NULLS: tuple[Null, ...] = ('random', 'matched')
 
+@torch.no_grad()
+def sweep_channels(
+    model: nn.Module,
+    loader: Iterable,
+    rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking],
+    num_channels: Iterable[int] = (),
+    metric: Any = 'top1',
+    *,
+    finish: Callable[[Tensor], Mapping[str, Tensor]] | None = None,
+    layers: Sequence[str] | None = None,
+    window: int = 0,
+    num_random: int = 39,
+    num_matched: int | None = None,
+    activation: Mapping[str, Sequence[float]] | None = None,
+    memory: float = 1024,
+    reuse: bool = True,
+    forward: Forward | None = None,
+    unpack: Unpack | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
+    allow_other_weights: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Sweep:
+    """Measure a network with more and more channels ablated, for rankings and for random orders (Sec. 4.2.2, Fig. 4).
 
-class Metric(Protocol):
-    """What a sweep measures.
-
-    Sums are kept for every image, so that a figure of any set of images follows from them.
-
-    Attributes:
-        name: The name that `make_metric` knows it by; '' for a metric of your own.
-        regions: Names of the regions that figures are given for; ('overall',) if there are none.
-        harm_of: Name of the figure whose loss is called harm. Its set of classes must not depend on the predictions.
-    """
-
-    name: str
-    regions: Sequence[str]
-    harm_of: str
-
-    def count(self, outputs: Any, targets: Any) -> Tensor:
-        """Additive sums of each image, (N, ...), integers where possible."""
-
-    def finish(self, sums: Tensor) -> dict[str, Tensor]:
-        """Figures of added sums, in %.
-
-        Args:
-            sums: (..., *shape of one image's sums), float64.
-
-        Returns:
-            Tensors of shape (...), by 'figure' or 'region/figure'.
-        """
-
-    def document(self) -> dict[str, Any]:
-        """The arguments that `make_metric` needs to make it again, as JSON takes them."""
-
-
-class Rates:
-    """Figures that are the share of images which something holds for, in %.
+    What the variants of one layer have in common is computed once per batch; see `VariantForwards`. With
+    `torch.distributed` initialised each process sweeps its share of the images, and all return the same.
 
     Args:
-        figures: Their names, such as ['top1', 'cons8_zero_ref'].
-
-    Shape:
-        Sums (..., figures + 1): hits, and the number of images.
-    """
-
-    name = 'rates'
-    regions = ('overall',)
-
-    def __init__(self, figures: Sequence[str]) -> None:
-        self.figures = list(figures)
-        self.harm_of = self.figures[0]
-
-    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Sums of hits (N, figures); `targets` is not used."""
-        return torch.cat([outputs, torch.ones_like(outputs[..., :1])], dim=-1).to(torch.uint8)
-
-    def finish(self, sums: Tensor) -> dict[str, Tensor]:
-        return {name: 100 * sums[..., i] / sums[..., -1] for i, name in enumerate(self.figures)}
-
-    def document(self) -> dict[str, Any]:
-        return dict(figures=self.figures)
-
-
-class Top1(Rates):
-    """Top-1 accuracy of a classifier.
-
-    Shape:
-        Outputs (N, classes), targets (N,) of integers; sums (N, 2).
+        model: Any network.
+        loader: Gives batches of images and targets, see `mmposenc.batches.read_batch`.
+        rankings: One or more, by name in a dict.
+        num_channels: The N of the top-N variants.
+        metric: 'top1', 'miou', an object as `Metric` describes it, or a function `(outputs, targets)` that gives sums
+            of each image (N, ...), with `finish` beside it.
+        finish: Turns such sums into figures in %, by name; harm is the loss of the first.
+        layers: Where channels are ablated. Default: the layers of the rankings.
+        window: Size of the windows of consecutive ranks; 0 for none.
+        num_random: Number of random orders, the first null; at least 19 for a test against chance.
+        num_matched: Number of random orders of the same mean activation as each ranking, the second null. Default:
+            `num_random`.
+        activation: Mean activation of the channels by layer. Default: from a 'mean_activation' ranking of the layer
+            among the rankings, or measured in a pass of its own.
+        memory: MiB for the variants that are held at once.
+        reuse: Compute what comes before the layer once per batch.
+        forward: How the network takes images. Default: `model` itself.
+        unpack: Gives `(images, targets)` of a batch.
+        channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
+        allow_other_weights: Accept rankings of other weights.
+        say: Gets a line on what is shared at each layer. Default: the log of 'mmposenc'.
 
     Raises:
-        ValueError: If the targets are not one label for each image, or a score is NaN.
+        ValueError: If a ranking does not fit the model, an argument is out of range, or the loader is empty.
+
+    Example:
+        >>> model = torchvision.models.resnet18().eval()
+        >>> loader = [(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3]))]
+        >>> ranking = rank_channels(model, loader, 'layer4')
+        >>> sweep = sweep_channels(model, loader, [ranking], num_channels=range(0, 513, 128), num_random=19)
+        >>> sweep.claims()[0]['ranking']
+        'flip_image-abs'
     """
+    named = name_rankings(rankings)
+    num_matched = num_random if num_matched is None else num_matched
+    inner = unwrap_model(model)
+    for ranking in named.values():
+        ranking.check_model(inner, allow_other_weights)
+    options = dict(forward=forward, unpack=unpack, channel_dim=channel_dim, prefix_tokens=prefix_tokens)
+    plan = SweepPlan(named, layers, num_channels, window, num_random)  # Before a pass over the data: it may be refused.
+    if num_matched:
+        strength = known_activation(plan, activation)
+        for layer in plan.layers:
+            if layer not in strength:
+                strength[layer] = rank_channels(model, loader, layer, statistic='mean_activation', **options).scores
+        plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
+    measure = make_metric(metric, finish)
+    forwards = {
+        layer: VariantForwards(
+            model, layer, plan.total, memory, reuse, channel_dim=channel_dim, prefix_tokens=prefix_tokens, say=say
+        )
+        for layer in plan.layers
+    }
+    call = forward or model
+    parts: list[Tensor] = []
+    places: list[int] = []
+    with evaluating(model):
+        for batch in read_batches(loader, unpack, model):
+            images, targets = batch.images, batch.targets
 
-    name = 'top1'
+            def scores(copies: int, images: Tensor = images) -> Tensor:
+                return read_logits(call(images.repeat(copies, 1, 1, 1) if copies > 1 else images))
 
-    def __init__(self) -> None:
-        super().__init__(['top1'])
-
-    def count(self, outputs: Tensor, targets: Any) -> Tensor:
-        labels = torch.as_tensor(targets).to(outputs.device)
-        if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or labels.is_floating_point():
-            raise ValueError(
-                f'Top-1 needs scores (N, classes) and labels (N,) of integers, got {tuple(outputs.shape)} and '
-                f'{labels.dtype} {tuple(labels.shape)}'
-            )
-        if outputs.isnan().any():
-            raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
-        return super().count((outputs.argmax(1) == labels)[:, None], targets)
-
-    def document(self) -> dict[str, Any]:
-        return {}
-
-
-class _OwnMetric:
-    """A function of outputs and targets, and one that turns sums into figures."""
-
-    name = ''
-    regions = ('overall',)
-
-    def __init__(self, count: Callable[[Any, Any], Tensor], finish: Callable[[Tensor], Mapping[str, Tensor]]) -> None:
-        self.count, self._finish, self.harm_of = count, finish, ''
-
-    def finish(self, sums: Tensor) -> dict[str, Tensor]:
-        figures = dict(self._finish(sums))
-        self.harm_of = self.harm_of or next(iter(figures))
-        return figures
-
-    def document(self) -> dict[str, Any]:
-        return {}
-
-
-_NAMED = {
-    'top1': 'mmposenc.channels.sweep:Top1',
-    'rates': 'mmposenc.channels.sweep:Rates',
-    'miou': 'mmposenc.regions:MeanIoU',
-}
-
-
-def make_metric(metric: Any, finish: Callable | None = None, **options: Any) -> Metric:
-    """The metric of a name, or that of two functions; a metric is returned as it is.
-
-    Args:
-        metric: 'top1', 'miou', an object with the methods of `Metric`, or a function from outputs and targets to sums
-            of each image.
-        finish: For such a function: from sums to figures in %, by name. Harm is the loss of the first one.
-        options: Arguments of a named metric.
-    """
-    if isinstance(metric, str):
-        if metric not in _NAMED:
-            raise ValueError(f'metric must be one of {", ".join(_NAMED)}, or an object, got {short(metric)}')
-        module, _, name = _NAMED[metric].partition(':')
-        return getattr(import_module(module), name)(**options)
-    if hasattr(metric, 'count') and hasattr(metric, 'finish'):
-        return metric
-    if callable(metric) and callable(finish):
-        return _OwnMetric(metric, finish)
-    raise TypeError(
-        f'metric must be a name, an object with count and finish, or a function with finish= beside it, got '
-        f'{type(metric).__name__}'
+            parts.append(_count(plan, forwards, scores, lambda outputs, t=targets: measure.count(outputs, t)))
+            places += [batch.position + batch.step * i for i in range(len(images))]
+    counts = _gathered(torch.cat(parts) if parts else None, places)
+    about = dict(
+        model=type(inner).__name__,
+        model_sha256=model_fingerprint(inner),
+        num_images=len(counts),
+        versions={'torch': str(torch.__version__)},
     )
+    return Sweep(plan, counts, measure, about)
 
 
-@dataclass(frozen=True, eq=False)
-class SweepCurve:
-    """One curve: a figure against the channels that are ablated (Fig. 4 and 6).
-
-    Args:
-        layer: Where the channels are ablated.
-        region: Where the figure is measured.
-        metric: Name of the figure.
-        ranking: Name of the ranking, 'random' or 'matched'.
-        of: For 'matched', the ranking whose strength is matched; otherwise ''.
-        kind: 'top' for the top N, 'window' for windows of consecutive ranks.
-        starts: Rank of the first ablated channel at each of the P points.
-        sizes: How many are ablated.
-        values: The figure in %, (P,); for 'random' and 'matched' the mean over the draws.
-        draws: The figure of each draw, (R, P); None for a ranking.
-    """
-
-    layer: str
-    region: str
-    metric: str
-    ranking: str
-    of: str
-    kind: str
-    starts: tuple[int, ...]
-    sizes: tuple[int, ...]
-    values: Tensor
-    draws: Tensor | None = None
+def known_activation(plan: SweepPlan, given: Mapping[str, Sequence[float]] | None = None) -> dict[str, Sequence[float]]:
+    """Mean activation by layer, as far as it is given or among the rankings of a plan."""
+    found: dict[str, Sequence[float]] = {}
+    for ranking in plan.rankings.values():
+        if ranking.statistic == 'mean_activation':
+            found.setdefault(ranking.layer, ranking.scores)
+    return {layer: values for layer, values in {**found, **(given or {})}.items() if layer in plan.layers}
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep(Result):
-    """What a sweep measured, for every variant and image (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6).
-
-    Harm is what `metric.harm_of` loses when channels are ablated, in points of percent.
-
-    Args:
-        plan: What was swept.
-        counts: Sums of each image in each run, (images, runs, ...).
-        metric: Turns sums into figures.
-        about: What the sweep was of: model, data set, fingerprints. Text, numbers, lists and dicts.
-    """
-
-    FORMAT: ClassVar[str] = 'mmposenc.sweep/2'
-
-    plan: SweepPlan
-    counts: Tensor
-    metric: Metric
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.counts.ndim < 2 or self.counts.shape[1] != self.plan.num_runs:
-            raise ValueError(
-                f'counts must be (images, {self.plan.num_runs} runs, ...) for this plan, got {tuple(self.counts.shape)}'
-            )
-
-    @property
-    def layers(self) -> list[str]:
-        """Where channels were ablated."""
-        return self.plan.layers
-
-    @property
-    def rankings(self) -> list[str]:
-        """Names of the rankings."""
-        return list(self.plan.rankings)
-
-    @property
-    def regions(self) -> list[str]:
-        """Names of the regions."""
-        return list(self.metric.regions)
-
-    @cached_property
-    def metrics(self) -> list[str]:
-        """Names of the figures."""
-        return list(dict.fromkeys(figure for _, figure in self._figures))
-
-    @cached_property
-    def _figures(self) -> dict[tuple[str, str], Tensor]:
-        """Each figure of each run, (runs,), by region and name."""
-        return self._finish(self.counts.sum(0, dtype=torch.float64))
-
-    def _finish(self, sums: Tensor) -> dict[tuple[str, str], Tensor]:
-        figures = {}
-        for key, values in self.metric.finish(sums).items():
-            region, _, figure = key.partition('/')
-            figures[(region, figure) if figure and region in self.metric.regions else ('overall', key)] = values
-        return figures
-
-    @cached_property
-    def _points(self) -> dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]]:
-        """The variants of each curve, by (layer, ranking, of, kind) and draw."""
-        points: dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]] = {}
-        for v in self.plan.variants:
-            points.setdefault((v.layer, v.ranking, v.of, v.kind), {}).setdefault(v.draw, []).append(v)
-        return points
-
-    def _per_run(self, metric: str, region: str) -> Tensor:
-        if region not in self.regions:
-            raise ValueError(f'region must be one of {", ".join(self.regions)}, got {short(region)}')
-        if (region, metric) not in self._figures:
-            raise ValueError(f'metric must be one of {", ".join(self.metrics)}, got {short(metric)}')
-        return self._figures[region, metric]
-
-    def values(self, metric: str | None = None, region: str = 'overall') -> Tensor:
-        """One figure in % of every variant, in the order of `plan.variants`; NaN where it is not defined."""
-        runs = torch.tensor([variant.run for variant in self.plan.variants])
-        return self._per_run(metric or self.metrics[0], region)[runs]
-
-    def curves(self, metric: str | None = None, region: str = 'overall') -> list[SweepCurve]:
-        """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6).
-
-        Raises:
-            ValueError: If there is no such figure or region, or the figure is not defined somewhere.
-        """
-        metric = metric or self.metrics[0]
-        figures = self._per_run(metric, region)
-        if figures.isnan().any():
-            raise ValueError(f'{metric} of region {region!r} is not defined: there are no pixels to measure it on')
-        curves = []
-        for (layer, ranking, of, kind), draws in self._points.items():
-            if ranking == REVERSED:
-                continue
-            points = next(iter(draws.values()))
-            starts, sizes = zip(*((v.start, v.stop - v.start) for v in points), strict=True)
-            values = torch.stack([figures[[v.run for v in variants]] for variants in draws.values()])
-            drawn = None if None in draws else values
-            curves.append(SweepCurve(layer, region, metric, ranking, of, kind, starts, sizes, values.mean(0), drawn))
-        return curves
-
-    def harm(self, ranking: str, region: str = 'overall', layer: str | None = None) -> Tensor:
-        """Harm of the top N of a ranking at each N of `plan.num_channels`, in points of percent, (N values,)."""
-        if ranking not in self.plan.rankings:
-            raise ValueError(f'ranking must be one of {", ".join(self.rankings)}, got {short(ranking)}')
-        return self._harm(ranking, '', region, layer)[0]
-
-    def random_harm(
-        self, region: str = 'overall', layer: str | None = None, null: Null = 'random', ranking: str | None = None
-    ) -> Tensor:
-        """The same of each random order, (R, N values).
-
-        Args:
-            null: 'random' orders, or orders 'matched' in strength to `ranking`.
-            ranking: Only for 'matched'.
-        """
-        if null not in NULLS:
-            raise ValueError(f'null must be one of {", ".join(NULLS)}, got {short(null)}')
-        return self._harm(null, (ranking or '') if null == MATCHED else '', region, layer)
-
-    def _harm(self, ranking: str, of: str, region: str, layer: str | None) -> Tensor:
-        draws = self._points.get((self._layer(layer), ranking, of, 'top'))
-        if draws is None:
-            raise ValueError(
-                f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels, and for '
-                'random orders num_random or num_matched'
-            )
-        self._figures  # noqa: B018  A metric of two functions learns its first figure here.
-        figures = self._per_run(self.metric.harm_of, region)
-        return torch.stack([figures[0] - figures[[v.run for v in variants]] for variants in draws.values()])
-
-    def _layer(self, layer: str | None) -> str:
-        if layer is None and len(self.layers) == 1:
-            return self.layers[0]
-        if layer not in self.layers:
-            raise ValueError(f'layer must be one of {", ".join(self.layers)}, got {short(layer)}')
-        return layer
-
-    def chance(
-        self,
-        ranking: str,
-        region: str = 'overall',
-        layer: str | None = None,
-        null: Null = 'random',
-        alternative: Alternative = 'greater',
-    ) -> ChanceTest:
-        """Whether a ranking harms more than random orders; see `mmposenc.chance_test` (Fig. 4, top row)."""
-        return chance_test(
-            self.harm(ranking, region, layer), self.random_harm(region, layer, null, ranking), alternative
-        )
-
-    def interval(self, ranking: str, region: str = 'overall', layer: str | None = None) -> tuple[Tensor, Tensor]:
-        """95% interval of `harm` over the choice of images, by a bootstrap; see `mmposenc.chance.image_interval`."""
-        variants = self._points[self._layer(layer), ranking, '', 'top'][None]
-        runs = [0, *(v.run for v in variants)]
-
-        def harm(sums: Tensor) -> Tensor:
-            figures = self._finish(sums)[region, self.metric.harm_of]
-            return figures[:, :1] - figures[:, 1:]
-
-        return image_interval(self.counts[:, runs], harm)
-
-    def dissociation(
-        self, layer: str | None = None, left: str | None = None, right: str | None = None, overall: str | None = None
-    ) -> Dissociation:
-        """Whether left channels harm the left half and right channels the right half (Sec. 4.2.3, Fig. 6).
-
-        Args:
-            left: Name of the left ranking. Default: the first one whose region is 'left'.
-            right: Name of the right one. Default alike.
-            overall: Name of the overall one. Default alike; there may be none.
-
-        Raises:
-            ValueError: If a ranking, the regions 'left' and 'right', or at least 19 random orders are missing.
-        """
-        of_region: dict[str, str] = {}
-        for name, ranking in self.plan.rankings.items():
-            of_region.setdefault(ranking.region, name)
-        left, right, overall = (
-            left or of_region.get('left'),
-            right or of_region.get('right'),
-            overall or of_region.get('overall'),
-        )
-        if left is None or right is None:
-            raise ValueError(
-                f'a ranking of the left and one of the right half are needed, got {", ".join(self.rankings)}'
-            )
-        halves = 'left', 'right'
-
-        def both(name: str, of: str = '') -> Tensor:
-            return torch.stack([self._harm(name, of, half, layer) for half in halves], dim=1)
-
-        one, two = self.plan.rankings[left], self.plan.rankings[right]
-        mirrored = tuple(one.order) == tuple(two.order)[::-1]
-        return dissociation(
-            both(left)[0],
-            both(right)[0],
-            both(RANDOM),
-            both(REVERSED) if mirrored else None,
-            None if overall is None else both(overall)[0],
-        )
-
-    def table(self) -> list[dict[str, Any]]:
-        """One row for each variant and region, figures in %."""
-        rows = []
-        figures = {key: values.tolist() for key, values in self._figures.items()}
-        for v in self.plan.variants:
-            place = dict(layer=v.layer, ranking=v.ranking, of=v.of, draw=v.draw, kind=v.kind, start=v.start)
-            for region in self.regions:
-                measured = {name: figures[region, name][v.run] for name in self.metrics if (region, name) in figures}
-                rows.append({**place, 'num_channels': v.stop - v.start, 'region': region, **measured})
-        return rows
-
-    def claims(self) -> list[dict[str, Any]]:
-        """Mean harm of each ranking beside that of both kinds of random orders, with p values (Fig. 4, top row).
-
-        One row for each layer, region and ranking. The columns of each kind of random orders that was swept start with
-        'random' or 'matched': the mean harm over all N and draws, `excess` over it, `low` and `high` of the band in
-        which 95% of single random orders lie, and `p` of `chance_test`. No row with fewer than 19 random orders.
-        """
-        rows = []
-        nulls = [null for null in NULLS if getattr(self.plan, f'num_{null}') >= FEWEST['greater']]
-        for layer in self.layers if nulls and self.plan.num_channels else ():
-            for region in self.regions:
-                if self._per_run(self.metric.harm_of, region).isnan().any():
-                    continue
-                for ranking in self.rankings:
-                    harm = self.harm(ranking, region, layer)
-                    row = dict(layer=layer, region=region, ranking=ranking, harm=float(harm.mean()))
-                    for null in nulls:
-                        drawn = self.random_harm(region, layer, null, ranking)
-                        mean = chance_test(harm.mean(-1, keepdim=True), drawn.mean(-1, keepdim=True))
-                        row[null] = float(mean.random)
-                        row |= {f'{null}_{name}': float(getattr(mean, name)) for name in ('excess', 'low', 'high')}
-                        row[f'{null}_p'] = float(mean.p)
-                    rows.append(row)
-        return rows
-
-    def dissociations(self) -> list[dict[str, Any]]:
-        """The rows of `dissociation` at every layer; none where the rankings, regions or draws for it are missing."""
-        regions = {ranking.region for ranking in self.plan.rankings.values()}
-        complete = {'left', 'right'} <= regions and {'left', 'right'} <= set(self.regions)
-        if not complete or self.plan.num_random < FEWEST['greater'] or not self.plan.num_channels:
-            return []
-        return [{'layer': layer, **row} for layer in self.layers for row in self.dissociation(layer).table()]
-
-    def summary(self) -> dict[str, float]:
-        """The figures of the whole network, without those of single classes."""
-        return {
-            f'{region}/{name}' if len(self.regions) > 1 else name: float(values[0])
-            for (region, name), values in self._figures.items()
-            if '/' not in name
-        }
-
-    @property
-    def conditions(self) -> dict[str, Any]:
-        """What `sweep.json` holds: everything but the counts."""
-        metric = dict(name=self.metric.name, **self.metric.document())
-        return sweep_conditions(self.plan, metric, self.about)
-
-    def save(self, folder: str | os.PathLike) -> Path:
-        """Write the sweep into a folder.
-
-        `sweep.json` and `sweep_counts.npz` are what `load` reads; `sweep.csv`, `claims.csv` and `dissociation.csv` are
-        for people. Every file is written completely or not at all.
-        """
-        place = Path(folder)
-        atomic_write(place / 'sweep.json', json.dumps(self.conditions, indent=1, allow_nan=False) + '\n')
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, counts=self.counts.cpu().numpy())
-        atomic_write(place / 'sweep_counts.npz', buffer.getvalue())
-        tables = {'sweep': self.table(), 'claims': self.claims(), 'dissociation': self.dissociations()}
-        for name, rows in tables.items():
-            if rows:
-                atomic_write(place / f'{name}.csv', _csv(rows))
-        return place
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike, metric: Metric | None = None) -> 'Sweep':
-        """Read a sweep that has ended.
-
-        Args:
-            metric: Only for a sweep with a metric of your own.
-
-        Raises:
-            FileNotFoundError: If the sweep is not there or has not ended.
-            ValueError: If the files are not of a sweep of this version, or do not belong together.
-        """
-        place = Path(folder)
-        for name, advice in (('sweep.json', 'give the folder of a sweep'), ('sweep_counts.npz', 'let the sweep end')):
-            if not (place / name).is_file():
-                raise FileNotFoundError(f'there is no {name} in {place}: {advice}')
-        try:
-            conditions = json.loads((place / 'sweep.json').read_bytes())
-            found = conditions.pop('format', None)
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise ValueError(f'{place / "sweep.json"} is not of a sweep: {error}') from None
-        if found != cls.FORMAT:
-            raise ValueError(
-                f'{place / "sweep.json"} must have the format {cls.FORMAT!r}, got {found!r:.60}: sweep again with this '
-                'version, into another folder'
-            )
-        options = conditions.pop('metric')
-        name = options.pop('name')
-        if metric is None and not name:
-            raise ValueError(
-                f'the sweep in {place} was made with a metric of its own: give it, load(folder, metric=...)'
-            )
-        plan = SweepPlan.from_document(conditions.pop('plan'))
-        with np.load(place / 'sweep_counts.npz', allow_pickle=False) as arrays:
-            counts = torch.from_numpy(arrays['counts'])
-        return cls(plan, counts, metric or make_metric(name, **options), conditions)
-
-    def plot(self, metric: str | None = None, region: str = 'overall') -> Any:
-        """The curves as a matplotlib figure (Fig. 4 and 6)."""
-        from mmposenc.figures import plot_sweep
-
-        return plot_sweep(self, metric, region)
-
-    def _repr_html_(self) -> str:
-        from mmposenc.results import html_table
-
-        return html_table(self.claims() or self.table()[:50])
+def _count(
+    plan: SweepPlan, forwards: Mapping[str, VariantForwards], scores: Forward, count: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Sums of the images of one batch in every run, (N, runs, ...)."""
+    whole = small(count(scores(1)))
+    counts = whole.new_zeros(len(whole), plan.num_runs, *whole.shape[1:])
+    counts[:, 0] = whole
+    for layer, variants in forwards.items():
+        for run, outputs in variants.run(plan.orders_at([layer]), scores):
+            counts[:, run] = count(outputs)
+    return counts
 
 
-def sweep_conditions(plan: SweepPlan, metric: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the counts of a sweep depend on, in the form that JSON gives back."""
-    conditions = dict(format=Sweep.FORMAT, plan=plan.document(), metric=dict(metric), **about)
-    return json.loads(json.dumps(conditions, allow_nan=False))
+def small(sums: Tensor) -> Tensor:
+    """Sums on the CPU; pixels of an image fit into 32 bits."""
+    return sums.cpu().to(torch.int32) if sums.dtype == torch.int64 else sums.cpu()
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(rows[0])
-    for row in rows:
-        writer.writerow([f'{value:.6f}' if isinstance(value, float) else value for value in row.values()])
-    return text.getvalue()
+def _gathered(counts: Tensor | None, places: list[int]) -> Tensor:
+    """The sums of all processes, in the order of the images."""
+    shares = [(counts, places)]
+    if distributed.is_available() and distributed.is_initialized():
+        shares = [(None, [])] * distributed.get_world_size()
+        distributed.all_gather_object(shares, (counts, places))
+    parts = [counts for counts, _ in shares if counts is not None]
+    if not parts:
+        raise ValueError('the loader gave no batch, so there is nothing to sweep')
+    order = torch.tensor([place for _, places in shares for place in places]).argsort()
+    return torch.cat(parts)[order]

@@ -6,13 +6,11 @@ from itertools import combinations
 from operator import index
 from typing import Any
 
-import torch
-
+from mmposenc.channels.ablation import matched_random_channels, random_channels
 from mmposenc.layers import split_layer
 from mmposenc.ranking import Ranking, short
 
 RANDOM, MATCHED, REVERSED = 'random', 'matched', 'reversed'
-NUM_BINS = 10
 _MOST_VARIANTS = 1_000_000
 
 
@@ -117,13 +115,14 @@ class SweepPlan:
             for name, ranking in self.rankings.items():
                 self._add(layer, name, '', None, tuple(ranking.order))
             for draw in range(self.num_random):
-                order = _random_order(self.total, draw)
+                order = random_channels(self.total, self.total, draw)
                 self._add(layer, RANDOM, '', draw, order)
                 if mirrored:
                     self._add(layer, REVERSED, '', draw, order[::-1])
             for name, ranking in self.rankings.items():
                 for draw in range(self.num_matched):
-                    self._add(layer, MATCHED, name, draw, _matched_order(ranking.order, self.activation[layer], draw))
+                    order = matched_random_channels(ranking, self.activation[layer], self.total, draw)
+                    self._add(layer, MATCHED, name, draw, order)
 
     def orders_at(self, layers: Iterable[str]) -> list[SweepOrder]:
         """The orders that have runs at these layers."""
@@ -194,23 +193,6 @@ def _name(ranking: Ranking) -> str:
     if ranking.region != 'overall':
         return ranking.region
     return ranking.statistic if ranking.pair == 'none' else f'{ranking.pair}-{ranking.statistic}'
-
-
-def _random_order(total: int, seed: int) -> tuple[int, ...]:
-    return tuple(torch.randperm(total, generator=torch.Generator().manual_seed(seed)).tolist())
-
-
-def _matched_order(order: Sequence[int], activation: Sequence[float], seed: int) -> tuple[int, ...]:
-    """A random order whose every rank holds a channel of the same bin of mean activation as the ranking's.
-
-    The ten bins hold equally many channels, by rank of mean activation.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    by_strength = torch.tensor(activation, dtype=torch.float64).argsort(stable=True)
-    exchanged = torch.empty(len(order), dtype=torch.int64)
-    for members in by_strength.tensor_split(NUM_BINS):
-        exchanged[members] = members[torch.randperm(len(members), generator=generator)]
-    return tuple(exchanged[torch.tensor(list(order))].tolist())
 
 
 def _checked_layers(layers: Sequence[str] | None, rankings: Mapping[str, Ranking]) -> list[str]:

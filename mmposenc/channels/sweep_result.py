@@ -1,0 +1,390 @@
+"""What a sweep measured: figures, curves, harm, tests against chance, and the files it is kept in (Fig. 4 and 6)."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
+from mmposenc.channels.sweep_metric import Metric, make_metric
+from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, SweepPlan, SweepVariant
+from mmposenc.ranking import short
+from mmposenc.results import Result, atomic_write, html_table
+
+Null = Literal['random', 'matched']
+NULLS: tuple[Null, ...] = ('random', 'matched')
+
+
+@dataclass(frozen=True, eq=False)
+class SweepCurve:
+    """One curve: a figure against the channels that are ablated (Fig. 4 and 6).
+
+    Args:
+        layer: Where the channels are ablated.
+        region: Where the figure is measured.
+        metric: Name of the figure.
+        ranking: Name of the ranking, 'random' or 'matched'.
+        of: For 'matched', the ranking whose strength is matched; otherwise ''.
+        kind: 'top' for the top N, 'window' for windows of consecutive ranks.
+        starts: Rank of the first ablated channel at each of the P points.
+        sizes: How many are ablated.
+        values: The figure in %, (P,); for 'random' and 'matched' the mean over the draws.
+        draws: The figure of each draw, (R, P); None for a ranking.
+    """
+
+    layer: str
+    region: str
+    metric: str
+    ranking: str
+    of: str
+    kind: str
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    values: Tensor
+    draws: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep(Result):
+    """What a sweep measured, for every variant and image (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6).
+
+    Harm is what `metric.harm_of` loses when channels are ablated, in points of percent.
+
+    Args:
+        plan: What was swept.
+        counts: Sums of each image in each run, (images, runs, ...).
+        metric: Turns sums into figures.
+        about: What the sweep was of: model, data set, fingerprints. Text, numbers, lists and dicts.
+    """
+
+    FORMAT: ClassVar[str] = 'mmposenc.sweep/2'
+
+    plan: SweepPlan
+    counts: Tensor
+    metric: Metric
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.counts.ndim < 2 or self.counts.shape[1] != self.plan.num_runs:
+            raise ValueError(
+                f'counts must be (images, {self.plan.num_runs} runs, ...) for this plan, got {tuple(self.counts.shape)}'
+            )
+
+    @property
+    def layers(self) -> list[str]:
+        """Where channels were ablated."""
+        return self.plan.layers
+
+    @property
+    def rankings(self) -> list[str]:
+        """Names of the rankings."""
+        return list(self.plan.rankings)
+
+    @property
+    def regions(self) -> list[str]:
+        """Names of the regions."""
+        return list(self.metric.regions)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of the figures."""
+        return list(dict.fromkeys(figure for _, figure in self._figures))
+
+    @cached_property
+    def _figures(self) -> dict[tuple[str, str], Tensor]:
+        """Each figure of each run, (runs,), by region and name."""
+        return self._finish(self.counts.sum(0, dtype=torch.float64))
+
+    def _finish(self, sums: Tensor) -> dict[tuple[str, str], Tensor]:
+        figures = {}
+        for key, values in self.metric.finish(sums).items():
+            region, _, figure = key.partition('/')
+            figures[(region, figure) if figure and region in self.metric.regions else ('overall', key)] = values
+        return figures
+
+    @cached_property
+    def _points(self) -> dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]]:
+        """The variants of each curve, by (layer, ranking, of, kind) and draw."""
+        points: dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]] = {}
+        for v in self.plan.variants:
+            points.setdefault((v.layer, v.ranking, v.of, v.kind), {}).setdefault(v.draw, []).append(v)
+        return points
+
+    def _per_run(self, metric: str, region: str) -> Tensor:
+        if region not in self.regions:
+            raise ValueError(f'region must be one of {", ".join(self.regions)}, got {short(region)}')
+        if (region, metric) not in self._figures:
+            raise ValueError(f'metric must be one of {", ".join(self.metrics)}, got {short(metric)}')
+        return self._figures[region, metric]
+
+    def values(self, metric: str | None = None, region: str = 'overall') -> Tensor:
+        """One figure in % of every variant, in the order of `plan.variants`; NaN where it is not defined."""
+        runs = torch.tensor([variant.run for variant in self.plan.variants])
+        return self._per_run(metric or self.metrics[0], region)[runs]
+
+    def curves(self, metric: str | None = None, region: str = 'overall') -> list[SweepCurve]:
+        """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6).
+
+        Raises:
+            ValueError: If there is no such figure or region, or the figure is not defined somewhere.
+        """
+        metric = metric or self.metrics[0]
+        figures = self._per_run(metric, region)
+        if figures.isnan().any():
+            raise ValueError(f'{metric} of region {region!r} is not defined: there are no pixels to measure it on')
+        curves = []
+        for (layer, ranking, of, kind), draws in self._points.items():
+            if ranking == REVERSED:
+                continue
+            points = next(iter(draws.values()))
+            starts, sizes = zip(*((v.start, v.stop - v.start) for v in points), strict=True)
+            values = torch.stack([figures[[v.run for v in variants]] for variants in draws.values()])
+            drawn = None if None in draws else values
+            curves.append(SweepCurve(layer, region, metric, ranking, of, kind, starts, sizes, values.mean(0), drawn))
+        return curves
+
+    def harm(self, ranking: str, region: str = 'overall', layer: str | None = None) -> Tensor:
+        """Harm of the top N of a ranking at each N of `plan.num_channels`, in points of percent, (N values,)."""
+        if ranking not in self.plan.rankings:
+            raise ValueError(f'ranking must be one of {", ".join(self.rankings)}, got {short(ranking)}')
+        return self._harm(ranking, '', region, layer)[0]
+
+    def random_harm(
+        self, region: str = 'overall', layer: str | None = None, null: Null = 'random', ranking: str | None = None
+    ) -> Tensor:
+        """The same of each random order, (R, N values).
+
+        Args:
+            null: 'random' orders, or orders 'matched' in strength to `ranking`.
+            ranking: Only for 'matched'.
+        """
+        if null not in NULLS:
+            raise ValueError(f'null must be one of {", ".join(NULLS)}, got {short(null)}')
+        return self._harm(null, (ranking or '') if null == MATCHED else '', region, layer)
+
+    def _harm(self, ranking: str, of: str, region: str, layer: str | None) -> Tensor:
+        draws = self._points.get((self._layer(layer), ranking, of, 'top'))
+        if draws is None:
+            raise ValueError(
+                f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels, and for '
+                'random orders num_random or num_matched'
+            )
+        self._figures  # noqa: B018  A metric of two functions learns its first figure here.
+        figures = self._per_run(self.metric.harm_of, region)
+        return torch.stack([figures[0] - figures[[v.run for v in variants]] for variants in draws.values()])
+
+    def _layer(self, layer: str | None) -> str:
+        if layer is None and len(self.layers) == 1:
+            return self.layers[0]
+        if layer not in self.layers:
+            raise ValueError(f'layer must be one of {", ".join(self.layers)}, got {short(layer)}')
+        return layer
+
+    def chance(
+        self,
+        ranking: str,
+        region: str = 'overall',
+        layer: str | None = None,
+        null: Null = 'random',
+        alternative: Alternative = 'greater',
+    ) -> ChanceTest:
+        """Whether a ranking harms more than random orders; see `mmposenc.chance_test` (Fig. 4, top row)."""
+        return chance_test(
+            self.harm(ranking, region, layer), self.random_harm(region, layer, null, ranking), alternative
+        )
+
+    def interval(self, ranking: str, region: str = 'overall', layer: str | None = None) -> tuple[Tensor, Tensor]:
+        """95% interval of `harm` over the choice of images, by a bootstrap; see `mmposenc.chance.image_interval`."""
+        variants = self._points[self._layer(layer), ranking, '', 'top'][None]
+        runs = [0, *(v.run for v in variants)]
+
+        def harm(sums: Tensor) -> Tensor:
+            figures = self._finish(sums)[region, self.metric.harm_of]
+            return figures[:, :1] - figures[:, 1:]
+
+        return image_interval(self.counts[:, runs], harm)
+
+    def dissociation(
+        self, layer: str | None = None, left: str | None = None, right: str | None = None, overall: str | None = None
+    ) -> Dissociation:
+        """Whether left channels harm the left half and right channels the right half (Sec. 4.2.3, Fig. 6).
+
+        Args:
+            left: Name of the left ranking. Default: the first one whose region is 'left'.
+            right: Name of the right one. Default alike.
+            overall: Name of the overall one. Default alike; there may be none.
+
+        Raises:
+            ValueError: If a ranking, the regions 'left' and 'right', or at least 19 random orders are missing.
+        """
+        of_region: dict[str, str] = {}
+        for name, ranking in self.plan.rankings.items():
+            of_region.setdefault(ranking.region, name)
+        left, right, overall = (
+            left or of_region.get('left'),
+            right or of_region.get('right'),
+            overall or of_region.get('overall'),
+        )
+        if left is None or right is None:
+            raise ValueError(
+                f'a ranking of the left and one of the right half are needed, got {", ".join(self.rankings)}'
+            )
+        halves = 'left', 'right'
+
+        def both(name: str, of: str = '') -> Tensor:
+            return torch.stack([self._harm(name, of, half, layer) for half in halves], dim=1)
+
+        one, two = self.plan.rankings[left], self.plan.rankings[right]
+        mirrored = tuple(one.order) == tuple(two.order)[::-1]
+        return dissociation(
+            both(left)[0],
+            both(right)[0],
+            both(RANDOM),
+            both(REVERSED) if mirrored else None,
+            None if overall is None else both(overall)[0],
+        )
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row for each variant and region, figures in %."""
+        rows = []
+        figures = {key: values.tolist() for key, values in self._figures.items()}
+        for v in self.plan.variants:
+            place = dict(layer=v.layer, ranking=v.ranking, of=v.of, draw=v.draw, kind=v.kind, start=v.start)
+            for region in self.regions:
+                measured = {name: figures[region, name][v.run] for name in self.metrics if (region, name) in figures}
+                rows.append({**place, 'num_channels': v.stop - v.start, 'region': region, **measured})
+        return rows
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Mean harm of each ranking beside that of both kinds of random orders, with p values (Fig. 4, top row).
+
+        One row for each layer, region and ranking. The columns of each kind of random orders that was swept start with
+        'random' or 'matched': the mean harm over all N and draws, `excess` over it, `low` and `high` of the band in
+        which 95% of single random orders lie, and `p` of `chance_test`. No row with fewer than 19 random orders.
+        """
+        rows = []
+        nulls = [null for null in NULLS if getattr(self.plan, f'num_{null}') >= FEWEST['greater']]
+        for layer in self.layers if nulls and self.plan.num_channels else ():
+            for region in self.regions:
+                if self._per_run(self.metric.harm_of, region).isnan().any():
+                    continue
+                for ranking in self.rankings:
+                    harm = self.harm(ranking, region, layer)
+                    row = dict(layer=layer, region=region, ranking=ranking, harm=float(harm.mean()))
+                    for null in nulls:
+                        drawn = self.random_harm(region, layer, null, ranking)
+                        mean = chance_test(harm.mean(-1, keepdim=True), drawn.mean(-1, keepdim=True))
+                        row[null] = float(mean.random)
+                        row |= {f'{null}_{name}': float(getattr(mean, name)) for name in ('excess', 'low', 'high')}
+                        row[f'{null}_p'] = float(mean.p)
+                    rows.append(row)
+        return rows
+
+    def dissociations(self) -> list[dict[str, Any]]:
+        """The rows of `dissociation` at every layer; none where the rankings, regions or draws for it are missing."""
+        regions = {ranking.region for ranking in self.plan.rankings.values()}
+        complete = {'left', 'right'} <= regions and {'left', 'right'} <= set(self.regions)
+        if not complete or self.plan.num_random < FEWEST['greater'] or not self.plan.num_channels:
+            return []
+        return [{'layer': layer, **row} for layer in self.layers for row in self.dissociation(layer).table()]
+
+    def summary(self) -> dict[str, float]:
+        """The figures of the whole network, without those of single classes."""
+        return {
+            f'{region}/{name}' if len(self.regions) > 1 else name: float(values[0])
+            for (region, name), values in self._figures.items()
+            if '/' not in name
+        }
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What `sweep.json` holds: everything but the counts."""
+        metric = dict(name=self.metric.name, **self.metric.document())
+        return sweep_conditions(self.plan, metric, self.about)
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the sweep into a folder.
+
+        `sweep.json` and `sweep_counts.npz` are what `load` reads; `sweep.csv`, `claims.csv` and `dissociation.csv` are
+        for people. Every file is written completely or not at all.
+        """
+        place = Path(folder)
+        atomic_write(place / 'sweep.json', json.dumps(self.conditions, indent=1, allow_nan=False) + '\n')
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, counts=self.counts.cpu().numpy())
+        atomic_write(place / 'sweep_counts.npz', buffer.getvalue())
+        tables = {'sweep': self.table(), 'claims': self.claims(), 'dissociation': self.dissociations()}
+        for name, rows in tables.items():
+            if rows:
+                atomic_write(place / f'{name}.csv', _csv(rows))
+        return place
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike, metric: Metric | None = None) -> 'Sweep':
+        """Read a sweep that has ended.
+
+        Args:
+            metric: Only for a sweep with a metric of your own.
+
+        Raises:
+            FileNotFoundError: If the sweep is not there or has not ended.
+            ValueError: If the files are not of a sweep of this version, or do not belong together.
+        """
+        place = Path(folder)
+        for name, advice in (('sweep.json', 'give the folder of a sweep'), ('sweep_counts.npz', 'let the sweep end')):
+            if not (place / name).is_file():
+                raise FileNotFoundError(f'there is no {name} in {place}: {advice}')
+        try:
+            conditions = json.loads((place / 'sweep.json').read_bytes())
+            found = conditions.pop('format', None)
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise ValueError(f'{place / "sweep.json"} is not of a sweep: {error}') from None
+        if found != cls.FORMAT:
+            raise ValueError(
+                f'{place / "sweep.json"} must have the format {cls.FORMAT!r}, got {found!r:.60}: sweep again with this '
+                'version, into another folder'
+            )
+        options = conditions.pop('metric')
+        name = options.pop('name')
+        if metric is None and not name:
+            raise ValueError(
+                f'the sweep in {place} was made with a metric of its own: give it, load(folder, metric=...)'
+            )
+        plan = SweepPlan.from_document(conditions.pop('plan'))
+        with np.load(place / 'sweep_counts.npz', allow_pickle=False) as arrays:
+            counts = torch.from_numpy(arrays['counts'])
+        return cls(plan, counts, metric or make_metric(name, **options), conditions)
+
+    def plot(self, metric: str | None = None, region: str = 'overall') -> Any:
+        """The curves as a matplotlib figure (Fig. 4 and 6)."""
+        from mmposenc.figures import draw_sweep
+
+        return draw_sweep(self, metric, region)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.claims() or self.table()[:50])
+
+
+def sweep_conditions(plan: SweepPlan, metric: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the counts of a sweep depend on, in the form that JSON gives back."""
+    conditions = dict(format=Sweep.FORMAT, plan=plan.document(), metric=dict(metric), **about)
+    return json.loads(json.dumps(conditions, allow_nan=False))
+
+
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(rows[0])
+    for row in rows:
+        writer.writerow([f'{value:.6f}' if isinstance(value, float) else value for value in row.values()])
+    return text.getvalue()
