@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mmposenc.channels.rank import collect_sums
-from mmposenc.channels.sums import PairedSums
+from mmposenc.channels.rank import PairedSums
 from mmposenc.host.patches import prepare_hosts
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

@@ -11,30 +11,39 @@ from typing import TYPE_CHECKING, Any
 from mmposenc.version import __version__
 
 if TYPE_CHECKING:
-    from mmposenc.channels import Sweep, ablate_channels, random_channels, rank_channels, top_channels, window
     from mmposenc.chance import ChanceTest, chance_test
+    from mmposenc.channels import Sweep, ablate_channels, random_channels, rank_channels, top_channels, window
     from mmposenc.grids import probe_location
     from mmposenc.ranking import Ranking
     from mmposenc.shifts import AugShiftLoss, augshift_loss, shift_consistency, two_views
 
 _PLACES = {
-    'mmposenc.channels': (
-        'Sweep',
-        'ablate_channels',
-        'matched_random_channels',
-        'random_channels',
-        'rank_channels',
-        'top_channels',
-        'window',
-    ),
     'mmposenc.chance': ('ChanceTest', 'chance_test'),
+    'mmposenc.channels': ('Sweep', 'ablate_channels', 'random_channels', 'rank_channels', 'top_channels', 'window'),
     'mmposenc.grids': ('probe_location',),
     'mmposenc.ranking': ('Ranking',),
     'mmposenc.shifts': ('AugShiftLoss', 'augshift_loss', 'shift_consistency', 'two_views'),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
-__all__ = ['__version__', 'sweep_channels', *_PLACE]  # noqa: PLE0604
+__all__ = [  # noqa: RUF022
+    '__version__',
+    'AugShiftLoss',
+    'ChanceTest',
+    'Ranking',
+    'Sweep',
+    'ablate_channels',
+    'augshift_loss',
+    'chance_test',
+    'probe_location',
+    'random_channels',
+    'rank_channels',
+    'shift_consistency',
+    'sweep_channels',
+    'top_channels',
+    'two_views',
+    'window',
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,13 @@
 """What a data loader and a network give: the images and targets of a batch, the scores among a network's outputs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
 IMAGE_KEYS = ('image', 'images', 'pixel_values', 'inputs', 'input', 'img')
 TARGET_KEYS = ('label', 'labels', 'target', 'targets', 'mask', 'masks')
@@ -70,10 +71,70 @@ def _value(batch: Mapping, keys: tuple[str, ...], required: bool = False) -> Any
     found = [key for key in keys if key in batch]
     if len(found) > 1 or (required and not found):
         raise ValueError(
-            f'a batch must hold one of the keys {", ".join(keys)}, got {", ".join(map(str, batch)) or "an empty dict"}: '
+            f'a batch must hold one of the keys {", ".join(keys)}, got {", ".join(map(str, batch)) or "none"}: '
             f'pass unpack=, a function that returns (images, targets) of a batch'
         )
     return batch[found[0]] if found else None
+
+
+class Batch(NamedTuple):
+    """Images and targets of a batch, the place of its first image in the data set, and the step to the next."""
+
+    images: Tensor
+    targets: Any
+    position: int
+    step: int
+
+
+def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Module | None = None) -> Iterator[Batch]:
+    """The batches of a data loader, each image once.
+
+    With `torch.distributed` initialised, a process gets its share; images that a `DistributedSampler` repeats to give
+    each process equally many are left out.
+
+    Args:
+        loader: Batches as `read_batch` accepts them.
+        model: Images are moved to its device and to the type of its weights.
+
+    Raises:
+        ValueError: If the loader is empty, or a data loader would give each process all images.
+    """
+    rank, step = (distributed.get_rank(), distributed.get_world_size()) if _is_distributed() else (0, 1)
+    seen, share = 0, _share(loader, step)
+    for batch in loader:
+        images, targets = read_batch(batch, unpack)
+        if share is not None and seen + len(images) > share:
+            if seen >= share:
+                break
+            images, targets = images[: share - seen], _first(targets, share - seen)
+        if model is not None:
+            images = images.to(model_device(model), _weight_dtype(model) or images.dtype)
+        yield Batch(images, targets, rank + seen * step, step)
+        seen += len(images)
+    if not seen:
+        raise ValueError('the loader gave no images: the data set or the subset is empty')
+
+
+def _share(loader: Iterable, processes: int) -> int | None:
+    """How many of the first images of this process's loader are no repetitions; None for all."""
+    if not isinstance(loader, DataLoader) or type(loader.batch_sampler) not in (BatchSampler, type(None)):
+        return None
+    sampler = loader.sampler
+    if isinstance(sampler, DistributedSampler):
+        size = len(loader.dataset)  # type: ignore[arg-type]
+        return None if sampler.drop_last else -((sampler.rank - size) // sampler.num_replicas)
+    if processes > 1 and isinstance(sampler, (SequentialSampler, RandomSampler)):
+        raise ValueError(
+            f'each of the {processes} processes would get all images: give the data loader '
+            f'sampler=DistributedSampler(dataset, shuffle=False)'
+        )
+    return None
+
+
+def _first(targets: Any, number: int) -> Any:
+    if isinstance(targets, Mapping):
+        return {name: _first(value, number) for name, value in targets.items()}
+    return targets[:number] if isinstance(targets, (Tensor, list, tuple)) else targets
 
 
 def read_logits(output: Any) -> Tensor:
@@ -115,15 +176,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def _weight_dtype(model: nn.Module) -> torch.dtype | None:
+    return next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
+
+
 def model_device(model: nn.Module) -> torch.device:
     """The device of a network's first parameter or buffer; the CPU if it has none."""
     tensor = next(chain(model.parameters(), model.buffers()), None)
     return torch.device('cpu') if tensor is None else tensor.device
 
 
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def all_reduce_sum_(tensor: Tensor) -> Tensor:
     """Add a tensor up over all processes, in place; without `torch.distributed` nothing happens."""
-    if distributed.is_available() and distributed.is_initialized():
+    if _is_distributed():
         if distributed.get_backend() == 'nccl' and not tensor.is_cuda:
             tensor.copy_(all_reduce_sum_(tensor.cuda()))
         else:

@@ -1,18 +1,25 @@
-"""Pooled features z of any module of a network (Sec. 4.2.1)."""
+"""Layers of a network: finding them, where their channels are, and their pooled features (Sec. 4.2.1)."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from operator import index
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+Forward = Callable[[Tensor], object]
+
 _LAYER = re.compile(r'(?P<path>[^\[\]\s]+?)(\[(?P<index>-?\d{1,9})\])?')
+WRAPPERS = frozenset({'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParallel', 'BaseTTAModel'})
 
 
 def split_layer(layer: str) -> tuple[str, int | None]:
-    """Module path and output index of a layer name such as 'backbone[-1]' (ours)."""
+    """Module path and output index of a layer name such as 'backbone[-1]'."""
     if not isinstance(layer, str):
         raise TypeError(f'layer must be a str such as "backbone.layer4", got {type(layer).__name__}')
     match = _LAYER.fullmatch(layer)
@@ -24,14 +31,40 @@ def split_layer(layer: str) -> tuple[str, int | None]:
     return match['path'], None if match['index'] is None else int(match['index'])
 
 
+def unwrap_model(model: nn.Module) -> Any:
+    """The network that dotted layer paths start from, without the wrappers around it.
+
+    Args:
+        model: Maybe inside `DistributedDataParallel` or its like, mmengine's test-time augmentation, or
+            `torch.compile`.
+    """
+    inner: Any = model
+    while True:
+        if WRAPPERS & {base.__name__ for base in type(inner).__mro__}:
+            inner = inner.module
+        elif hasattr(inner, '_orig_mod'):
+            inner = inner._orig_mod
+        else:
+            return inner
+
+
 def find_module(model: nn.Module, layer: str) -> nn.Module:
-    """The module at a dotted path; an [i] behind the path is passed over (ours).
+    """The module at a dotted path; an [i] behind the path is passed over, and so are wrappers.
 
     Raises:
         ValueError: If the path does not exist; the message names the deepest part that does and its children.
+
+    Example:
+        >>> find_module(torchvision.models.resnet18(), 'layer4.1.bn2')
+        BatchNorm2d(512, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
     """
+    return _modules_on_path(model, layer)[-1]
+
+
+def _modules_on_path(model: nn.Module, layer: str) -> list[nn.Module]:
     path, _ = split_layer(layer)
-    module, found = model, ''
+    module, found = unwrap_model(model), ''
+    modules = [module]
     for name in path.split('.'):
         children = dict(module.named_children())
         if name not in children:
@@ -40,14 +73,20 @@ def find_module(model: nn.Module, layer: str) -> nn.Module:
                 f'layer {layer!r} does not exist: the deepest part that does is {place}, '
                 f'whose children are: {_listed(children)}'
             )
-        module, found = children[name], f'{found}.{name}'.lstrip('.')
-    return module
+        module, found = unwrap_model(children[name]), f'{found}.{name}'.lstrip('.')
+        modules.append(module)
+    return modules
+
+
+def _listed(names: dict[str, nn.Module], limit: int = 20) -> str:
+    shown = ', '.join(list(names)[:limit]) or '(none)'
+    return f'{shown}, and {len(names) - limit} more' if len(names) > limit else shown
 
 
 def select_output(output: object, layer: str) -> Tensor:
-    """The one (N, C, H, W) or (N, C) tensor a layer name stands for in the module's output (ours).
+    """The one tensor that a layer name stands for in the module's output.
 
-    A tuple or list of several tensors, as the hosts' backbones give, needs an index: 'backbone[3]' or 'backbone[-1]'.
+    A tuple or list of several tensors, as mmseg's backbones give, needs an index: 'backbone[3]' or 'backbone[-1]'.
     """
     path, index = split_layer(layer)
     features = output
@@ -73,15 +112,16 @@ def select_output(output: object, layer: str) -> Tensor:
             f'layer {layer!r} must give a tensor or a tuple of tensors, got {type(features).__name__}: '
             f'name one of its submodules'
         )
-    if features.ndim not in (2, 4):
+    if features.ndim not in (2, 3, 4):
         raise ValueError(
-            f'layer {layer!r} must give (N, C, H, W) or (N, C), got shape {tuple(features.shape)}: name another layer'
+            f'layer {layer!r} must give (N, C), (N, C, H, W), (N, H, W, C) or tokens (N, L, C), '
+            f'got shape {tuple(features.shape)}: name another layer'
         )
     return features
 
 
 def replace_output(output: object, layer: str, features: Tensor) -> object:
-    """The module's output with the tensor `layer` stands for replaced; the given one is left alone (ours)."""
+    """The module's output with the tensor that `layer` stands for replaced; the given one is left alone."""
     if not isinstance(output, (tuple, list)):
         return features
     items = list(output)
@@ -91,14 +131,249 @@ def replace_output(output: object, layer: str, features: Tensor) -> object:
     return type(output)(items)
 
 
-def global_average_pool(features: Tensor) -> Tensor:
-    """Global average pooling, z in the paper's formulas (Sec. 3.1), in float32 or wider.
+def global_average_pool(features: Tensor, channel_dim: int = 1, prefix_tokens: int = 0) -> Tensor:
+    """Global average pooling, z in the paper's formulas (Sec. 3.1), in float32 or wider; always a new tensor.
+
+    Args:
+        channel_dim: Dimension of the channels; the mean is over all others but the first.
+        prefix_tokens: Tokens at the beginning that are no patches, such as a class token; they are left out.
 
     Shape:
-        Input (N, C, H, W) or (N, C); output (N, C).
+        Input (N, C), (N, C, H, W), (N, H, W, C) or (N, L, C); output (N, C).
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    return features.mean((2, 3)) if features.ndim == 4 else features
+    if features.ndim == 2:
+        return features.clone()
+    channel_dim %= features.ndim
+    space = [dim for dim in range(1, features.ndim) if dim != channel_dim]
+    if prefix_tokens:
+        features = features.narrow(space[0], prefix_tokens, features.shape[space[0]] - prefix_tokens)
+    return features.mean(space)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the channels of a layer's output are.
+
+    Args:
+        channel_dim: Dimension of the channels, counted from the front.
+        prefix_tokens: Tokens at the beginning that are no patches (class, distillation, registers).
+    """
+
+    channel_dim: int = 1
+    prefix_tokens: int = 0
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Pooled features z (N, C)."""
+        return global_average_pool(features, self.channel_dim, self.prefix_tokens)
+
+
+class UnknownLayoutError(ValueError):
+    """The modules that ran do not establish where a layer's channels are."""
+
+
+_LAYOUTS: WeakKeyDictionary[nn.Module, dict[tuple[int | None, ...], Layout]] = WeakKeyDictionary()
+"""Layouts that were established, by module; then by index of its output, number of dimensions, and what was given."""
+
+
+@dataclass
+class _Evidence:
+    """Maps that modules of known layout gave in a forward: spatial sizes and number of channels."""
+
+    maps: set[tuple[tuple[int, ...], int]] = field(default_factory=set)
+    grids: set[int] = field(default_factory=set)
+
+    def add(self, module: nn.Module, args: tuple, output: object) -> None:
+        """Forward hook of every module of a known type."""
+        if not isinstance(output, Tensor) or output.ndim < 3:
+            return
+        channel_dim = _dim_of_type(module, output)
+        if channel_dim is not None:
+            space = (*output.shape[1:channel_dim], *output.shape[channel_dim + 1 :])
+            self.maps.add((space, output.shape[channel_dim]))
+            if len(space) == 2 and channel_dim == 1:
+                self.grids.add(math.prod(space))
+
+    def channel_dim(self, features: Tensor) -> int | None:
+        """The dimension that the maps leave for the channels, None if they leave none or two."""
+        dims = (1, features.ndim - 1) if features.ndim == 4 else (features.ndim - 1,)
+        fits = [dim for dim in dims if self._holds(features, dim)]
+        # Tokens (N, L, C) behind a layer that mixes tokens are (N, C, L): L must not be a number of channels too.
+        if features.ndim == 3 and features.shape[1] in {channels for _, channels in self.maps}:
+            return None
+        return fits[0] if len(fits) == 1 else None
+
+    def _holds(self, features: Tensor, dim: int) -> bool:
+        shape = tuple(features.shape)
+        space, channels = (*shape[1:dim], *shape[dim + 1 :]), shape[dim]
+        return any(
+            seen == space
+            or (len(seen) != len(space) and math.prod(seen) == math.prod(space) and seen_channels == channels)
+            for seen, seen_channels in self.maps
+        )
+
+
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+)
+_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Identity, nn.Dropout)
+
+
+def _is_layer_norm(module: nn.Module) -> bool:
+    return len(getattr(module, 'normalized_shape', ())) == 1
+
+
+def _dim_of_type(module: nn.Module, output: Tensor) -> int | None:
+    """The channels' dimension that a module's type establishes; None if it does not."""
+    if type(module).forward is nn.Sequential.forward:
+        for child in reversed(list(module.children())):
+            if not isinstance(child, _ELEMENTWISE):
+                return _dim_of_type(child, output)
+    if isinstance(module, _CHANNELS_FIRST):
+        return 1
+    if _is_layer_norm(module):
+        width = module.normalized_shape[0]  # type: ignore[index, union-attr]
+        fits = [dim for dim in range(1, output.ndim) if output.shape[dim] == width]
+        if type(module).forward is nn.LayerNorm.forward:
+            return output.ndim - 1
+        return fits[0] if len(fits) == 1 else None
+    return None
+
+
+_TOKENS = re.compile(r'(^|\.)(cls_token|class_token|dist_token|distillation_token|reg_token|register_tokens)$')
+
+
+def _prefix_tokens(path: list[nn.Module], layer: str, length: int, evidence: _Evidence) -> int:
+    """How many of `length` tokens are no patches: as the model says, confirmed by the grid of its patches."""
+    most = 0
+    for module in reversed(path):
+        said = getattr(module, 'num_prefix_tokens', getattr(module, 'num_extra_tokens', None))
+        if isinstance(said, int):
+            most = said
+            break
+    else:
+        most = sum(p.shape[-2] for name, p in path[0].named_parameters() if _TOKENS.search(name) and p.ndim > 1)
+    if not most:
+        return 0
+    fits = [prefix for prefix in (0, most) if length - prefix in evidence.grids]
+    if len(fits) != 1:
+        raise UnknownLayoutError(
+            f'layer {layer!r} gives {length} tokens, and how many of them are no patches (class token, registers) is '
+            f'not established: pass prefix_tokens=, e.g. prefix_tokens={most}'
+        )
+    return fits[0]
+
+
+class _Layouts:
+    """Establishes the layout of a layer's output, once per module."""
+
+    def __init__(self, model: nn.Module, layer: str, channel_dim: int | None, prefix_tokens: int | None) -> None:
+        self.layer, self.path = layer, _modules_on_path(model, layer)
+        self.channel_dim = None if channel_dim is None else index(channel_dim)
+        self.prefix_tokens = None if prefix_tokens is None else index(prefix_tokens)
+        if self.channel_dim == 0:
+            raise ValueError('channel_dim must not be 0, the dimension of the images')
+        self.output_index = split_layer(layer)[1]
+        self._known = _LAYOUTS.setdefault(self.path[-1], {})
+        self.dim_that_stays: int | None = None
+        self._evidence = _Evidence()
+        self._handles: list[Any] = []
+        if not any(key == self._key(key[1]) for key in self._known):
+            self._handles = [
+                module.register_forward_hook(self._evidence.add)
+                for module in self.path[0].modules()
+                if isinstance(module, _CHANNELS_FIRST) or _is_layer_norm(module)
+            ]
+
+    def _key(self, ndim: int | None) -> tuple[int | None, ...]:
+        return self.output_index, ndim, self.channel_dim, self.prefix_tokens
+
+    def of(self, features: Tensor) -> Layout:
+        """The layout of an output."""
+        key = self._key(features.ndim)
+        if key not in self._known:
+            self._known[key] = self._established(features)
+            self.close()
+        return self._known[key]
+
+    def close(self) -> None:
+        """Stop watching the other modules."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _established(self, features: Tensor) -> Layout:
+        if features.ndim == 2:
+            return Layout()
+        dim = self.channel_dim
+        if dim is None and (known := self._known.get((self.output_index, features.ndim, None, None))):
+            dim = known.channel_dim
+        if dim is None and self.output_index is None:
+            dim = _dim_of_type(self.path[-1], features)
+        if dim is None:
+            dim = self._evidence.channel_dim(features) or self.dim_that_stays
+        if dim is None or not -features.ndim < dim < features.ndim:
+            raise UnknownLayoutError(
+                f'layer {self.layer!r} gives {tuple(features.shape)}, and which dimension holds the channels is not '
+                f'established: pass channel_dim=, e.g. channel_dim=1 for (N, C, H, W) or channel_dim=-1 for '
+                f'(N, H, W, C) and for tokens (N, L, C)'
+            )
+        dim %= features.ndim
+        prefix = self.prefix_tokens
+        if features.ndim == 4:
+            if prefix:
+                raise ValueError(f'prefix_tokens is for tokens (N, L, C), got {tuple(features.shape)}')
+            return Layout(dim)
+        if prefix is None:
+            prefix = _prefix_tokens(self.path, self.layer, features.shape[3 - dim], self._evidence)
+        if not 0 <= prefix < features.shape[3 - dim]:
+            raise ValueError(f'prefix_tokens must be from 0 to {features.shape[3 - dim] - 1}, got {prefix}')
+        return Layout(dim, prefix)
+
+
+@contextmanager
+def layer_hook(
+    model: nn.Module,
+    layer: str,
+    action: Callable[[Tensor, Layout], Tensor | None],
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
+) -> Iterator[_Layouts]:
+    """Call `action` with every output of a layer and its layout; a tensor that it returns takes the output's place.
+
+    Compiled modules run eagerly meanwhile, as they know nothing of hooks that were added later.
+
+    Args:
+        layer: Dotted module path, with [i] behind it where the module gives a tuple.
+        channel_dim: Dimension of the channels; None to establish it. In this order: a vector is (N, C); the type of the
+            module that gave the output; the sizes of the maps that other modules gave in the same forward; in
+            `pooled_forward`, one more forward at another image size.
+        prefix_tokens: Tokens at the beginning that are no patches; None to establish it from the model's
+            `num_prefix_tokens` or its class, distillation and register tokens, and from the grid of its patches.
+
+    Raises:
+        UnknownLayoutError: In the forward, if the layout is not established; it is never guessed.
+    """
+    layouts = _Layouts(model, layer, channel_dim, prefix_tokens)
+
+    def hook(module: nn.Module, args: tuple, output: object) -> object:
+        features = select_output(output, layer)
+        replaced = action(features, layouts.of(features))
+        return output if replaced is None else replace_output(output, layer, replaced)
+
+    handle = layouts.path[-1].register_forward_hook(hook)
+    try:
+        with eager_forwards():
+            yield layouts
+    finally:
+        handle.remove()
+        layouts.close()
 
 
 class PooledRecord:
@@ -108,9 +383,9 @@ class PooledRecord:
         self.layer = layer
         self._calls: list[Tensor] = []
 
-    def add(self, output: object) -> None:
+    def add(self, features: Tensor, layout: Layout) -> None:
         """Pool the output of one call of the layer."""
-        self._calls.append(global_average_pool(select_output(output, self.layer)))
+        self._calls.append(layout.pool(features))
 
     def take(self) -> Tensor:
         """Return z (N, C) of the one call since the last `take`, and forget it.
@@ -122,111 +397,159 @@ class PooledRecord:
         if len(calls) != 1:
             raise ValueError(
                 f'layer {self.layer!r} must run once per forward, but ran {len(calls)} times: '
-                + ('use whole-image inference' if calls else 'name a layer that the forward passes through')
+                + ('use whole-image inference, or name a layer that runs once' if calls else _NOT_REACHED)
             )
         return calls[0]
 
 
+_NOT_REACHED = 'name a layer that the forward passes through'
+
+
 class _LayerReachedError(Exception):
-    """Ends a forward once the layer has been recorded; never leaves `pooled_forward`."""
+    """Ends a forward at a layer; never leaves this module."""
 
 
 @contextmanager
-def record_pooled(model: nn.Module, layer: str, stop: bool = False) -> Iterator[PooledRecord]:
+def record_pooled(
+    model: nn.Module, layer: str, channel_dim: int | None = None, prefix_tokens: int | None = None
+) -> Iterator[PooledRecord]:
     """Record the pooled features at a layer while the block runs (Sec. 4.2.1).
 
     Args:
-        layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        stop: End each forward at the layer by an exception; only `pooled_forward` wants this.
+        layer, channel_dim, prefix_tokens: See `layer_hook`.
 
     Example:
+        >>> model = torchvision.models.resnet18().eval()
         >>> with record_pooled(model, 'layer4') as record:
-        ...     model(images)
+        ...     scores = model(torch.rand(2, 3, 32, 32))
         ...     pooled = record.take()
+        >>> pooled.shape
+        torch.Size([2, 512])
     """
     record = PooledRecord(layer)
-
-    def hook(module: nn.Module, args: tuple, output: object) -> None:
-        record.add(output)
-        if stop:
-            raise _LayerReachedError
-
-    handle = find_module(model, layer).register_forward_hook(hook)
-    try:
+    with layer_hook(model, layer, record.add, channel_dim, prefix_tokens):
         yield record
-    finally:
-        handle.remove()
 
 
 def pooled_features(
-    model: nn.Module, layer: str, images: Tensor, forward: Callable[[Tensor], object] | None = None
+    model: nn.Module,
+    layer: str,
+    images: Tensor,
+    forward: Forward | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
 ) -> Tensor:
     """Pooled features z(I) of a batch, without gradient; the network runs no further than the layer (Sec. 4.2.1).
 
     Args:
-        forward: How the network takes images, default `model` itself; for the hosts' models a function that
-            calls `model(images, mode='tensor')`.
+        forward: How the network takes images, default `model` itself; for mmpretrain's and mmseg's models a function
+            that calls `model(images, mode='tensor')`.
+        layer, channel_dim, prefix_tokens: See `layer_hook`.
 
     Shape:
         Images (N, 3, H, W); output (N, C).
+
+    Example:
+        >>> pooled_features(torchvision.models.resnet18().eval(), 'layer3', torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 256])
     """
-    with pooled_forward(model, layer, forward) as pooled:
+    with pooled_forward(model, layer, forward, channel_dim, prefix_tokens) as pooled:
         return pooled(images)
 
 
 @contextmanager
 def pooled_forward(
-    model: nn.Module, layer: str, forward: Callable[[Tensor], object] | None = None
+    model: nn.Module,
+    layer: str,
+    forward: Forward | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
 ) -> Iterator[Callable[[Tensor], Tensor]]:
     """A function from images to pooled features, for as many batches as the block holds (Sec. 4.2.1).
 
     One hook serves them all; otherwise as `pooled_features`.
     """
-    with torch.no_grad(), record_pooled(model, layer, stop=True) as record:
+    call = forward or model
+    record = PooledRecord(layer)
+
+    def reached(features: Tensor, layout: Layout) -> None:
+        record.add(features, layout)
+        raise _LayerReachedError
+
+    with torch.no_grad(), layer_hook(model, layer, reached, channel_dim, prefix_tokens) as layouts:
 
         def pooled(images: Tensor) -> Tensor:
-            with suppress(_LayerReachedError):
-                (forward or model)(images)
-            return record.take()
+            try:
+                with suppress(_LayerReachedError):
+                    call(images)
+            except UnknownLayoutError:
+                layouts.dim_that_stays = _dim_that_stays(layouts.path[-1], layer, call, images)
+                if layouts.dim_that_stays is None:
+                    raise
+                with suppress(_LayerReachedError):
+                    call(images)
+            features = record.take()
+            if len(features) != len(images):
+                raise ValueError(
+                    f'layer {layer!r} gives {len(features)} rows for {len(images)} images, as inside windows: name a '
+                    f'layer whose output has one row per image'
+                )
+            return features
 
         yield pooled
 
 
-def _listed(names: dict[str, nn.Module], limit: int = 20) -> str:
-    shown = ', '.join(list(names)[:limit]) or '(none)'
-    return f'{shown}, and {len(names) - limit} more' if len(names) > limit else shown
+def _dim_that_stays(module: nn.Module, layer: str, call: Forward, images: Tensor) -> int | None:
+    """The one dimension that does not grow with the image; None if none or several do not."""
+    shapes = []
 
+    def hook(module: nn.Module, args: tuple, output: object) -> None:
+        shapes.append(select_output(output, layer).shape[1:])
+        raise _LayerReachedError
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode while the block runs; each module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    # Ahead of the hook that found no layout.
+    handle = module.register_forward_hook(hook, prepend=True)
     try:
-        yield
+        for size in (images[:1], images[:1].repeat(1, 1, 2, 2)):
+            with suppress(_LayerReachedError):
+                call(size)
+    except Exception:  # Networks of a fixed image size say so in many ways.
+        return None
     finally:
-        for module, training in modes:
-            module.training = training
+        handle.remove()
+    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+        return None
+    same = [dim for dim, (first, second) in enumerate(zip(*shapes, strict=True), 1) if first == second]
+    return same[0] if len(same) == 1 else None
 
 
-WRAPPERS = frozenset({'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParallel', 'BaseTTAModel'})
-
-
-def unwrap_model(model: nn.Module) -> Any:
-    """The network that dotted layer paths start from, without the wrappers around it.
+def check_layer(
+    model: nn.Module,
+    layer: str,
+    image: Tensor,
+    forward: Forward | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
+) -> None:
+    """Refuse a layer whose pooled features are not one fixed answer to an image.
 
     Args:
-        model: Maybe inside `DistributedDataParallel` or its like, mmengine's test-time augmentation, or
-            `torch.compile`.
+        image: One image (1, 3, H, W); it passes through the whole network once.
+
+    Raises:
+        ValueError: If the layer runs twice per forward, or not at all, or two equal forwards give different features,
+            as behind dropout in training mode or `PermuteNeck`, which shuffles channels.
     """
-    inner: Any = model
-    while True:
-        if WRAPPERS & {base.__name__ for base in type(inner).__mro__}:
-            inner = inner.module
-        elif hasattr(inner, '_orig_mod'):
-            inner = inner._orig_mod
-        else:
-            return inner
+    # First, since it may have to establish the layout.
+    again = pooled_features(model, layer, image, forward, channel_dim, prefix_tokens)
+    with torch.no_grad(), record_pooled(model, layer, channel_dim, prefix_tokens) as record:
+        (forward or model)(image)
+    pooled = record.take()
+    if (pooled - again).abs().max() > 1e-2 * again.abs().max():
+        raise ValueError(
+            f'layer {layer!r} gives other features in a second forward of the same image, so its channels cannot be '
+            f'compared: name a layer before what is random (dropout, a permutation of channels)'
+        )
 
 
 _eager = ExitStack()
@@ -235,14 +558,14 @@ _blocks = 0
 
 @contextmanager
 def eager_forwards() -> Iterator[None]:
-    """Run compiled modules uncompiled while any such block runs (ours).
+    """Run compiled modules uncompiled while any such block runs.
 
     A module that was compiled and has run knows nothing of hooks that its children get later. Blocks may overlap and
     end in any order, as those of two hooks of one runner do; PyTorch's own switch must be undone last in, first out.
     """
     global _blocks
     if _blocks == 0:
-        _eager.enter_context(_uncompiled())
+        _eager.enter_context(torch.compiler.set_stance('force_eager'))
     _blocks += 1
     try:
         yield
@@ -250,17 +573,3 @@ def eager_forwards() -> Iterator[None]:
         _blocks -= 1
         if _blocks == 0:
             _eager.close()
-
-
-@contextmanager
-def _uncompiled() -> Iterator[None]:
-    if hasattr(torch.compiler, 'set_stance'):
-        with torch.compiler.set_stance('force_eager'):
-            yield
-        return
-    # PyTorch before 2.6: forget what was compiled, so that the hooks are compiled in; and again without them.
-    torch.compiler.reset()
-    try:
-        yield
-    finally:
-        torch.compiler.reset()

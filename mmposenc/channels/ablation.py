@@ -1,25 +1,25 @@
-"""Channels switched off while a network runs (Sec. 4.2.2)."""
+"""Channels that are ablated while a network runs: which ones, and how (Sec. 4.2.2, Fig. 4)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from torch import Tensor, nn
 
-from mmposenc.channels.channel_choice import check_channels
-from mmposenc.layers import find_module, replace_output, select_output
+from mmposenc.layers import Layout, layer_hook, unwrap_model
+from mmposenc.ranking import Ranking
 
 
 @dataclass
 class Ablation:
-    """What `ablate_channels` has done so far (ours).
+    """What `ablate_channels` has done so far.
 
     Args:
-        layer: Where the channels are switched off.
-        channels: The channels that are switched off.
-        calls: Calls of the layer that were changed. Still 0 after a forward: the forward does not pass through the
-            layer, or a compiled copy of it that knows no hooks.
+        layer: Where the channels are ablated.
+        channels: The ablated channels.
+        calls: Calls of the layer that were changed.
     """
 
     layer: str
@@ -34,53 +34,80 @@ def ablate_channels(
     channels: Sequence[int],
     value: float | Tensor = 0.0,
     num_channels: int | None = None,
+    channel_dim: int | None = None,
+    allow_repeats: bool = False,
 ) -> Iterator[Ablation]:
-    """Switch channels of a layer off while the block runs (Sec. 4.2.2).
+    """Ablate channels of a layer while the block runs (Sec. 4.2.2).
 
-    The layer's output is replaced by a copy; the activation itself and the weights are never written to. Blocks may be
-    nested, at one layer or at several. Nothing stays behind, also after an exception.
+    The layer's output is replaced by a copy; the activation itself and the weights are never written to. In tokens a
+    channel is ablated everywhere, class tokens included. Blocks may be nested, at one layer or at several; compiled
+    modules run eagerly meanwhile. Everything is as before at the end, also after an exception.
 
     Args:
         model: Any network.
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        channels: What to switch off, each channel once; none is allowed and changes nothing.
+        channels: What to ablate, each channel once; an empty list changes nothing.
         value: What the channels give instead: a number, 0 in the paper, or (C,) numbers in channel order, such as the
-            data set's means (ours: the scores of a 'mean_activation' ranking).
+            data set's means (the scores of a 'mean_activation' ranking).
         num_channels: The C that the channels were chosen among; a layer with another C is then refused.
+        channel_dim: Dimension of the channels; None to establish it (see `mmposenc.layers.layer_hook`).
+        allow_repeats: Ablate a layer that runs several times per forward, as under sliding windows.
 
     Raises:
         ValueError: On entry, if the layer does not exist or the channels are negative or repeated; in the forward, if
-            the layer has fewer channels than that or gives a tuple of several tensors.
+            the layer has fewer channels than that, its layout is not established, or it does not run exactly once; at
+            the end, if it never ran.
 
     Example:
-        >>> with ablate_channels(model, 'layer4', top_channels(ranking, 100)):
-        ...     model(images)
+        >>> model = torchvision.models.resnet18().eval()
+        >>> with ablate_channels(model, 'layer4', range(100)):
+        ...     scores = model(torch.rand(2, 3, 32, 32))
     """
     chosen = check_channels(channels)
     if isinstance(value, Tensor) and value.ndim > 1:
         raise ValueError(f'value must be a number or a tensor (C,), got shape {tuple(value.shape)}')
     done = Ablation(layer, chosen)
+    before = 0
 
-    def hook(module: nn.Module, args: tuple, output: object) -> object:
-        features = select_output(output, layer)
-        _check_width(features.shape[1], layer, chosen, value, num_channels)
+    def ablate(features: Tensor, layout: Layout) -> Tensor | None:
+        _check_width(features.shape[layout.channel_dim], layer, chosen, value, num_channels)
         done.calls += 1
-        return replace_output(output, layer, _switched_off(features, chosen, value)) if chosen else output
+        return ablated(features, chosen, value, layout.channel_dim) if chosen else None
 
-    handle = find_module(model, layer).register_forward_hook(hook)
-    try:
-        yield done
-    finally:
-        handle.remove()
+    def begin(module: nn.Module, args: tuple) -> None:
+        nonlocal before
+        before = done.calls
+
+    def check(module: nn.Module, args: tuple, output: object) -> None:
+        calls = done.calls - before
+        if calls != 1 and not (calls and allow_repeats):
+            raise ValueError(
+                f'layer {layer!r} must run once per forward, but ran {calls} times: name a layer that the forward '
+                f'passes through once'
+            )
+
+    root = unwrap_model(model)
+    with layer_hook(model, layer, ablate, channel_dim, prefix_tokens=0):
+        handles = [root.register_forward_pre_hook(begin), root.register_forward_hook(check)]
+        try:
+            yield done
+        finally:
+            for handle in handles:
+                handle.remove()
+    if not done.calls:
+        raise ValueError(
+            f'layer {layer!r} did not run, so nothing was ablated: run the model in the block, and name a layer that '
+            f'the forward passes through'
+        )
 
 
-def _switched_off(features: Tensor, channels: tuple[int, ...], value: float | Tensor) -> Tensor:
-    index = torch.tensor(channels, device=features.device)
+def ablated(features: Tensor, channels: Sequence[int], value: float | Tensor = 0.0, channel_dim: int = 1) -> Tensor:
+    """A copy of a layer's output in which some channels give `value` instead: a number, or (C,) numbers."""
+    chosen = torch.as_tensor(channels, dtype=torch.long, device=features.device)
     if not isinstance(value, Tensor) or value.ndim == 0:
-        return features.index_fill(1, index, value)
-    fill = value.to(features)[index].view(-1, *[1] * (features.ndim - 2))
+        return features.index_fill(channel_dim, chosen, float(value))
     changed = features.clone()
-    changed[:, index] = fill
+    changed.movedim(channel_dim, -1)[..., chosen] = value.to(features)[chosen]
     return changed
 
 
@@ -99,3 +126,100 @@ def _check_width(
         )
     if isinstance(value, Tensor) and value.ndim == 1 and len(value) != width:
         raise ValueError(f'value must hold one number for each of the {width} channels of {layer!r}, got {len(value)}')
+
+
+def top_channels(ranking: Ranking, num_channels: int) -> tuple[int, ...]:
+    """The N top-ranked channels, highest score first (Sec. 4.2.2, Fig. 4 top).
+
+    Example:
+        >>> ranking = Ranking(layer='layer4', statistic='abs', pair='flip_image', scores=[0.1, 0.5, 0.3], num_images=9)
+        >>> top_channels(ranking, 2)
+        (1, 2)
+    """
+    return window(ranking, 0, num_channels)
+
+
+def window(ranking: Ranking, start: int, size: int) -> tuple[int, ...]:
+    """The channels of the ranks start to start + size - 1, rank 0 being the highest (Sec. 4.2.2, Fig. 4 bottom).
+
+    Example:
+        >>> ranking = Ranking(layer='layer4', statistic='abs', pair='flip_image', scores=[0.1, 0.5, 0.3], num_images=9)
+        >>> window(ranking, 1, 2)
+        (2, 0)
+    """
+    start = _in_range('start', start, ranking.num_channels)
+    size = _in_range('size' if start else 'num_channels', size, ranking.num_channels - start)
+    return tuple(ranking.order[start : start + size])
+
+
+def random_channels(num_total: int, num_channels: int, seed: int) -> tuple[int, ...]:
+    """N channels drawn at random without replacement, the control of Fig. 4 (Sec. 4.2.2).
+
+    The draws of one seed are nested: a smaller N gives the beginning of a larger one.
+
+    Args:
+        num_total: C, the channels to draw from.
+        num_channels: N.
+        seed: The same seed gives the same channels.
+
+    Example:
+        >>> random_channels(8, 3, seed=0)
+        (5, 6, 7)
+    """
+    num_channels = _in_range('num_channels', num_channels, num_total)
+    shuffled = torch.randperm(num_total, generator=torch.Generator().manual_seed(index(seed)))
+    return tuple(shuffled[:num_channels].tolist())
+
+
+def matched_random_channels(
+    ranking: Ranking, activation: Sequence[float], num_channels: int, seed: int, bins: int = 10
+) -> tuple[int, ...]:
+    """N channels drawn at random that match the ranking's top N in strength.
+
+    Channels are exchanged at random within bins of mean activation, so that every top N holds as many channels of each
+    bin as the ranking's. The draws of one seed are nested.
+
+    Args:
+        activation: Mean activation of the C channels, such as the scores of a 'mean_activation' ranking.
+        num_channels: N.
+        seed: The same seed gives the same channels.
+        bins: Number of bins, with equally many channels in each.
+
+    Example:
+        >>> ranking = Ranking(layer='layer4', statistic='abs', pair='flip_image', scores=[4, 3, 2, 1], num_images=9)
+        >>> sorted(matched_random_channels(ranking, [0.2, 9.0, 0.1, 8.0], 4, seed=0, bins=2))
+        [0, 1, 2, 3]
+    """
+    total = ranking.num_channels
+    num_channels = _in_range('num_channels', num_channels, total)
+    if len(activation) != total:
+        raise ValueError(f'activation must hold one number for each of the {total} channels, got {len(activation)}')
+    generator = torch.Generator().manual_seed(index(seed))
+    exchanged = torch.empty(total, dtype=torch.long)
+    for members in torch.tensor(activation, dtype=torch.float64).argsort(stable=True).tensor_split(bins):
+        exchanged[members] = members[torch.randperm(len(members), generator=generator)]
+    return tuple(exchanged[torch.tensor(ranking.order[:num_channels], dtype=torch.long)].tolist())
+
+
+def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
+    """The channels as integers, refused if one is negative or repeated."""
+    try:
+        chosen = tuple(index(channel) for channel in channels)
+    except TypeError:
+        raise TypeError(f'channels must be a list of integers, got {channels!r:.60}') from None
+    if negative := [channel for channel in chosen if channel < 0]:
+        raise ValueError(f'channels must be 0 or more, got {negative[0]}')
+    if len(set(chosen)) != len(chosen):
+        repeated = next(channel for channel in chosen if chosen.count(channel) > 1)
+        raise ValueError(f'channels must hold each channel once, but {repeated} is repeated')
+    return chosen
+
+
+def _in_range(name: str, value: int, largest: int) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f'{name} must be an integer, got {type(value).__name__} {value!r}') from None
+    if not 0 <= number <= largest:
+        raise ValueError(f'{name} must be from 0 to {largest}, the channels there are, got {number}')
+    return number

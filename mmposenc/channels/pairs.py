@@ -1,17 +1,17 @@
 """Pairs of forward passes whose pooled features are compared (Sec. 4.2.1, Eq. 2 and 3)."""
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from mmposenc.channels.kernel_flip import flipped_kernels
-from mmposenc.layers import pooled_forward
+from mmposenc.layers import Forward, pooled_forward
 
 
 class PairMember(NamedTuple):
-    """One of the two forwards of a pair: what is done to the image, and whether the kernels are mirrored (ours)."""
+    """One of the two forwards of a pair: what is done to the image, and whether the kernels are mirrored."""
 
     image: str
     flipped_kernels: bool = False
@@ -22,22 +22,25 @@ IMAGE_CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     'flip': lambda images: images.flip(-1),
     'flip_vertical': lambda images: images.flip(-2),
     'roll': lambda images: images.roll(images.shape[-1] // 2, -1),
+    'roll_vertical': lambda images: images.roll(images.shape[-2] // 2, -2),
 }
-"""What may be done to an image: nothing, the mirror of width or height, a circular shift by half the width."""
+"""What may be done to an image: nothing, the mirror of width or height, a circular shift by half of either."""
 
 PAIRS: dict[str, tuple[PairMember, PairMember]] = {
     'flip_image': (PairMember('same'), PairMember('flip')),
     'flip_image_vertical': (PairMember('same'), PairMember('flip_vertical')),
     'roll_image': (PairMember('same'), PairMember('roll')),
+    'roll_image_vertical': (PairMember('same'), PairMember('roll_vertical')),
     'flip_kernels': (PairMember('same'), PairMember('same', flipped_kernels=True)),
     'flip_image_flipped_kernels': (
         PairMember('same', flipped_kernels=True),
         PairMember('flip', flipped_kernels=True),
     ),
 }
-"""Eq. 2's pair `flip_image`; Kernel-Flip* is `flip_image_flipped_kernels`, Kernel-Flip** is `flip_kernels`; two are
-ours. With m the mirror and z' the network of mirrored kernels: z(I), z(mI); z'(I), z'(mI); z(I), z'(I).
-`roll_image` moves content and mirrors nothing: of the five only it tells position from handed kernels."""
+"""Eq. 2's pair is `flip_image`; Kernel-Flip* is `flip_image_flipped_kernels`, Kernel-Flip** is `flip_kernels`; the
+other three are not in the paper. With m the mirror and z' the network of mirrored kernels: z(I), z(mI); z'(I), z'(mI);
+z(I), z'(I). The rolls move content and mirror nothing: only they tell position from kernels that respond to
+handedness."""
 
 
 def pooled_pairs(
@@ -45,23 +48,33 @@ def pooled_pairs(
     layer: str,
     images: Tensor,
     pairs: Sequence[str] = ('flip_image',),
-    forward: Callable[[Tensor], object] | None = None,
+    forward: Forward | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Pooled features of both members of each pair (Sec. 4.2.1, Eq. 2 and 3).
 
-    A member that several pairs share is computed once: all five pairs take six forwards, one pair takes two.
+    A member that several pairs share is computed once: all six pairs take seven forwards, one pair takes two.
 
     Args:
         pairs: Names in `PAIRS`.
-        forward: How the network takes images, default `model` itself.
+        forward: How the network takes images, default `model` itself. A model that pads its images does so in here,
+            after they were changed.
+        layer, channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
 
     Shape:
         Images (N, 3, H, W); output per pair two tensors (N, C).
+
+    Example:
+        >>> model = torchvision.models.resnet18().eval()
+        >>> first, second = pooled_pairs(model, 'layer4', torch.rand(2, 3, 32, 32))['flip_image']
+        >>> first.shape, second.shape
+        (torch.Size([2, 512]), torch.Size([2, 512]))
     """
     check_pairs(pairs)
     members = dict.fromkeys(member for pair in pairs for member in PAIRS[pair])
     pooled = {}
-    with pooled_forward(model, layer, forward) as pooled_of:
+    with pooled_forward(model, layer, forward, channel_dim, prefix_tokens) as pooled_of:
         for flipped in (False, True):
             wanted = [member for member in members if member.flipped_kernels is flipped]
             with flipped_kernels(model) if flipped and wanted else nullcontext():
@@ -71,9 +84,55 @@ def pooled_pairs(
 
 
 def check_pairs(pairs: Sequence[str]) -> None:
-    """Refuse unknown names of pairs (ours)."""
+    """Refuse unknown names of pairs."""
     if isinstance(pairs, str):
         raise TypeError(f'pairs must be a list of names, got the str {pairs!r}: write [{pairs!r}]')
     for pair in pairs:
         if pair not in PAIRS:
             raise ValueError(f'pair must be one of {", ".join(PAIRS)}, got {pair!r}')
+
+
+@contextmanager
+def flipped_kernels(module: nn.Module) -> Iterator[None]:
+    """Mirror the width of every convolution kernel wider than 1 while the block runs (Sec. 4.2.1, Kernel-Flip).
+
+    The weights are mirrored in place and mirrored back on leaving, also after an exception; a mirror only moves
+    numbers, so they come back bit by bit. A kernel shared by two modules is mirrored once. Covers `Conv2d` and
+    `ConvTranspose2d` with their subclasses, grouped or not; deformable convolutions have no kernel to mirror this way.
+
+    Raises:
+        ValueError: If a convolution's weight is computed from other parameters (parametrized, weight norm).
+    """
+    weights = _wide_kernels(module)
+    flipped = []
+    try:
+        for weight in weights:
+            _mirror(weight)
+            flipped.append(weight)
+        yield
+    finally:
+        for weight in flipped:
+            _mirror(weight)
+
+
+def _wide_kernels(module: nn.Module) -> list[nn.Parameter]:
+    kernels: dict[int, nn.Parameter] = {}
+    for name, child in module.named_modules():
+        if not isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)) or child.kernel_size[-1] == 1:
+            continue
+        weight = dict(child.named_parameters(recurse=False)).get('weight')
+        if weight is None:
+            raise ValueError(
+                f'the kernel of {name or "the module"!r} ({type(child).__name__}) must be a parameter of its own to be '
+                f'mirrored, but is computed from others: merge it first, e.g. with '
+                f'torch.nn.utils.parametrize.remove_parametrizations'
+            )
+        kernels[id(weight)] = weight
+    return list(kernels.values())
+
+
+def _mirror(weight: nn.Parameter) -> None:
+    with torch.no_grad():
+        weight.copy_(weight.flip(-1))
+    # Autocast keeps half precision copies of the weights and does not see that they changed.
+    torch.clear_autocast_cache()

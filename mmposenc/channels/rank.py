@@ -1,14 +1,189 @@
-"""Ranking a network's channels over a data set, in plain PyTorch (Sec. 4.2.1)."""
+"""Ranking a network's channels: running sums over pairs of forwards, and the scores read from them (Sec. 4.2.1)."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mmposenc.batches import Unpack, all_reduce_sum_, evaluating, read_batches
 from mmposenc.channels.pairs import check_pairs, pooled_pairs
-from mmposenc.channels.sums import PairedSums, check_statistic
-from mmposenc.layers import evaluating
-from mmposenc.ranking import Ranking, model_fingerprint
+from mmposenc.layers import Forward, check_layer, unwrap_model
+from mmposenc.ranking import STATISTICS, Ranking, model_fingerprint
+
+_ABS, _SIGNED, _FIRST, _MAGNITUDE, _IMAGES = range(5)
+
+
+class PairedSums:
+    """Five running sums per channel in float64, which hold every score of one pass (Sec. 4.2.1, Eq. 2 and 3).
+
+    Memory does not grow with the number of images, and the result does not depend on how they are batched. `state` is
+    one tensor that adds up: over processes with one `all_reduce`, over parts of a data set with `merge`.
+
+    Args:
+        num_channels: C of the layer.
+        device: Where the features are. The sums are kept there, or on the CPU where a device has no float64 (MPS).
+
+    Attributes:
+        state: float64 (2, 5, C): sums of |z1 - z2|, z1 - z2, z1, (|z1| + |z2|) / 2, and the number of images; over all
+            images, and over every second one.
+    """
+
+    def __init__(self, num_channels: int, device: torch.device | str = 'cpu') -> None:
+        if num_channels < 1:
+            raise ValueError(f'num_channels must be at least 1, got {num_channels}')
+        device = 'cpu' if torch.device(device).type == 'mps' else device
+        self.state = torch.zeros(2, 5, num_channels, dtype=torch.float64, device=device)
+
+    @property
+    def num_channels(self) -> int:
+        """C of the layer."""
+        return self.state.shape[-1]
+
+    @property
+    def num_images(self) -> int:
+        """Number of pairs added so far; reading it waits for the device."""
+        return int(self.state[0, _IMAGES, 0])
+
+    def update(self, first: Tensor, second: Tensor, position: int = 0, step: int = 1) -> None:
+        """Add the pooled features of a batch of pairs, each (N, C); no wait for the device.
+
+        Args:
+            position: Place of the first image in the data set, which tells the half that it belongs to.
+            step: Places between one image and the next.
+        """
+        if first.shape != second.shape or first.ndim != 2 or first.shape[1] != self.num_channels:
+            raise ValueError(
+                f'both members of a pair must be (N, {self.num_channels}), '
+                f'got {tuple(first.shape)} and {tuple(second.shape)}'
+            )
+        first, second = (member.to(self.state.device).to(self.state.dtype) for member in (first, second))
+        difference = first - second
+        magnitude = (first.abs() + second.abs()) / 2
+        figures = torch.stack([difference.abs(), difference, first, magnitude, torch.ones_like(first)])
+        self.state[0] += figures.sum(1)
+        self.state[1] += figures[:, [(position + step * i) % 2 == 1 for i in range(len(first))]].sum(1)
+
+    def merge(self, other: 'PairedSums') -> None:
+        """Add the sums of another part of the data."""
+        if other.num_channels != self.num_channels:
+            raise ValueError(f'sums of {self.num_channels} and of {other.num_channels} channels cannot be merged')
+        self.state += other.state.to(self.state.device)
+
+    def scores(self, statistic: str = 'abs', reference: Tensor | Sequence[float] | None = None) -> Tensor:
+        """One score per channel; with means over the n pairs seen (Sec. 4.2.1, Eq. 2 and 3).
+
+        - `abs`: mean |z1 - z2|, Eq. 2.
+        - `signed`: mean (z1 - z2), Eq. 3; over images whose objects are all on the left it is high for the channels
+          of the left, over those of the right for the channels of the right.
+        - `relative`: mean |z1 - z2| / mean (|z1| + |z2|) / 2, from 0 to 2; 0 for a channel that is always 0.
+        - `centred`: Eq. 3 minus `reference`, the `signed` scores of the whole data set. A kernel that responds to
+          handedness and not to place has the same mean (z1 - z2) everywhere, and so drops out.
+        - `mean_activation`: mean z1, a control.
+
+        Returns:
+            float64 (C,) on the CPU.
+
+        Raises:
+            ValueError: If no pair was added, or a feature was NaN or infinite.
+        """
+        check_statistic(statistic, reference is not None)
+        if self.num_images == 0:
+            raise ValueError('no image was seen: the data set or the subset is empty, so there is nothing to rank')
+        self._check_finite()
+        return _scores(self.state[0], statistic, self._reference_scores(reference))
+
+    def reliability(self, statistic: str = 'abs', reference: Tensor | Sequence[float] | None = None) -> float | None:
+        """Spearman correlation between the scores of the even and of the odd images; None if it is not defined."""
+        from scipy.stats import spearmanr
+
+        if self.num_images < 2 or not self.state.isfinite().all():
+            return None
+        baseline = self._reference_scores(reference)
+        odd, even = self.state[1], self.state[0] - self.state[1]
+        halves = [_scores(half, statistic, baseline) for half in (even, odd)]
+        if any((scores == scores[0]).all() for scores in halves):
+            return None
+        correlation = float(spearmanr(*(scores.numpy() for scores in halves)).statistic)
+        return correlation if math.isfinite(correlation) else None
+
+    def _reference_scores(self, reference: Tensor | Sequence[float] | None) -> Tensor | float:
+        if reference is None:
+            return 0.0
+        scores = torch.as_tensor(reference, dtype=torch.float64).cpu()
+        if scores.shape != (self.num_channels,):
+            raise ValueError(f'reference must hold {self.num_channels} scores, got shape {tuple(scores.shape)}')
+        return scores
+
+    def _check_finite(self) -> None:
+        broken = (~self.state[0].isfinite()).any(0).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(
+                f'{len(broken)} of {self.num_channels} channels gave NaN or infinite activations (the first is channel '
+                f'{broken[0]}), so they cannot be ranked: check the checkpoint and the precision of the forward'
+            )
+
+
+def _scores(state: Tensor, statistic: str, baseline: Tensor | float) -> Tensor:
+    means = (state / state[_IMAGES]).cpu()
+    if statistic == 'relative':
+        return torch.where(means[_MAGNITUDE] > 0, means[_ABS] / means[_MAGNITUDE], 0.0)
+    if statistic == 'centred':
+        return means[_SIGNED] - baseline
+    return means[{'abs': _ABS, 'signed': _SIGNED, 'mean_activation': _FIRST}[statistic]].clone()
+
+
+def check_statistic(statistic: str, has_reference: bool) -> None:
+    """Refuse an unknown statistic, and 'centred' without its reference or another with one."""
+    if statistic not in STATISTICS:
+        raise ValueError(f'statistic must be one of {", ".join(STATISTICS)}, got {statistic!r}')
+    if has_reference != (statistic == 'centred'):
+        raise ValueError(
+            f"reference, the signed scores of the whole data set, must be given with statistic 'centred' and with no "
+            f'other; got statistic {statistic!r} {"with" if has_reference else "without"} a reference'
+        )
+
+
+def collect_sums(
+    model: nn.Module,
+    loader: Iterable,
+    layer: str,
+    pairs: Sequence[str] = ('flip_image',),
+    forward: Forward | None = None,
+    unpack: Unpack | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
+) -> dict[str, PairedSums]:
+    """Running sums of several pairs in one pass; each gives every statistic (Sec. 4.2.1, Eq. 2 and 3).
+
+    The network is in evaluation mode meanwhile. With `torch.distributed` initialised the sums are added up over the
+    processes, and each of them gets the same.
+
+    Args:
+        pairs: Names in `mmposenc.channels.PAIRS`.
+        model, loader, layer, forward, unpack, channel_dim, prefix_tokens: As in `rank_channels`.
+
+    Raises:
+        ValueError: If the loader is empty, a batch holds images of different sizes or integers, the layer does not run
+            exactly once per forward, or it gives other features in a second forward.
+    """
+    check_pairs(pairs)
+    if not pairs:
+        raise ValueError('pairs must name at least one pair')
+    sums: dict[str, PairedSums] = {}
+    with evaluating(model):
+        for batch in read_batches(loader, unpack, model):
+            if not sums:
+                check_layer(model, layer, batch.images[:1], forward, channel_dim, prefix_tokens)
+            pooled = pooled_pairs(model, layer, batch.images, pairs, forward, channel_dim, prefix_tokens)
+            for pair, (first, second) in pooled.items():
+                if pair not in sums:
+                    sums[pair] = PairedSums(first.shape[1], first.device)
+                sums[pair].update(first, second, batch.position, batch.step)
+    states = torch.stack([sums[pair].state for pair in pairs])
+    for pair, state in zip(pairs, all_reduce_sum_(states), strict=True):
+        sums[pair].state = state
+    return sums
 
 
 def rank_channels(
@@ -19,28 +194,36 @@ def rank_channels(
     statistic: str = 'abs',
     region: str = 'overall',
     reference: Ranking | None = None,
-    forward: Callable[[Tensor], object] | None = None,
+    forward: Forward | None = None,
+    unpack: Unpack | None = None,
+    channel_dim: int | None = None,
+    prefix_tokens: int | None = None,
     data_set: str = '',
 ) -> Ranking:
-    """Rank the channels of a layer by how much they answer to position (Sec. 4.2.1, Eq. 2 and 3).
+    """Rank the channels of a layer by how much they depend on position (Sec. 4.2.1, Eq. 2 and 3).
 
-    Two forwards per image, none further than the layer; the network is in evaluation mode meanwhile.
+    Two forwards per image, which end at the layer; the network is in evaluation mode meanwhile.
 
     Args:
-        model: Any network.
-        loader: Batches of images as the network takes them: (N, 3, H, W), or a list that starts with it, as data
-            loaders give; a list of (3, H, W) images of one size is stacked.
+        model: Any network; compiled and wrapped ones, too.
+        loader: Batches of normalised images (N, 3, H, W), or tuples or dicts that hold them (see
+            `mmposenc.batches.read_batch`).
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        pair: One of `PAIRS`.
-        statistic: One of `STATISTICS`; the defaults are Eq. 2, and 'signed' is Eq. 3.
+        pair: One of `mmposenc.channels.PAIRS`.
+        statistic: One of `mmposenc.channels.STATISTICS`; the defaults are Eq. 2, and 'signed' is Eq. 3.
         region: Name of the subset that the loader gives, such as 'left' for images with their objects on the left.
         reference: For 'centred', the 'signed' ranking of the whole data set by the same pair at the same layer.
         forward: How the network takes images, default `model` itself.
+        unpack: Returns (images, targets) of a batch, for loaders of any other kind.
+        channel_dim: Dimension of the layer's channels; None to establish it (see `mmposenc.layers.layer_hook`).
+        prefix_tokens: Tokens that are no patches, left out of the mean; None to establish it.
         data_set: What the images are, for the reader of the file.
 
     Example:
-        >>> ranking = rank_channels(model, loader, 'layer4')
-        >>> ranking.save('ranking.json')
+        >>> model = torchvision.models.resnet18()
+        >>> ranking = rank_channels(model, [torch.rand(2, 3, 32, 32)], 'layer4')
+        >>> ranking.num_channels, ranking.num_images
+        (512, 2)
     """
     check_statistic(statistic, reference is not None)
     if reference is not None and (reference.statistic, reference.pair, reference.layer) != ('signed', pair, layer):
@@ -48,60 +231,17 @@ def rank_channels(
             f"reference must be a 'signed' ranking by {pair!r} at {layer!r}, "
             f'got {reference.statistic!r} by {reference.pair!r} at {reference.layer!r}'
         )
-    sums = collect_sums(model, loader, layer, [pair], forward)[pair]
+    sums = collect_sums(model, loader, layer, [pair], forward, unpack, channel_dim, prefix_tokens)[pair]
+    baseline = None if reference is None else reference.scores
     return Ranking(
         layer=layer,
         statistic=statistic,
         pair=pair,
-        scores=sums.scores(statistic, None if reference is None else reference.scores).tolist(),
+        scores=sums.scores(statistic, baseline).tolist(),
         num_images=sums.num_images,
+        reliability=sums.reliability(statistic, baseline),
         region=region,
-        model=type(model).__name__,
+        model=type(unwrap_model(model)).__name__,
         model_sha256=model_fingerprint(model),
         data_set=data_set,
     )
-
-
-def collect_sums(
-    model: nn.Module,
-    loader: Iterable,
-    layer: str,
-    pairs: Sequence[str] = ('flip_image',),
-    forward: Callable[[Tensor], object] | None = None,
-) -> dict[str, PairedSums]:
-    """Running sums of several pairs in one pass; each gives every statistic (Sec. 4.2.1, Eq. 2 and 3).
-
-    Raises:
-        ValueError: If the loader is empty, or a batch holds images of different sizes or integers.
-    """
-    check_pairs(pairs)
-    sums: dict[str, PairedSums] = {}
-    device = next((parameter.device for parameter in model.parameters()), None)
-    with evaluating(model):
-        for batch in loader:
-            for pair, (first, second) in pooled_pairs(model, layer, _images(batch).to(device), pairs, forward).items():
-                if pair not in sums:
-                    sums[pair] = PairedSums(first.shape[1], first.device)
-                sums[pair].update(first, second)
-    if not sums:
-        raise ValueError('the loader gave no batch: the data set or the subset is empty, so there is nothing to rank')
-    return sums
-
-
-def _images(batch: object) -> Tensor:
-    images = batch
-    if isinstance(batch, (list, tuple)) and batch:
-        images = batch[0]
-        if all(isinstance(image, Tensor) and image.ndim == 3 for image in batch):
-            sizes = sorted({tuple(image.shape) for image in batch})
-            if len(sizes) > 1:
-                raise ValueError(
-                    f'images of one batch must have one size, got {sizes}: use batch size 1 or resize them'
-                )
-            images = torch.stack(list(batch))
-    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
-        got = f'{images.dtype} {tuple(images.shape)}' if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(
-            f'a batch must be normalised images (N, 3, H, W) in floating point, or start with them, got {got}'
-        )
-    return images

@@ -59,7 +59,7 @@ def _draw_overlays(args: Namespace) -> None:
     """One row per image: as it is, with position channels ablated, with random ones (Fig. 5)."""
     from mmengine.registry import DATASETS
 
-    from mmposenc.channels.channel_choice import random_channels, top_channels
+    from mmposenc.channels import random_channels, top_channels
     from mmposenc.figures.ablated_predictions import predict_ablated
     from mmposenc.figures.grid_figures import save_figure
     from mmposenc.figures.overlays import draw_overlays

@@ -1,46 +1,48 @@
-"""Channels switched off during validation and testing."""
+"""Channels that are ablated during validation and testing."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import wraps
+from operator import index
 from typing import Any
 from weakref import WeakSet
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmposenc.channels.ablation import Ablation, ablate_channels
-from mmposenc.layers import find_module, pooled_features
-from mmposenc.mm.hookable_model import eager_forwards, inner_model, require_whole_images
-from mmposenc.mm.hooks.ablated_channels import AblatedChannels
+from mmposenc.channels import Ablation, ablate_channels, random_channels, top_channels
+from mmposenc.channels import window as ranks
+from mmposenc.channels.ablation import check_channels
+from mmposenc.layers import find_module, pooled_features, split_layer, unwrap_model
 from mmposenc.ranking import Ranking
 from mmposenc.registry import HOOKS
 
 
 @HOOKS.register_module()
 class ChannelAblationHook(Hook):
-    """Switches channels of a layer off in every validation and test (Sec. 4.2.2).
+    """Ablates channels of a layer in every validation and test (Sec. 4.2.2).
 
-    Training is untouched. The log says what is switched off. The channels are back when the loop ends, also by an
-    exception; the weights are never written to. Modules that were compiled run eagerly meanwhile. Several of these
-    hooks may stand in one config.
+    Training is untouched. The log says what is ablated. The ablation ends with the loop, also by an exception; the
+    weights are never written to. Modules that were compiled run eagerly meanwhile. Several of these hooks may stand in
+    one config.
 
-    What to switch off is one of: `channels`; `ranking` with `num_channels` or with `window`; `random`.
+    What to ablate is one of: `channels`; `ranking` with `num_channels` or with `window`; `random`.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple. Default: the ranking's. It may be
             another one with the same channels, such as the pooling branch behind the end of the backbone.
         channels: The channels themselves.
-        ranking: File that `tools/rank_channels.py` wrote.
-        num_channels: N, the best of the ranking (Fig. 4 top).
+        ranking: File that `mmposenc rank` wrote.
+        num_channels: N, the top of the ranking (Fig. 4 top).
         window: (start, size), the ranks start to start + size - 1 (Fig. 4 bottom).
         random: (N, seed), N channels drawn at random, the control. Draws of one seed are nested.
-        value: What the channels give instead: a number, 0 in the paper, or 'mean' (ours), the data set's means.
+        value: What the channels give instead: a number, 0 in the paper, or 'mean', the data set's means.
         means: For 'mean', the file of a ranking with statistic 'mean_activation' of the same channels.
-        allow_other_weights: Take a ranking of other weights, e.g. in the validations of a training.
-        allow_slide: Take a model that is tested by sliding windows.
+        allow_other_weights: Accept a ranking of other weights, e.g. in the validations of a training.
+        allow_slide: Accept a model that is tested by sliding windows.
+        channel_dim: Dimension of the channels; None to establish it (see `mmposenc.layers.layer_hook`).
 
     Raises:
         TypeError, ValueError: If an argument is not one of those above; in the run, if the layer does not exist or does
@@ -64,10 +66,35 @@ class ChannelAblationHook(Hook):
         means: str | None = None,
         allow_other_weights: bool = False,
         allow_slide: bool = False,
+        channel_dim: int | None = None,
     ) -> None:
-        self.chosen = AblatedChannels(layer, channels, ranking, num_channels, window, random)
+        given = dict(channels=channels, num_channels=num_channels, window=window, random=random)
+        chosen = [name for name, choice in given.items() if choice is not None]
+        if len(chosen) != 1 or (ranking is None) == (chosen[0] in ('num_channels', 'window')):
+            got = ' and '.join([*chosen, *(['ranking'] if ranking is not None else [])])
+            raise ValueError(
+                f'give one of: channels; random=(N, seed); ranking with num_channels=N; ranking with '
+                f'window=(start, size). Got {got or "none of them"}'
+            )
+        self.ranking = None if ranking is None else Ranking.load(ranking)
+        if layer is None and self.ranking is None:
+            raise ValueError("layer must be given where no ranking names it, e.g. layer='backbone[-1]'")
+        self.layer: str = layer if layer is not None else getattr(self.ranking, 'layer', '')
+        split_layer(self.layer)
+        self.random = None if random is None else _two_integers('random', random)
+        self._channels: tuple[int, ...] = ()
+        if channels is not None:
+            self._channels, self._text = check_channels(channels), 'as listed'
+        elif self.ranking is not None and window is not None:
+            start, size = _two_integers('window', window)
+            self._channels = ranks(self.ranking, start, size)
+            self._text = f'ranks {start} to {start + size - 1} of {ranking}'
+        elif self.ranking is not None and num_channels is not None:
+            self._channels, self._text = top_channels(self.ranking, num_channels), f'the top of {ranking}'
+        elif self.random is not None:
+            self._text = f'at random, seed {self.random[1]}'
         self.value = _fill(value, means)
-        self.allow_other_weights, self.allow_slide = allow_other_weights, allow_slide
+        self.allow_other_weights, self.allow_slide, self.channel_dim = allow_other_weights, allow_slide, channel_dim
         self._active = ExitStack()
         self._done: Ablation | None = None
         self._guarded: WeakSet[BaseLoop] = WeakSet()
@@ -92,7 +119,7 @@ class ChannelAblationHook(Hook):
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
         if mode != 'train':
             self._end()
-            find_module(inner_model(runner.model), self.chosen.layer)
+            find_module(runner.model, self.layer)
             require_whole_images(runner.model, self.allow_slide)
 
     def _before_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, mode: str = 'train') -> None:
@@ -104,8 +131,8 @@ class ChannelAblationHook(Hook):
     ) -> None:
         if mode != 'train' and self._done is not None and not self._done.calls:
             raise ValueError(
-                f'layer {self.chosen.layer!r} exists but did not run, so nothing was switched off: name a layer that '
-                f'the forward passes through'
+                f'layer {self.layer!r} exists but did not run, so nothing was ablated: name a layer that the forward '
+                f'passes through'
             )
 
     def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
@@ -113,32 +140,69 @@ class ChannelAblationHook(Hook):
             self._end()
 
     def _begin(self, runner: Runner, data_batch: Any) -> None:
-        model, chosen = inner_model(runner.model), self.chosen
-        if chosen.ranking is not None:
-            chosen.ranking.check_model(model, self.allow_other_weights)
-        self._active.enter_context(eager_forwards())
-        total = self._width(runner, data_batch) if chosen.at_random else chosen.num_total
-        channels = chosen.pick(total or 0)
-        ablation = ablate_channels(model, chosen.layer, channels, self.value, total)
+        model = unwrap_model(runner.model)
+        channels, total = self._channels, None
+        if self.ranking is not None:
+            self.ranking.check_model(model, self.allow_other_weights)
+            total = self.ranking.num_channels
+        elif self.random is not None:
+            total = self._width(runner, data_batch)
+            channels = random_channels(total, *self.random)
+        ablation = ablate_channels(
+            model, self.layer, channels, self.value, total, self.channel_dim, allow_repeats=self.allow_slide
+        )
         self._done = self._active.enter_context(ablation)
         value = 'its mean' if isinstance(self.value, Tensor) else f'{self.value:g}'
         listed = ', '.join(map(str, channels[:20])) + (', ...' if len(channels) > 20 else '')
         runner.logger.info(
-            f'ChannelAblationHook: switched off {len(channels)}{f" of {total}" if total else ""} channels of '
-            f'{chosen.layer}, {chosen} (each gives {value}): {listed or "none"}'
+            f'ChannelAblationHook: ablated {len(channels)}{f" of {total}" if total else ""} channels of '
+            f'{self.layer}, {self._text} (each gives {value}): {listed or "none"}'
         )
 
     def _end(self) -> None:
-        self._done = None
-        self._active.close()
+        ran, self._done = self._done is None or self._done.calls, None
+        try:
+            self._active.close()
+        except ValueError:
+            # That the layer never ran is said by `_after_iter`; here it would hide why the loop ended.
+            if ran:
+                raise
 
     def _width(self, runner: Runner, data_batch: Any) -> int:
         """C of the layer, from a forward that ends there; the model's own step knows how to take the batch."""
+        images = data_batch['inputs'] if isinstance(data_batch, dict) else data_batch
 
-        def forward(_: Tensor) -> object:
+        def forward(_: Any) -> object:
             return runner.model.test_step(data_batch)
 
-        return pooled_features(inner_model(runner.model), self.chosen.layer, torch.empty(0), forward).shape[1]
+        return pooled_features(runner.model, self.layer, images, forward, self.channel_dim).shape[1]
+
+
+def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
+    """Refuse a network that is tested by sliding windows.
+
+    Args:
+        model: A runner's model.
+        allow_slide: Refuse nothing.
+
+    Raises:
+        ValueError: If mmseg's `test_cfg` of the model has mode 'slide' (or another with windows).
+    """
+    mode = (getattr(unwrap_model(model), 'test_cfg', None) or {}).get('mode', 'whole')
+    if mode != 'whole' and not allow_slide:
+        raise ValueError(
+            f'position in the image needs whole-image inference, but model.test_cfg.mode is {mode!r}: a global average '
+            f"over a window knows the window only. Set model.test_cfg=dict(mode='whole'), or allow_slide=True if "
+            f'windows are what you study'
+        )
+
+
+def _two_integers(name: str, pair: Sequence[int]) -> tuple[int, int]:
+    try:
+        first, second = (index(number) for number in pair)
+    except (TypeError, ValueError):
+        raise TypeError(f'{name} must be two integers, got {pair!r}') from None
+    return first, second
 
 
 def _fill(value: float | str, means: str | None) -> float | Tensor:

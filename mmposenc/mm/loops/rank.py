@@ -1,24 +1,27 @@
 """The loop that ranks a network's channels over the runner's test data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, is_main_process
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import get_dist_info, is_main_process
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmposenc.channels.pairs import check_pairs, pooled_pairs
-from mmposenc.channels.sums import PairedSums, check_statistic
-from mmposenc.layers import find_module
-from mmposenc.mm.hookable_model import eager_forwards, inner_model, require_whole_images
-from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
-from mmposenc.mm.loops.data_share import build_loader, describe_data, share_of_rank
+from mmposenc.channels import PairedSums, collect_sums
+from mmposenc.channels.pairs import check_pairs
+from mmposenc.channels.rank import check_statistic
+from mmposenc.layers import find_module, unwrap_model
+from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook, require_whole_images
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 from mmposenc.registry import LOOPS
+
+RANK_SPLITS = ('all', 'even', 'odd')
+_EMPTY = 'the data set or the subset is empty, so there is nothing to rank: check its ann_file'
 
 
 @LOOPS.register_module()
@@ -26,9 +29,9 @@ class ChannelRankingLoop(BaseLoop):
     """Ranks the channels of a layer over the test data set, in place of a test (Sec. 4.2.1, Eq. 2 and 3).
 
     Any model of mmseg or mmpretrain, with its own test pipeline and data preprocessor. Several pairs and statistics
-    take one pass, and no forward goes further than the layer. Running sums stay on the device and are added up over
-    the ranks once; images by which a sampler pads the ranks to equal length are left out. Whole images are compared,
-    also with `allow_slide`.
+    take one pass, and no forward goes further than the layer. Images are flipped or rolled before the preprocessor pads
+    them. Running sums stay on the device and are added up over the processes once; images that a sampler repeats to
+    give each process equally many are left out. Whole images are compared, also with `allow_slide`.
 
     Args:
         runner: The runner.
@@ -42,7 +45,10 @@ class ChannelRankingLoop(BaseLoop):
         region: Where the objects of the images are, for the reader: 'overall', 'left', ...
         reference: For 'centred', the file of the 'signed' ranking of the whole data set by the same pair.
         data_set: What the images are, for the reader. Default: the data set's class, split and list.
-        allow_slide: Take a model that is tested by sliding windows.
+        rank_split: 'all' images, or every second one, 'even' or 'odd', so that a sweep can use the others.
+        allow_slide: Accept a model that is tested by sliding windows.
+        channel_dim: Dimension of the layer's channels; None to establish it (see `mmposenc.layers.layer_hook`).
+        prefix_tokens: Tokens that are no patches, left out of the mean; None to establish it.
 
     Attributes:
         rankings: By file, once the loop has run.
@@ -69,7 +75,10 @@ class ChannelRankingLoop(BaseLoop):
         region: str = 'overall',
         reference: str | None = None,
         data_set: str | None = None,
+        rank_split: str = 'all',
         allow_slide: bool = False,
+        channel_dim: int | None = None,
+        prefix_tokens: int | None = None,
     ) -> None:
         check_pairs(pairs)
         if isinstance(statistics, str) or not pairs or not statistics:
@@ -78,18 +87,25 @@ class ChannelRankingLoop(BaseLoop):
             check_statistic(statistic, statistic == 'centred')
         if ('centred' in statistics) != (reference is not None):
             raise ValueError("reference, a 'signed' ranking of the whole data set, goes with statistic 'centred' only")
-        self.model = inner_model(runner.model)
+        if rank_split not in RANK_SPLITS:
+            raise ValueError(f'rank_split must be one of {", ".join(RANK_SPLITS)}, got {rank_split!r}')
+        self.model = unwrap_model(runner.model)
         find_module(self.model, layer)
         require_whole_images(runner.model, allow_slide)
         super().__init__(runner, build_loader(dataloader))
         self.layer, self.pairs, self.statistics, self.region = layer, tuple(pairs), tuple(statistics), region
+        self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
         self.reference = None if reference is None else self._load_reference(reference)
         self.out = Path(runner.work_dir, 'ranking.json') if out is None else Path(out)
         self.data_set = describe_data(self.dataloader.dataset) if data_set is None else data_set
+        if rank_split != 'all':
+            self.data_set = f'{self.data_set}, {rank_split} images'
+            self.dataloader = every_second(self.dataloader, rank_split)
         self.rankings: dict[Path, Ranking] = {}
+        self._batch: dict = {}
 
     def run(self) -> dict[str, float]:
-        """Rank, write the files, and return the number of images and of channels."""
+        """Rank, write the files, and return the number of images and of channels, and each ranking's reliability."""
         if any(isinstance(hook, ChannelAblationHook) for hook in self.runner.hooks):
             raise ValueError('a ranking is of the whole network: take ChannelAblationHook out of custom_hooks')
         share = share_of_rank(self.dataloader)
@@ -100,26 +116,30 @@ class ChannelRankingLoop(BaseLoop):
         self._write(sums)
         first = sums[self.pairs[0]]
         metrics = {'images': float(first.num_images), 'channels': float(first.num_channels)}
+        for ranking in self.rankings.values():
+            if ranking.reliability is not None:
+                metrics[f'reliability/{ranking.pair}-{ranking.statistic}'] = ranking.reliability
+        self.runner.visualizer.add_scalars({f'rank/{name}': value for name, value in metrics.items()})
         self.runner.call_hook('after_test_epoch', metrics=metrics)
         self.runner.call_hook('after_test')
         return metrics
 
     def _add_up(self, share: int) -> dict[str, PairedSums]:
-        sums: dict[str, PairedSums] = {}
-        seen = 0
-        with eager_forwards():
-            try:
-                for idx, batch in enumerate(self.dataloader):
-                    seen += self._run_iter(idx, batch, share - seen, sums)
-            except RuntimeError as error:
-                # PyTorch's default_collate, which mmpretrain's own tools fill in.
-                if 'stack expects each tensor to be equal size' in str(error):
-                    raise ValueError(_different_sizes(str(error).partition('size, ')[2])) from error
-                raise
-        states = torch.stack([sums[pair].state for pair in self.pairs])
-        all_reduce(states)
-        for pair, state in zip(self.pairs, states, strict=True):
-            sums[pair].state = state
+        try:
+            sums = collect_sums(
+                self.model,
+                self._images(share),
+                self.layer,
+                self.pairs,
+                self._forward,
+                channel_dim=self.channel_dim,
+                prefix_tokens=self.prefix_tokens,
+            )
+        except RuntimeError as error:
+            # PyTorch's default_collate, which mmpretrain's own tools fill in.
+            if 'stack expects each tensor to be equal size' in str(error):
+                raise ValueError(_different_sizes(str(error).partition('size, ')[2])) from error
+            raise
         images, size = sums[self.pairs[0]].num_images, len(self.dataloader.dataset)
         if images != size:
             raise ValueError(
@@ -128,29 +148,25 @@ class ChannelRankingLoop(BaseLoop):
             )
         return sums
 
-    @torch.no_grad()
-    def _run_iter(self, idx: int, batch: dict, limit: int, sums: dict[str, PairedSums]) -> int:
-        """Add up one batch, or the first `limit` of its images: the rest is a sampler's padding."""
-        self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
-        images = self._preprocessed(batch)
-        for pair, members in pooled_pairs(self.model, self.layer, images, self.pairs, self._forward).items():
-            first, second = (member[: max(limit, 0)] for member in members)
-            sums.setdefault(pair, PairedSums(first.shape[1], first.device)).update(first, second)
-        self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
-        return len(images)
-
-    def _preprocessed(self, batch: dict) -> Tensor:
-        inputs = batch['inputs']
-        if not isinstance(inputs, Tensor):
-            if not all(isinstance(image, Tensor) for image in inputs):
-                raise ValueError('a ranking takes each image once: use a test pipeline without test-time augmentation')
-            sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
-            if len(sizes) > 1:
-                raise ValueError(_different_sizes(f'got {sizes}'))
-        return self.model.data_preprocessor(batch, False)['inputs']
+    def _images(self, share: int) -> Iterator[Tensor]:
+        """The first `share` images as the data loader gives them: the rest is a sampler's padding."""
+        for idx, batch in enumerate(self.dataloader):
+            self._batch = batch
+            self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
+            images = _stacked(batch['inputs'])[: max(share, 0)]
+            share -= len(images)
+            if len(images):
+                yield images.float()
+            self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
 
     def _forward(self, images: Tensor) -> object:
-        return self.model(images, mode='tensor')
+        """The network behind its preprocessor, which normalises and pads images that were flipped or rolled before."""
+        batch = dict(self._batch)
+        batch['inputs'] = images if isinstance(batch['inputs'], Tensor) else list(images)
+        samples = batch.get('data_samples')
+        if isinstance(samples, (list, tuple)):
+            batch['data_samples'] = [*samples, *samples][: len(images)]
+        return self.model(self.model.data_preprocessor(batch, False)['inputs'], mode='tensor')
 
     def _write(self, sums: dict[str, PairedSums]) -> None:
         checkpoint = self.runner._load_from
@@ -167,9 +183,12 @@ class ChannelRankingLoop(BaseLoop):
         for pair, statistic in product(self.pairs, self.statistics):
             reference = self.reference.scores if self.reference is not None and statistic == 'centred' else None
             scores = sums[pair].scores(statistic, reference).tolist()
+            reliability = sums[pair].reliability(statistic, reference)
             name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
             path = self.out.with_name(name)
-            self.rankings[path] = Ranking(pair=pair, statistic=statistic, scores=scores, **conditions)
+            self.rankings[path] = Ranking(
+                pair=pair, statistic=statistic, scores=scores, reliability=reliability, **conditions
+            )
         if is_main_process():
             for path, ranking in self.rankings.items():
                 ranking.save(path)
@@ -184,8 +203,89 @@ class ChannelRankingLoop(BaseLoop):
         return reference
 
 
+def _stacked(inputs: Any) -> Tensor:
+    if isinstance(inputs, Tensor):
+        return inputs
+    if not all(isinstance(image, Tensor) for image in inputs):
+        raise ValueError('a ranking takes each image once: use a test pipeline without test-time augmentation')
+    sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
+    if len(sizes) > 1:
+        raise ValueError(_different_sizes(f'got {sizes}'))
+    return torch.stack(list(inputs))
+
+
 def _different_sizes(got: str) -> str:
     return (
         f'images of one batch must have one size, {got}: set test_dataloader.batch_size=1 or resize the images in the '
         'test pipeline (padding would add positions of its own)'
     )
+
+
+def build_loader(dataloader: DataLoader | dict) -> DataLoader:
+    """The data loader, built if it is not yet; an empty data set fails in mmengine without saying that it is.
+
+    Raises:
+        ValueError: If mmengine cannot join the samples of the data set because there are none.
+    """
+    if isinstance(dataloader, DataLoader):
+        return dataloader
+    try:
+        return Runner.build_dataloader(dataloader)
+    except ValueError as error:
+        if 'need at least one array to concatenate' in str(error):
+            raise ValueError(_EMPTY) from error
+        raise
+
+
+def every_second(dataloader: DataLoader, half: str) -> DataLoader:
+    """A loader like another one, of the 'even' or the 'odd' images of its data set, in their order."""
+    positions = range(half == 'odd', len(dataloader.dataset), 2)  # type: ignore[arg-type]
+    dataset: Dataset = Subset(dataloader.dataset, positions)
+    return DataLoader(
+        dataset,
+        batch_size=dataloader.batch_size,
+        sampler=DefaultSampler(dataset, shuffle=False) if len(positions) else None,
+        num_workers=dataloader.num_workers,
+        collate_fn=dataloader.collate_fn,
+        pin_memory=dataloader.pin_memory,
+        worker_init_fn=dataloader.worker_init_fn,
+        prefetch_factor=dataloader.prefetch_factor,
+        multiprocessing_context=dataloader.multiprocessing_context,
+    )
+
+
+def share_of_rank(dataloader: DataLoader) -> int:
+    """Number of images that this process counts, the first that its loader gives.
+
+    mmengine's sampler deals images out in turn: rank r of W gets those at positions r, r + W, ... of one order, which
+    it lengthens by repeated images until the ranks have equally many. An image after the first n / W is a repetition.
+
+    Raises:
+        ValueError: If there is no image, there are fewer images than processes, or several processes have another
+            sampler, whose repetitions are not known.
+    """
+    size = len(dataloader.dataset)  # type: ignore[arg-type]
+    rank, world_size = get_dist_info()
+    if not size:
+        raise ValueError(_EMPTY)
+    if size < world_size:
+        raise ValueError(f'{world_size} processes cannot share {size} images: start at most {size}')
+    if world_size > 1 and not isinstance(dataloader.sampler, DefaultSampler):
+        raise ValueError(
+            f"several processes need sampler=dict(type='DefaultSampler', shuffle=False) in test_dataloader, got "
+            f'{type(dataloader.sampler).__name__}: it may give an image to two of them'
+        )
+    return -((rank - size) // world_size)
+
+
+def describe_data(dataset: Dataset) -> str:
+    """What a data set is, for the reader of a ranking: class, split and list, without folders.
+
+    Example:
+        >>> describe_data(cityscapes_val)
+        'CityscapesDataset val val-left.txt'
+    """
+    folder = getattr(dataset, 'data_prefix', {}).get('img_path') or ''
+    split = getattr(dataset, 'split', '') or Path(folder).name
+    listed = Path(getattr(dataset, 'ann_file', '') or '').name
+    return ' '.join(str(part) for part in (type(dataset).__name__, split, listed) if part)

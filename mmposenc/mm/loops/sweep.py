@@ -11,7 +11,9 @@ from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from mmposenc.channels.sweep import SweepPlan
-from mmposenc.mm.hookable_model import eager_forwards, inner_model, require_whole_images
+from mmposenc.layers import eager_forwards
+from mmposenc.layers import unwrap_model as inner_model
+from mmposenc.mm.hooks.channel_ablation import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.mm.loops.data_share import loader_of
 from mmposenc.mm.sweep.classification import ClassificationSweep

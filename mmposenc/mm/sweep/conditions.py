@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmposenc.channels.sweep import SweepPlan
-from mmposenc.mm.hookable_model import inner_model
-from mmposenc.mm.loops.data_share import describe_data
+from mmposenc.layers import unwrap_model as inner_model
+from mmposenc.mm.loops.rank import describe_data
 from mmposenc.mm.sweep.levels import SweepLevel
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 from mmposenc.version import __version__
