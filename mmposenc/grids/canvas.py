@@ -48,7 +48,9 @@ def cut_middle(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-def cell_canvases(image: Tensor, surroundings: Tensor | None, grid_size: int, patch_size: int, cell_size: int) -> Tensor:
+def cell_canvases(
+    image: Tensor, surroundings: Tensor | None, grid_size: int, patch_size: int, cell_size: int
+) -> Tensor:
     """One image in every cell of the grid, on the surroundings that all its cells share.
 
     Args:

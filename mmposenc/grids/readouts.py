@@ -1,0 +1,122 @@
+"""Reading the cell from pooled features by linear discriminant analysis, in closed form."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+SHRINKAGES = (1e-4, 1e-3, 1e-2, 0.1, 0.5)
+"""Shrinkage of the within-class covariance towards the identity that `read_cells` chooses from."""
+TIE = 1e-9
+"""Log-likelihoods that differ by no more than this are equal, whatever the order of summation."""
+
+
+def _shuffled(features: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    orders = torch.rand(features.shape, generator=generator).argsort(-1)
+    return features.gather(-1, orders)
+
+
+READOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    'order': lambda z: z,
+    'sorted': lambda z: z.sort(dim=-1, descending=True).values,
+    'sum': lambda z: z.sum(-1, keepdim=True),
+    'shuffled': _shuffled,
+}
+"""What a read-out sees of a canvas' pooled features: all of z; its values without their order (`SortedPoolNeck`); one
+number (`SumPoolNeck`); a random order for each canvas (`PermuteNeck`)."""
+
+Curve = tuple[tuple[int, float, float, float], ...]
+
+
+def read_cells(features: Tensor, train_images: Sequence[int] | None = None) -> dict[str, Curve]:
+    """Accuracy with which the cell is predicted from pooled features, as a curve over the number of training images.
+
+    A quarter of the images, drawn with a fixed seed, is for testing; the training images of a shorter curve point are
+    among those of a longer one. For each point the shrinkage is chosen from `SHRINKAGES` on the training images alone,
+    by fitting on one half and testing on the other and the reverse; of equals, the largest. Features are divided by
+    their standard deviation first.
+
+    Args:
+        features: Pooled features, (I, C, K), at least 8 images.
+        train_images: Numbers of training images; default 25, 100, 300 and 1000, as far as there are more, and all.
+
+    Returns:
+        For each of `READOUTS`, points (training images, accuracy, low, high), in %. The interval is of the mean over
+        test images (t distribution), whose cells are not independent of one another.
+
+    Raises:
+        ValueError: If there are fewer than 8 images, or a number is below 4 or above what there is.
+    """
+    images, cells, _ = features.shape
+    if images < 8:
+        raise ValueError(f'read-outs take at least 8 images, got {images}')
+    available = images - images // 4
+    sizes = sorted(
+        {*(n for n in (25, 100, 300, 1000) if n < available), available} if train_images is None else set(train_images)
+    )
+    if not sizes or sizes[0] < 4 or sizes[-1] > available:
+        raise ValueError(f'train_images must be from 4 to {available} of the {images} images, got {sizes}')
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
+    curves = {}
+    for name, view in READOUTS.items():
+        z = view(features.double().cpu())[order]
+        test, points = z[available:], []
+        for size in sizes:
+            train = z[:size]
+            ((weights, bias),) = fit_lda(train, [choose_shrinkage(train)])
+            hits = predict_cells(test, weights, bias) == torch.arange(cells)
+            points.append((size, *_interval(100 * hits.double().mean(1))))
+        curves[name] = tuple(points)
+    return curves
+
+
+def fit_lda(train: Tensor, shrinkages: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+    """Weights (K, C) and bias (C,) of the linear discriminant of the cells, for each shrinkage.
+
+    The covariance is `(1 - s) S + s tr(S) / K I`, with S the covariance within the cells of the features divided by
+    their standard deviation. Cells are equally likely.
+
+    Args:
+        train: Features of the training images in every cell, (I, C, K).
+    """
+    centre = train.mean((0, 1))
+    variance = train.var((0, 1))
+    scale = torch.where(variance > 1e-10 * variance.median(), variance, torch.inf).rsqrt()
+    z = (train - centre) * scale
+    means = z.mean(0)
+    within = (z - means).flatten(0, 1)
+    covariance = within.T @ within / len(within)
+    identity = torch.eye(len(scale), dtype=z.dtype) * covariance.diagonal().mean()
+    fits = []
+    for shrinkage in shrinkages:
+        factor = torch.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * identity)
+        weights = torch.cholesky_solve(means.T, factor)
+        bias = -0.5 * (means.T * weights).sum(0)
+        weights = weights * scale[:, None]
+        fits.append((weights, bias - centre @ weights))
+    return fits
+
+
+def choose_shrinkage(train: Tensor) -> float:
+    """The shrinkage with which either half of the training images predicts the cells of the other best."""
+    half = len(train) // 2
+    labels = torch.arange(train.shape[1])
+    hits = torch.zeros(len(SHRINKAGES))
+    for fitted, other in ((train[:half], train[half:]), (train[half:], train[:half])):
+        for index, (weights, bias) in enumerate(fit_lda(fitted, SHRINKAGES)):
+            hits[index] += (predict_cells(other, weights, bias) == labels).sum()
+    return max(zip(hits.tolist(), SHRINKAGES, strict=True))[1]
+
+
+def predict_cells(features: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+    """The most likely cell of each canvas; of equals, the first. Without position, one for all cells of an image."""
+    scores = features @ weights + bias
+    return (scores >= scores.amax(-1, keepdim=True) - TIE).int().argmax(-1)
+
+
+def _interval(accuracies: Tensor) -> tuple[float, float, float]:
+    mean, images = accuracies.mean().item(), len(accuracies)
+    half = float(stdtrit(images - 1, 0.975)) * (accuracies.std() / images**0.5).item()
+    return mean, max(mean - half, 0.0), min(mean + half, 100.0)

@@ -1,0 +1,139 @@
+"""Position variance: how much of a pooled feature's variance the cell explains, whatever the patch shows.
+
+Two-way analysis of variance with one observation per image and cell, images random, cells fixed, for each channel:
+`z = mean + content_image + position_cell + interaction_image,cell`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+AXES = ('top_bottom', 'left_right', 'vertical_even', 'horizontal_even', 'rest')
+"""Parts of position. The first four can be asked for as signed rankings."""
+COMPONENTS = ('position', 'content', 'interaction', *AXES)
+_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class PositionVariance:
+    """Components of the variance of each channel, and their shares averaged over the live channels.
+
+    Args:
+        components: Name of each of `COMPONENTS` to its variance, (K,), in squared units of the features. Not clamped:
+            a component that is absent is below zero half of the time.
+        live: Channels whose variance is above 1e-10 of the median channel's, (K,).
+        shares: Name to (share, low, high) in % of position + content + interaction, the mean over the live channels
+            with its 95% jackknife interval over images.
+    """
+
+    components: dict[str, Tensor]
+    live: Tensor
+    shares: dict[str, tuple[float, float, float]]
+
+    @property
+    def total(self) -> Tensor:
+        """Variance of each channel, (K,)."""
+        return sum_of_parts(self.components)
+
+
+def sum_of_parts(components: dict[str, Tensor]) -> Tensor:
+    """Position, content and interaction together."""
+    return components['position'] + components['content'] + components['interaction']
+
+
+def position_variance(features: Tensor, grid_size: int) -> PositionVariance:
+    """Components of variance by cell, image and both (Sec. 3 asks for the first).
+
+    With I images and C cells, MS the mean squares, and cells fixed (interactions sum to zero over the cells of an
+    image): position `(MS_cell - MS_interaction) / I * (C - 1) / C`, content `MS_image / C`, interaction
+    `MS_interaction * (C - 1) / C`. Position is the sum of the squared orthonormal contrasts of the cell means, each
+    corrected by its own variance over images, which splits it by axis: `top_bottom` and `left_right` are the
+    antisymmetric parts of the main effects of row and column, `vertical_even` and `horizontal_even` their symmetric
+    parts (middle against edges), `rest` is row x column.
+
+    Args:
+        features: Pooled features, (I, C, K), cells row-major, at least 3 images.
+        grid_size: Cells per side; C is its square.
+
+    Raises:
+        ValueError: If there are too few images, or every channel is constant.
+    """
+    images, cells, channels = features.shape
+    if images < 3:
+        raise ValueError(f'position variance takes at least 3 images, got {images}')
+    contrasts = cell_contrasts(grid_size)
+    parts, jackknifed = [], []
+    for start in range(0, channels, _CHUNK):
+        z = features[..., start : start + _CHUNK].double().cpu()
+        means = z.mean(1, keepdim=True)
+        within = z - means
+        scores = {axis: torch.einsum('pc,ick->ipk', basis, within) for axis, basis in contrasts.items()}
+        moments = {axis: _moments(y) for axis, y in scores.items()}
+        parts.append(_components(moments, _moments(means), images, cells))
+        moments = {axis: _moments_without_each(y) for axis, y in scores.items()}
+        jackknifed.append(_components(moments, _moments_without_each(means), images - 1, cells))
+    whole = {name: torch.cat([part[name] for part in parts], -1) for name in COMPONENTS}
+    without = {name: torch.cat([part[name] for part in jackknifed], -1) for name in COMPONENTS}
+    total = sum_of_parts(whole)
+    live = total > 1e-10 * total.median()
+    if not live.any():
+        raise ValueError(f'all {channels} channels are constant, so there is no variance to divide')
+    scale, scales = total[live], sum_of_parts(without)[:, live]
+    shares = {}
+    for name in COMPONENTS:
+        share = 100 * (whole[name][live] / scale).mean().item()
+        shares[name] = (share, *_jackknife(share, 100 * (without[name][:, live] / scales).mean(-1)))
+    return PositionVariance(whole, live, shares)
+
+
+def cell_contrasts(grid_size: int) -> dict[str, Tensor]:
+    """Orthonormal contrasts of the cells by axis, each (number, C), cells row-major.
+
+    Products of orthogonal polynomials of row and column. The first contrast of an axis is linear (positive on the top
+    or left) or quadratic (positive in the middle).
+    """
+    places = np.arange(grid_size) - (grid_size - 1) / 2
+    columns, _ = np.linalg.qr(np.vander(places, increasing=True))
+    flat, waves = np.full(grid_size, grid_size**-0.5), columns.T[1:]
+    # Odd degrees begin at the top or left with a positive value, even ones are positive in the middle.
+    waves = [w * np.sign(w[0]) if i % 2 == 0 else -w * np.sign(w[0]) for i, w in enumerate(waves)]
+    bases = {
+        'top_bottom': [np.outer(w, flat) for w in waves[::2]],
+        'left_right': [np.outer(flat, w) for w in waves[::2]],
+        'vertical_even': [np.outer(w, flat) for w in waves[1::2]],
+        'horizontal_even': [np.outer(flat, w) for w in waves[1::2]],
+        'rest': [np.outer(v, w) for v in waves for w in waves],
+    }
+    return {axis: torch.from_numpy(np.reshape(rows, (-1, grid_size**2)).copy()) for axis, rows in bases.items()}
+
+
+def _moments(y: Tensor) -> tuple[Tensor, Tensor]:
+    return y.mean(0), y.var(0)
+
+
+def _moments_without_each(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the others, for each image left out."""
+    images, mean = len(y), y.mean(0)
+    away = y - mean
+    squares = away.square().sum(0) - away.square() * images / (images - 1)
+    return mean - away / (images - 1), squares / (images - 2)
+
+
+def _components(
+    moments: dict[str, tuple[Tensor, Tensor]], image_means: tuple[Tensor, Tensor], images: int, cells: int
+) -> dict[str, Tensor]:
+    # The contrasts lie in the last dimension but one; image means have one "contrast" there.
+    parts = {axis: (mean.square() - var / images).sum(-2) / cells for axis, (mean, var) in moments.items()}
+    interaction = torch.stack([var.sum(-2) for _, var in moments.values()]).sum(0) / cells
+    position = torch.stack(list(parts.values())).sum(0)
+    return {'position': position, 'content': image_means[1].sum(-2), 'interaction': interaction, **parts}
+
+
+def _jackknife(value: float, without: Tensor) -> tuple[float, float]:
+    images = len(without)
+    spread = ((without - without.mean()).square().sum() * (images - 1) / images).sqrt().item()
+    half = float(stdtrit(images - 1, 0.975)) * spread
+    return value - half, value + half
