@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mmengine.config import Config
     from mmengine.dataset import BaseDataset
+    from mmengine.model import BaseModel
     from torch import nn
+
+    from mmposenc.figures import AblatedPredictions
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -60,9 +63,7 @@ def _draw_overlays(args: Namespace) -> None:
     from mmengine.registry import DATASETS
 
     from mmposenc.channels import random_channels, top_channels
-    from mmposenc.figures.ablated_predictions import predict_ablated
-    from mmposenc.figures.grid_figures import save_figure
-    from mmposenc.figures.overlays import draw_overlays
+    from mmposenc.figures import draw_overlays, save_figure
     from mmposenc.ranking import Ranking
 
     cfg = common.load_config(args)
@@ -86,6 +87,51 @@ def _draw_overlays(args: Namespace) -> None:
     common.say(f'done: {len(rows)} images with {args.num_channels} channels of {layer} ablated: {out}')
 
 
+def predict_ablated(
+    model: 'BaseModel',
+    sample: dict,
+    layer: str,
+    position_channels: Sequence[int],
+    random_channels: Sequence[int],
+    num_channels: int,
+) -> 'AblatedPredictions':
+    """Predict one image with the whole network, with position channels ablated, and with random ones (Fig. 5).
+
+    Args:
+        model: A segmenter of mmseg, with its data preprocessor, in evaluation mode.
+        sample: What mmseg's test pipeline gives, the image as it was read (BGR, 0 to 255), with its label map.
+        layer: Dotted module path, with [i] behind it where the module returns a tuple.
+        position_channels: What to ablate first.
+        random_channels: What to ablate instead.
+        num_channels: The C that both were chosen among.
+
+    Raises:
+        ValueError: If the sample has no label map, or the layer does not exist or does not run.
+    """
+    from copy import deepcopy
+
+    import torch
+    from mmcv import imresize
+    from mmengine.dataset import pseudo_collate
+
+    from mmposenc.channels import ablate_channels
+    from mmposenc.figures import AblatedPredictions
+
+    truth = sample['data_samples']
+    if 'gt_sem_seg' not in truth:
+        raise ValueError('the figure needs label maps: add LoadAnnotations to the pipeline, or choose another data set')
+    predictions = []
+    for channels in ((), position_channels, random_channels):
+        batch = pseudo_collate([deepcopy(sample)])
+        with torch.no_grad(), ablate_channels(model, layer, channels, num_channels=num_channels):
+            (found,) = model.test_step(batch)
+        predictions.append(found.pred_sem_seg.data.squeeze(0).cpu().numpy())
+    labels = truth.gt_sem_seg.data.squeeze(0).cpu().numpy()
+    image = sample['inputs'].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()[..., ::-1]
+    image = imresize(image, labels.shape[::-1])
+    return AblatedPredictions(Path(truth.metainfo.get('img_path') or '').stem, image, labels, *predictions)
+
+
 def _places(dataset: 'BaseDataset', images: Sequence[str]) -> list[int]:
     """Positions of images that are named by position or by file name."""
     names = [Path(dataset.get_data_info(place).get('img_path', '')).name for place in range(len(dataset))]
@@ -103,7 +149,7 @@ def _places(dataset: 'BaseDataset', images: Sequence[str]) -> list[int]:
 
 def _draw_grids(args: Namespace) -> None:
     """inputs.png, and with a checkpoint confusion.png and sums.png (Fig. 1)."""
-    from mmposenc.figures.grid_figures import save_figure
+    from mmposenc.figures import save_figure
 
     if args.num_images < 1:
         raise ValueError(f'--num-images must be at least 1, got {args.num_images}')
@@ -124,7 +170,7 @@ def _inputs(cfg: 'Config', number: int) -> 'Figure':
     from mmengine.runner import Runner
     from mmpretrain.registry import MODELS
 
-    from mmposenc.figures.grid_figures import draw_inputs
+    from mmposenc.figures import draw_inputs
 
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     loader = Runner.build_dataloader({**cfg.test_dataloader, 'batch_size': number})
@@ -147,8 +193,7 @@ def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, str]':
     """Test the checkpoint; draw where patches are predicted to be and the sums, and count the cells whose sum is 0."""
     import torch
 
-    from mmposenc.figures.grid_figures import draw_confusion
-    from mmposenc.figures.pooled_sums import draw_pooled_sums
+    from mmposenc.figures import draw_confusion, draw_pooled_sums
     from mmposenc.layers import global_average_pool
 
     cfg.test_evaluator = {'type': 'ConfusionMatrix'}
@@ -169,6 +214,6 @@ def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, str]':
     counts = runner.test()['confusion_matrix/result'].numpy()
     found = torch.cat(sums).numpy()
     cells = torch.cat([batch['cells'] for batch in runner.test_dataloader]).numpy()
-    confusion = draw_confusion(counts, grid['grid_size'])  # checks the counts too
+    confusion = draw_confusion(counts, grid['grid_size'], Path(cfg.filename).stem.split('_')[0])
     zeros = sum(not found[cells == cell].any() for cell in range(len(counts)))
     return confusion, draw_pooled_sums(found, cells, counts), f'{zeros} of {len(counts)} cells'

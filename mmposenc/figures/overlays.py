@@ -1,17 +1,41 @@
-"""Pictures of what a segmenter loses with its position channels (Fig. 5)."""
+"""What a segmenter loses with its position channels, image by image (Fig. 5)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mmposenc.figures.ablated_predictions import AblatedPredictions
+from mmposenc.figures.style import WIDTH, panels, shared_legend, styled
 
 LOST, GAINED, OTHER = (213, 94, 0), (0, 114, 178), (240, 228, 66)
-"""Colours of changed pixels (Okabe and Ito's, which the colour-blind tell apart): right before, right now, neither."""
+"""Colours of changed pixels (Okabe and Ito): correct before, correct now, neither."""
+_COLUMNS = 6
 
 
+@dataclass(frozen=True)
+class AblatedPredictions:
+    """One image, its label map and three predictions, all of one size (one row of Fig. 5).
+
+    Args:
+        name: What the image is called.
+        image: uint8 RGB (H, W, 3).
+        labels: Classes (H, W).
+        whole: Prediction of the whole network, (H, W).
+        without_position: Prediction with position channels ablated.
+        without_random: Prediction with as many random channels ablated.
+    """
+
+    name: str
+    image: np.ndarray
+    labels: np.ndarray
+    whole: np.ndarray
+    without_position: np.ndarray
+    without_random: np.ndarray
+
+
+@styled
 def draw_overlays(
     rows: Sequence[AblatedPredictions],
     classes: Sequence[str],
@@ -21,14 +45,14 @@ def draw_overlays(
 ) -> Figure:
     """Draw image, label, predictions and difference, a row for each image (Fig. 5).
 
-    Beneath a prediction stands the share of labelled pixels that it has right, and how many differ from the whole
-    network's. The last column shows where the position channels make the difference.
+    Below a prediction stands the share of labelled pixels that are correct. The last column shows which pixels change
+    with the position channels.
 
     Args:
         rows: What to draw.
         classes: Names of the classes, for the legend; only those that occur are listed.
         palette: RGB of each class, 0 to 255.
-        num_channels: N, how many channels were switched off.
+        num_channels: How many channels were ablated.
         layer: Where.
 
     Raises:
@@ -37,48 +61,34 @@ def draw_overlays(
     if not rows:
         raise ValueError('there is no image to draw: name at least one')
     height, width = rows[0].labels.shape
-    panel, aspect = 2.6, height / width
-    figure = Figure(figsize=(6 * panel + 0.4, len(rows) * (panel * aspect + 0.3) + 1.5), layout='constrained')
-    axes = figure.subplots(len(rows), 6, squeeze=False)
-    figure.suptitle(f'{num_channels} channels of {layer} switched off', fontsize=13)
+    figure, axes = panels(len(rows), _COLUMNS, WIDTH / _COLUMNS, WIDTH / _COLUMNS * height / width + 0.35)
     titles = [
         'image',
         'label',
-        'prediction',
-        f'{num_channels} position\nchannels off',
-        f'{num_channels} random\nchannels off',
-        'changed without the\nposition channels',
+        'whole network',
+        f'{num_channels} position channels\nof {layer} ablated',
+        f'{num_channels} random channels\nof {layer} ablated',
+        'changed by the\nposition channels',
     ]
     for place, title in zip(axes[0], titles, strict=True):
-        place.set_title(title, fontsize=12)
+        place.set_title(title)
     for row, places in zip(rows, axes, strict=True):
-        counted = _labelled(row, len(classes))
+        counted = (row.labels >= 0) & (row.labels < len(classes))
+        predictions = (row.whole, row.without_position, row.without_random)
         pictures = [row.image, _coloured(np.where(counted, row.labels, -1), palette)]
-        texts = [row.name, '']
-        for prediction in (row.whole, row.without_position, row.without_random):
-            pictures.append(_coloured(prediction, palette))
-            texts.append(_shares(prediction, row, counted))
-        pictures.append(_difference(row, counted))
-        texts[2] = texts[2].partition(',')[0]
-        for place, picture, text in zip(places, [*pictures], [*texts, ''], strict=True):
+        pictures += [_coloured(prediction, palette) for prediction in predictions]
+        shares = [f'{_correct(prediction, row, counted):.1%} correct' for prediction in predictions]
+        changed = f'{(row.without_position != row.whole).mean():.1%} of the pixels'
+        texts = [row.name, '', *shares, changed]
+        for place, picture, text in zip(places, [*pictures, _difference(row, counted)], texts, strict=True):
             place.imshow(picture, interpolation='nearest')
-            place.set(xticks=[], yticks=[])
-            place.set_xlabel(text, fontsize=10)
+            place.set(xticks=[], yticks=[], xlabel=text)
+            place.spines[:].set_visible(False)
     seen = np.unique(np.concatenate([part.ravel() for row in rows for part in (row.labels, row.whole)]))
     legend = {classes[label]: palette[label] for label in seen if label < len(classes)}
-    legend |= {'changed: was right': LOST, 'changed: now right': GAINED, 'changed: neither right': OTHER}
-    handles = [Patch(color=_fractions(colour), label=name) for name, colour in legend.items()]
-    figure.legend(handles=handles, loc='outside lower center', ncols=8, fontsize=10, frameon=False)
+    legend |= {'changed: was correct': LOST, 'changed: now correct': GAINED, 'changed: neither correct': OTHER}
+    shared_legend(figure, 6, {name: Patch(color=np.array(colour) / 255) for name, colour in legend.items()})
     return figure
-
-
-def _fractions(colour: Sequence[int]) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
-
-
-def _labelled(row: AblatedPredictions, num_classes: int) -> np.ndarray:
-    return (row.labels >= 0) & (row.labels < num_classes)
 
 
 def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -87,9 +97,8 @@ def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarra
     return colours[np.where(labels < 0, len(palette), labels)]
 
 
-def _shares(prediction: np.ndarray, row: AblatedPredictions, counted: np.ndarray) -> str:
-    right = (prediction == row.labels)[counted].mean() if counted.any() else float('nan')
-    return f'{right:.1%} right, {(prediction != row.whole).mean():.1%} changed'
+def _correct(prediction: np.ndarray, row: AblatedPredictions, counted: np.ndarray) -> float:
+    return float((prediction == row.labels)[counted].mean()) if counted.any() else float('nan')
 
 
 def _difference(row: AblatedPredictions, counted: np.ndarray) -> np.ndarray:

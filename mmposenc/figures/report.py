@@ -1,36 +1,56 @@
-"""A page of HTML that needs nothing but itself."""
+"""A page of HTML that needs nothing but itself, and what such a page says about a sweep."""
 
 import base64
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from matplotlib.figure import Figure
+
+from mmposenc.channels.sweep import Sweep
+from mmposenc.figures.style import save_figure
+from mmposenc.figures.sweeps import harm_metric, metric_label, ranking_labels
+from mmposenc.results import atomic_write
+
+_PNG = b'\x89PNG\r\n\x1a\n'
+_MOST_ROWS = 9
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report (ours).
+    """A table of a report.
 
     Args:
         head: Titles of the columns.
-        rows: Cells; numbers are set to the right, None is an empty cell.
-        caption: What it shows.
+        rows: Cells; numbers are aligned to the right, None is an empty cell.
+        caption: What to see in it.
+
+    Raises:
+        ValueError: If a row is not as long as the head.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ''
 
+    def __post_init__(self) -> None:
+        wrong = [list(row) for row in self.rows if len(row) != len(self.head)]
+        if wrong:
+            raise ValueError(f'every row of a table must have {len(self.head)} cells like its head, got {wrong[0]}')
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG or SVG file of a report; the page holds a copy of it (ours).
+    """A PNG or SVG file of a report; the page holds a copy of it, in the size it was drawn for.
 
     Args:
         path: Of the file.
-        caption: What it shows, also for those who cannot see it.
+        caption: What to see in it, also for those who cannot see it.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -39,14 +59,44 @@ class Picture:
 
     path: str | Path
     caption: str
+    content: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _data_url(self.path)
+        if not Path(self.path).is_file():
+            raise FileNotFoundError(f'picture {self.path} is not there')
+        content = Path(self.path).read_bytes()
+        if not content.startswith(_PNG) and b'<svg' not in content[:2000]:
+            raise ValueError(f'picture {self.path} must be PNG or SVG, and its content is neither')
+        object.__setattr__(self, 'content', content)
+
+    @property
+    def kind(self) -> str:
+        """'png' or 'svg'; the page inverts the lightness of an SVG on a dark screen."""
+        return 'png' if self.content.startswith(_PNG) else 'svg'
+
+    @property
+    def url(self) -> str:
+        """The file as a data URL."""
+        mime = {'png': 'image/png', 'svg': 'image/svg+xml'}[self.kind]
+        return f'data:{mime};base64,{base64.b64encode(self.content).decode()}'
+
+    @cached_property
+    def width(self) -> int | None:
+        """Width in CSS px (96 an inch) at which all pictures have text of one size; None if the file does not say."""
+        if self.kind == 'svg':
+            found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', self.content)
+            return round(float(found[1]) * 96 / 72) if found else None
+        place = self.content.find(b'pHYs')
+        if place < 0:
+            return None
+        dots_per_metre = struct.unpack('>I', self.content[place + 4 : place + 8])[0]
+        pixels = struct.unpack('>I', self.content[16:20])[0]
+        return round(pixels / dots_per_metre / 0.0254 * 96) if dots_per_metre else None
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Command lines of a report, to be copied (ours).
+    """Command lines of a report, to be copied.
 
     Args:
         lines: The commands.
@@ -57,126 +107,200 @@ class Commands:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report under a title of its own (ours).
+    """A part of a report with a title of its own.
 
     Args:
-        title: Of the section.
-        parts: What stands under it, in order; a str is a paragraph.
+        title: Of the section; it stands in the contents bar too.
+        parts: What it holds, in order; a str is a paragraph.
+
+    Raises:
+        TypeError: If a part is something else.
     """
 
     title: str
     parts: Sequence[str | Table | Picture | Commands]
 
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if not isinstance(part, (str, Table, Picture, Commands)):
+                raise TypeError(f'a part of a section is a str, Table, Picture or Commands, got {type(part).__name__}')
 
-def build_report(title: str, sections: Sequence[Section], introduction: str = '') -> str:
-    """One page of HTML that loads nothing: pictures are inside, there is no script (ours).
+
+def build_report(title: str, sections: Sequence[Section], summary: Sequence[str] = (), introduction: str = '') -> str:
+    """One page of HTML that loads nothing: pictures are inside, there is no script.
 
     Args:
         title: Of the page.
         sections: What it holds.
-        introduction: A paragraph above the list of sections.
+        summary: What was found, one sentence or two each, shown on top.
+        introduction: A paragraph above the summary.
 
     Raises:
-        ValueError: If there is no section, or a row is not as long as its head.
-        TypeError: If a part is none of those that a section takes.
+        ValueError: If there is no section.
     """
     if not sections:
         raise ValueError('a report needs at least one section')
-    links = [f'<li><a href="#part{i}">{escape(section.title)}</a></li>' for i, section in enumerate(sections)]
-    body = [f'<h1>{escape(title)}</h1>', f'<p>{escape(introduction)}</p>' if introduction else '']
-    body.append(f'<nav><ul>{"".join(links)}</ul></nav>')
-    for i, section in enumerate(sections):
-        body.append(f'<section id="part{i}">\n<h2>{escape(section.title)}</h2>')
-        body += [_render(part) for part in section.parts]
-        body.append('</section>')
-    return _PAGE.format(title=escape(title), style=_STYLE, body='\n'.join(filter(None, body)))
+    environment = Environment(
+        loader=PackageLoader('mmposenc.figures'), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.tests['number'] = _is_number
+    kinds = {str: 'text', Table: 'table', Picture: 'picture', Commands: 'commands'}
+    environment.filters['kind'] = lambda part: kinds[type(part)]
+    page = environment.get_template('page.html')
+    return page.render(title=title, sections=sections, summary=summary, introduction=introduction)
 
 
-def save_text(text: str, path: str | Path) -> Path:
-    """Write a page or a table whole or not at all (ours)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text, encoding='utf-8')
-    os.replace(part, path)
-    return path
+def save_report(text: str, path: str | Path) -> Path:
+    """Write a page; the file is written completely or not at all."""
+    return atomic_write(path, text)
 
 
-def _render(part: str | Table | Picture | Commands) -> str:
-    if isinstance(part, str):
-        return f'<p>{escape(part)}</p>'
-    if isinstance(part, Table):
-        return _render_table(part)
-    if isinstance(part, Picture):
-        caption = escape(part.caption)
-        return f'<figure><img src="{_data_url(part.path)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
-    if isinstance(part, Commands):
-        return f'<pre><code>{escape(chr(10).join(part.lines))}</code></pre>'
-    raise TypeError(f'a part of a section is a str, Table, Picture or Commands, got {type(part).__name__}')
+def save_picture(figure: Figure, path: str | Path, caption: str) -> Picture:
+    """Write a figure and return it as a picture of a report."""
+    return Picture(save_figure(figure, path), caption)
 
 
-def _render_table(table: Table) -> str:
-    wrong = [list(row) for row in table.rows if len(row) != len(table.head)]
-    if wrong:
-        raise ValueError(f'every row of a table must have {len(table.head)} cells as its head, got {wrong[0]}')
-    head = ''.join(f'<th>{escape(str(cell))}</th>' for cell in table.head)
-    rows = ''.join(f'<tr>{"".join(map(_cell, row))}</tr>\n' for row in table.rows)
-    caption = f'<caption>{escape(table.caption)}</caption>' if table.caption else ''
-    return f'<div class="wide"><table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>'
+def describe_p(p: float, num_random: int, verb: str = 'cost') -> str:
+    """A p value of `mmposenc.chance_test` in words: how many of the random orders do at least as much."""
+    as_much = round(p * (num_random + 1)) - 1
+    if not as_much:
+        return f'none of {num_random} random orders {verb}s as much (p = {p:.3f})'
+    return (
+        f'{as_much} of {num_random} random orders {verb if as_much > 1 else f"{verb}s"} at least as much (p = {p:.3f})'
+    )
 
 
-def _cell(value: Any) -> str:
-    text = '' if value is None else str(value)
+def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
+    """What a sweep has found, in sentences with figures (Fig. 4 and 6)."""
+    labels, metric = ranking_labels(sweep.plan.rankings), metric_label(harm_metric(sweep))
+    claims = [row for row in sweep.claims() if row['region'] == region and 'random_p' in row]
+    sentences = []
+    for row in claims:
+        verdict = 'more than chance explains' if row['random_p'] <= 0.05 else 'not distinguishable from chance'
+        sentence = (
+            f'{_capital(labels[row["ranking"]])}: ablated at {row["layer"]}, these channels cost {row["harm"]:.1f} '
+            f'points of {metric} (mean over N), random channels {row["random"]:.1f}; '
+            f'{describe_p(row["random_p"], sweep.plan.num_random)}: {verdict}.'
+        )
+        if row['random_p'] <= 0.05 < row.get('matched_p', 0):
+            as_much = describe_p(row['matched_p'], sweep.plan.num_matched)
+            sentence += f' Among random orders matched in strength, {as_much}: strength may explain it.'
+        sentences.append(sentence)
+    for layer in dict.fromkeys(row['layer'] for row in sweep.dissociations()):
+        found = sweep.dissociation(layer)
+        verdict = 'each half depends on its own channels' if found.p <= 0.05 else 'not distinguishable from chance'
+        sentences.append(
+            f'Left and right at {layer}: the left half loses {found.harm[0, 0]:.1f} points to left channels and '
+            f'{found.harm[0, 2]:.1f} to right ones, the right half {found.harm[1, 0]:.1f} and {found.harm[1, 2]:.1f}; '
+            f'D = {found.difference:.2f}, p = {found.p:.3f}: {verdict}.'
+        )
+    if len(claims) > 1:
+        sentences.append(
+            f'{len(claims)} rankings were tested at 5%; {len(claims) / 20:.2g} of as many tests come out below 0.05 by '
+            'chance alone.'
+        )
+    return sentences
+
+
+def describe_claims(sweep: Sweep, region: str = 'overall') -> list[str | Table]:
+    """Whether each ranking harms more than random channels (Fig. 4, top row).
+
+    Empty with fewer than 19 random orders.
+    """
+    labels, rows = ranking_labels(sweep.plan.rankings), []
+    claims = [row for row in sweep.claims() if row['region'] == region]
+    nulls = [null for null in ('random', 'matched') if claims and f'{null}_p' in claims[0]]
+    for row in claims:
+        cells = [row['layer'], labels[row['ranking']], f'{row["harm"]:.2f}']
+        for null in nulls:
+            band = f'{row[null] + row[f"{null}_low"]:.2f} to {row[null] + row[f"{null}_high"]:.2f}'
+            cells += [f'{row[null]:.2f}', band, f'{row[f"{null}_p"]:.3f}']
+        rows.append(cells)
+    if not rows:
+        return []
+    metric = metric_label(harm_metric(sweep))
+    titles = {'random': ['random', '95% of orders', 'p'], 'matched': ['matched', '95% of orders', 'p (matched)']}
+    head = ['layer', 'ranking', 'loss', *(title for null in nulls for title in titles[null])]
+    caption = (
+        f'Loss of {metric} in points, {region}, mean over N. "95% of orders" is the range of single random orders; p is the '
+        'share of orders, the ranking included, that cost at least as much.'
+    )
+    if 'matched' in nulls:
+        caption += ' Matched orders have as many strongly and weakly activated channels as the ranking at every N.'
+    return [Table(head, rows, caption)]
+
+
+def describe_curves(sweep: Sweep, metric: str | None = None, region: str = 'overall') -> list[str | Table]:
+    """The figure at a few N, for each ranking and the random orders (Fig. 4, top row)."""
+    metric = metric or harm_metric(sweep)
+    labels = {**ranking_labels(sweep.plan.rankings), 'random': 'random (mean)'}
+    parts: list[str | Table] = []
+    for layer in sweep.layers:
+        own = [
+            curve
+            for curve in sweep.curves(metric, region)
+            if (curve.layer, curve.kind) == (layer, 'top') and curve.ranking in labels
+        ]
+        if own:
+            places = spread(len(own[0].sizes))
+            rows = [[own[0].sizes[place], *(f'{float(curve.values[place]):.2f}' for curve in own)] for place in places]
+            caption = f'{metric_label(metric)} in %, {region}, with the top N channels ablated at {layer}.'
+            parts.append(Table(['N', *(labels[curve.ranking] for curve in own)], rows, caption))
+    return parts
+
+
+def describe_dissociation(sweep: Sweep) -> list[str | Table]:
+    """Losses of both halves to left, overall and right channels, with D and its p value (Fig. 6)."""
+    rows = []
+    for row in sweep.dissociations():
+        losses = [f'{row[f"harm_{side}"]:.2f}' for side in ('left', 'overall', 'right')]
+        tested = [f'{row["order_at"]} of {row["of"]}', f'{row["difference"]:.2f}', f'{row["p"]:.3f}']
+        rows.append([row['layer'], row['region'], *losses, *tested])
+    if not rows:
+        return []
+    head = ['layer', 'half', 'left channels', 'overall', 'right channels', 'order holds', 'D', 'p']
+    caption = (
+        'Loss in points, mean over N. D adds up by how much each half loses more to its own channels than to those of '
+        'the other half; p compares D with pairs of random orders. "Order holds": at how many N the own channels cost '
+        'more than the overall ones and these more than the others.'
+    )
+    return [Table(head, rows, caption)]
+
+
+def describe_sweep(sweep: Sweep) -> list[str | Table]:
+    """What was swept, of which network, on which data."""
+    labels, plan = ranking_labels(sweep.plan.rankings), sweep.plan
+    facts = {'images': len(sweep.counts), 'layers': ', '.join(sweep.layers), 'channels': plan.total}
+    facts |= {'N': ', '.join(map(str, plan.num_channels)), 'random orders': plan.num_random}
+    facts |= {'random orders matched in strength': plan.num_matched, 'window': plan.window}
+    facts |= {name.replace('_', ' '): _text(value) for name, value in sweep.about.items()}
+    rankings = [
+        [name, labels[name], of.region, of.pair, of.statistic, of.layer, of.num_images, of.data_set]
+        for name, of in plan.rankings.items()
+    ]
+    head = ['ranking', 'measures', 'region', 'pair', 'statistic', 'made at', 'images', 'of']
+    shown = [[name, value] for name, value in facts.items() if value not in (None, '', 0)]
+    return [Table(['what', 'which'], shown), Table(head, rankings, 'The rankings.')]
+
+
+def spread(number: int, most: int = _MOST_ROWS) -> list[int]:
+    """At most nine positions of a list, evenly spread, with both ends."""
+    return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ', '.join(f'{key}: {_text(each)}' for key, each in value.items())
+    return ', '.join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _is_number(value: Any) -> bool:
     try:
-        float(text.removesuffix('%'))
+        float(str(value).removesuffix('%'))
     except ValueError:
-        return f'<td>{escape(text)}</td>'
-    return f'<td class="number">{escape(text)}</td>'
-
-
-def _data_url(path: str | Path) -> str:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'picture {path} is not there')
-    content = Path(path).read_bytes()
-    if content.startswith(b'\x89PNG\r\n\x1a\n'):
-        kind = 'png'
-    elif b'<svg' in content[:2000]:
-        kind = 'svg+xml'
-    else:
-        raise ValueError(f'picture {path} must be PNG or SVG, and its content is neither')
-    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
-
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1, h2 { line-height: 1.25; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .25rem; }
-a { color: #0b5394; }
-figure { margin: 1.5rem 0; }
-img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
-figcaption, caption { color: #555; font-size: .9rem; text-align: left; padding: .4rem 0; }
-.wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #e3e3e3; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid #999; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-pre { background: #f5f5f5; padding: .8rem 1rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; }
-"""
-
-# The policy makes sure of it: nothing is loaded, nothing runs.
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+        return bool(re.fullmatch(r'-?[\d.]+ (to|of) -?[\d.]+', str(value)))
+    return True

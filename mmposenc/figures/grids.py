@@ -1,0 +1,193 @@
+"""Figures of the grid experiments (Sec. 3): inputs, accuracy, confusion over the grid, sums of the pooled channels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from mmposenc.figures.style import BLUE, GREEN, PURPLE, VERMILION, WIDTH, panels, shared_legend, styled
+
+_NETS = {
+    'gapnet': ('GAPNet', BLUE, 'o'),
+    'permutenet': ('PermuteNet', VERMILION, 's'),
+    'sortnet': ('sorted channels', GREEN, '^'),
+    'sumnet': ('sum of channels', PURPLE, 'v'),
+}
+
+
+@styled
+def draw_inputs(images: np.ndarray, titles: Sequence[str], grid_size: int) -> Figure:
+    """The canvases that a network sees, side by side (Fig. 1, left).
+
+    Args:
+        images: uint8 canvases (N, H, W, 3).
+        titles: What stands above each, such as its label.
+        grid_size: Cells per side; thin lines, which are not part of the input, mark them.
+    """
+    columns = min(len(images), 6)
+    figure, places = panels(-(-len(images) // columns), columns, 1.6, 1.9)
+    height, width = images.shape[1:3]
+    for axis in places.flat:
+        axis.set_axis_off()
+    for axis, image, title in zip(places.flat, images, titles, strict=False):
+        axis.imshow(image, extent=(0, width, height, 0), interpolation='nearest')
+        for i in range(grid_size + 1):
+            axis.axhline(i * height / grid_size, color='white', linewidth=0.6, alpha=0.7)
+            axis.axvline(i * width / grid_size, color='white', linewidth=0.6, alpha=0.7)
+        axis.set_title(title)
+    return figure
+
+
+@styled
+def draw_accuracy(runs: Sequence[dict]) -> Figure:
+    """Accuracy against grid size, a panel for each task and padding, the paper's dashed (Table 1).
+
+    Args:
+        runs: Dicts with task, padding, net, grid_size, accuracy and paper, in %. Several seeds are dots, and the line
+            goes through their mean.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    if not runs:
+        raise ValueError('there is no finished run to draw; train one first')
+    tasks = [task for task in ('location', 'category') if any(run['task'] == task for run in runs)]
+    paddings = list(dict.fromkeys(run['padding'] for run in runs))
+    sizes = sorted({run['grid_size'] for run in runs})
+    figure, places = panels(len(tasks), len(paddings), 3.4, 2.9, sharex=True, sharey=True)
+    for row, task in zip(places, tasks, strict=True):
+        for axis, padding in zip(row, paddings, strict=True):
+            chosen = [run for run in runs if (run['task'], run['padding']) == (task, padding)]
+            _accuracy_panel(axis, chosen, sizes, task)
+            axis.set_title(f'{task}, {padding} padding')
+        row[0].set_ylabel('accuracy, %')
+    for axis in places[-1]:
+        axis.set_xlabel('cells per side of the grid')
+    handles: dict[str, Any] = {
+        label: Line2D([], [], color=colour, marker=marker)
+        for net, (label, colour, marker) in _NETS.items()
+        if any(run['net'] == net for run in runs)
+    }
+    handles["the paper's"] = Line2D([], [], color='0.2', linestyle='--', marker='o', markerfacecolor='white')
+    handles['chance'] = Line2D([], [], color='0.5', linestyle=':', marker='.')
+    shared_legend(figure, 3, handles)
+    return figure
+
+
+@styled
+def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure:
+    """Where the patches of each cell are predicted to be, each cell drawn in its place (Sec. 3, location).
+
+    The panel in row r and column c belongs to the patches that lie there, and is itself a picture of the grid: the
+    share of them, in %, that the network assigns to each cell. A red frame marks the true cell.
+
+    Args:
+        counts: Confusion counts (cells, cells); row i holds the samples of cell i, column j the predictions of cell j.
+        grid_size: Cells per side.
+        name: Of the network, for the title.
+
+    Raises:
+        ValueError: If the counts do not have that shape, or a cell has no sample.
+    """
+    cells = grid_size**2
+    counts = np.asarray(counts, dtype=float)
+    if counts.shape != (cells, cells):
+        raise ValueError(
+            f'counts of a {grid_size}x{grid_size} grid must have the shape ({cells}, {cells}), got {counts.shape}; '
+            'a confusion over the grid needs a network that predicts locations'
+        )
+    totals = counts.sum(1)
+    if not totals.all():
+        raise ValueError(f'cell {int(totals.argmin())} has no sample; test on more images')
+    shares = (100 * counts / totals[:, None]).reshape(cells, grid_size, grid_size)
+    side = min(0.95 * grid_size, WIDTH - 1.2)
+    figure = Figure(figsize=(side + 1.2, side + 0.5), layout='constrained')
+    places = figure.subplots(grid_size, grid_size)
+    for cell, axis in enumerate(places.flat):
+        image = axis.imshow(shares[cell], vmin=0, vmax=100, cmap='cividis')
+        row, column = divmod(cell, grid_size)
+        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor='#d7191c', linewidth=1.5))
+        if grid_size <= 5:
+            _write_shares(axis, shares[cell], 9 - grid_size)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)
+    figure.colorbar(image, ax=places, label='predicted share, %', shrink=0.8)
+    accuracy = 100 * np.trace(counts) / counts.sum()
+    figure.suptitle(f'{f"{name}: " if name else ""}{accuracy:.1f}% correct, chance {100 / cells:.1f}%')
+    return figure
+
+
+@styled
+def draw_pooled_sums(sums: np.ndarray, cells: np.ndarray, counts: np.ndarray) -> Figure:
+    """The sum of the pooled channels for the patches of each cell, cells sorted by it (Sec. 3, location).
+
+    This sum is all that a linear layer sees on average behind a random order of the channels (PermuteNet). A dot is the
+    mean of a cell, its bar spans all sums from the smallest to the largest, and its colour is the share of patches
+    that are located correctly. The axis is linear up to a 10,000th of the largest sum, and logarithmic above.
+
+    Args:
+        sums: Sum of the pooled channels for each image, (N,).
+        cells: Cell of each image, from 0, (N,).
+        counts: Confusion counts (K, K) of the same images, as for `draw_confusion`.
+
+    Raises:
+        ValueError: If a sum is not finite, or the images are not those that were counted.
+    """
+    sums, cells, counts = np.asarray(sums, dtype=float), np.asarray(cells), np.asarray(counts, dtype=float)
+    if not np.isfinite(sums).all():
+        raise ValueError('the sums of the pooled channels are not finite: the training diverged')
+    seen = np.bincount(cells, minlength=len(counts))
+    if sums.shape != cells.shape or not np.array_equal(seen, counts.sum(1)) or not seen.all():
+        raise ValueError('sums, cells and counts must be of the same images, with at least one in each cell')
+    spread = np.array([(of.mean(), of.min(), of.max()) for of in (sums[cells == k] for k in range(len(counts)))])
+    order = np.argsort(spread[:, 0], kind='stable')
+    mean, low, high = spread[order].T
+    correct = np.diag(counts) / counts.sum(1)
+    figure = Figure(figsize=(max(4.5, 1.8 + 0.22 * len(counts)), 3.2), layout='constrained')
+    axis = figure.subplots()
+    places = np.arange(len(counts))
+    axis.vlines(places, low, high, color='0.6', linewidth=2, zorder=1)
+    dots = axis.scatter(places, mean, c=100 * correct[order], vmin=0, vmax=100, cmap='cividis', s=28, edgecolors='0.3')
+    figure.colorbar(dots, ax=axis, label='located correctly, %')
+    largest = np.abs(sums).max() or 1.0
+    threshold = largest / 10_000
+    axis.set_yscale('symlog', linthresh=threshold)
+    axis.set_ylim(2 * low.min() if low.min() < 0 else -threshold / 3, 2 * largest)
+    axis.set_ylabel('sum of the pooled channels')
+    size = round(len(counts) ** 0.5)
+    if len(counts) <= 25:
+        axis.set_xticks(places, [f'{cell // size}, {cell % size}' for cell in order], rotation=90)
+    axis.set_xlabel('cell: row, column' if len(counts) <= 25 else 'cells, sorted by their sum')
+    axis.grid(axis='y')
+    return figure
+
+
+def _accuracy_panel(axis: Axes, runs: list[dict], sizes: list[int], task: str) -> None:
+    for net in dict.fromkeys(run['net'] for run in runs):
+        _, colour, marker = _NETS[net]
+        own = sorted((run for run in runs if run['net'] == net), key=lambda run: run['grid_size'])
+        axis.plot(
+            [run['grid_size'] for run in own], [run['accuracy'] for run in own], marker, color=colour, markersize=5
+        )
+        reached = {run['grid_size']: [r['accuracy'] for r in own if r['grid_size'] == run['grid_size']] for run in own}
+        axis.plot(list(reached), [np.mean(values) for values in reached.values()], color=colour)
+        paper = {run['grid_size']: run['paper'] for run in own if run['paper'] is not None}
+        style: dict[str, Any] = {'linestyle': '--', 'linewidth': 1, 'markerfacecolor': 'white', 'markersize': 5}
+        axis.plot(list(paper), list(paper.values()), marker=marker, color=colour, zorder=1, **style)
+    chance = [100 / n**2 if task == 'location' else 10 for n in sizes]
+    axis.plot(sizes, chance, color='0.5', linestyle=':', marker='.')
+    # A little more than 0 to 100, so that no marker at either end is cut.
+    axis.set(xticks=sizes, xticklabels=[f'{n} x {n}' for n in sizes], ylim=(-3, 103))
+    axis.margins(x=0.08)
+    axis.grid()
+
+
+def _write_shares(axis: Axes, shares: np.ndarray, size: float) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = 'white' if share < 60 else 'black'
+            axis.text(column, row, f'{share:.0f}', ha='center', va='center', color=colour, fontsize=size)

@@ -1,0 +1,188 @@
+"""The curves of a sweep: what ablated channels cost, beside random ones (Fig. 4 and 6)."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mmposenc.chance import FEWEST, chance_test
+from mmposenc.channels.sweep import Sweep, SweepCurve
+from mmposenc.figures.style import BLUE, GREY, ORANGE, VERMILION, line_styles, panels, shared_legend, styled
+from mmposenc.ranking import Ranking
+
+SIDES = ('left', 'overall', 'right')
+_PAIRS = {
+    'flip_image': 'mirroring',
+    'flip_image_vertical': 'turning upside down',
+    'roll_image': 'rolling',
+    'flip_kernels': 'mirrored kernels',
+    'flip_image_flipped_kernels': 'mirrored image and kernels',
+}
+
+
+def ranking_labels(rankings: Mapping[str, Ranking]) -> dict[str, str]:
+    """How figures and reports call rankings, by their names: by what they measure, as far as it is known."""
+    labels = {name: _label(ranking) or name for name, ranking in rankings.items()}
+    times = Counter(labels.values())
+    return {name: label if times[label] == 1 else f'{label}, {name}' for name, label in labels.items()}
+
+
+def metric_label(metric: str) -> str:
+    """A figure's name as people write it: Top-1, Cons.8 (zero_ref), mIoU."""
+    text = re.sub(r'^cons(\d+)_(.*)$', r'Cons.\1 (\2)', metric).replace('mIoU_labelled', 'mIoU')
+    return re.sub(r'^IoU/', 'IoU of ', re.sub(r'^top1$', 'Top-1', text))
+
+
+@styled
+def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall') -> Figure:
+    """What a metric loses with the top N channels ablated, and with windows of ranks (Fig. 4, both rows).
+
+    A column for each layer. The dashed line is the mean of the random orders, the band holds 95% of single random
+    orders (all of them, where there are fewer than 19). Dotted lines are random orders that match the ranking of their
+    colour in strength.
+
+    Args:
+        sweep: What to draw.
+        metric: Name of the figure. Default: the one that harm is measured in.
+        region: Where it is measured.
+
+    Raises:
+        ValueError: If there is no such figure or region, or the figure is not defined there.
+    """
+    curves = sweep.curves(metric or harm_metric(sweep), region)
+    kinds = [kind for kind in ('top', 'window') if any(curve.kind == kind for curve in curves)]
+    labels = ranking_labels(sweep.plan.rankings)
+    styles = line_styles(labels)
+    figure, places = panels(len(kinds), len(sweep.layers), 5, 3, sharey='row')
+    for kind, row in zip(kinds, places, strict=True):
+        for layer, axis in zip(sweep.layers, row, strict=True):
+            own = [curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)]
+            whole = float(sweep.values(curves[0].metric, region)[_whole(sweep)])
+            (_draw_top if kind == 'top' else _draw_windows)(axis, own, whole, labels, styles)
+            axis.set_title(f'ablated at {layer}')
+        where = '' if region == 'overall' else f' in {region}'
+        row[0].set_ylabel(f'loss of {metric_label(curves[0].metric)}{where}, points')
+    shared_legend(figure, 3)
+    return figure
+
+
+@styled
+def draw_dissociation(sweep: Sweep) -> Figure:
+    """What the left and the right half lose to left, overall and right channels (Fig. 6).
+
+    A column for each half, a row for each layer. Bands are 95% intervals over images of the left and right curves; the
+    dashed line is the mean of the random orders. Above each row stand D, the double dissociation, and its p value.
+
+    Raises:
+        ValueError: If rankings of left and right, these regions, or 19 random orders are missing.
+    """
+    names = sided_rankings(sweep)
+    colours = dict(zip(SIDES, (BLUE, ORANGE, VERMILION), strict=True))
+    figure, places = panels(len(sweep.layers), 2, 5, 3, sharey=True)
+    for layer, row in zip(sweep.layers, places, strict=True):
+        found = sweep.dissociation(layer)
+        for half, axis in zip(('left', 'right'), row, strict=True):
+            numbers = sweep.plan.num_channels
+            axis.axhline(0, color='black', linewidth=0.8)
+            mean = sweep.random_harm(half, layer).mean(0).tolist()
+            axis.plot(numbers, mean, '--', color=GREY, label='random channels, mean')
+            for side, name in names.items():
+                style = dict(color=colours[side], marker=dict(left='<', overall='o', right='>')[side])
+                harm = sweep.harm(name, half, layer).tolist()
+                axis.plot(numbers, harm, **style, label=f'{side} channels' if side != 'overall' else 'overall (Eq. 2)')
+                if side != 'overall':
+                    low, high = sweep.interval(name, half, layer)
+                    axis.fill_between(numbers, low.tolist(), high.tolist(), color=colours[side], alpha=0.15, lw=0)
+            axis.set(title=f'{half} half of the image, ablated at {layer}', xlabel='channels ablated')
+            axis.grid(True)
+        row[0].set_ylabel(f'loss of {metric_label(harm_metric(sweep))} in the half, points')
+        row[1].text(
+            0.98, 0.03, f'D = {found.difference:.2f} points, p = {found.p:.3f}', transform=row[1].transAxes, ha='right'
+        )
+    shared_legend(figure, 4)
+    return figure
+
+
+def harm_metric(sweep: Sweep) -> str:
+    """Name of the figure whose loss is called harm."""
+    first = sweep.metrics[0]  # A metric of two functions learns its first figure here.
+    return sweep.metric.harm_of or first
+
+
+def sided_rankings(sweep: Sweep) -> dict[str, str]:
+    """The first ranking of the left half, of everything and of the right half, as far as there are any."""
+    first: dict[str, str] = {}
+    for name, ranking in sweep.plan.rankings.items():
+        first.setdefault(ranking.region, name)
+    return {side: first[side] for side in SIDES if side in first}
+
+
+def _label(ranking: Ranking) -> str:
+    pair = _PAIRS.get(ranking.pair, ranking.pair)
+    if ranking.statistic == 'abs' and ranking.region == 'overall':
+        return f'most sensitive to {pair}{" (Eq. 2)" if ranking.pair == "flip_image" else ""}'
+    if ranking.statistic in ('signed', 'centred'):
+        centred = ', centred' if ranking.statistic == 'centred' else ''
+        by = '' if ranking.pair == 'flip_image' else f', by {pair}'
+        return f'{ranking.region}-specific (Eq. 3{centred}){by}'
+    if ranking.statistic == 'relative' and ranking.region == 'overall':
+        return f'most sensitive to {pair}, relative'
+    return 'mean activation' if ranking.statistic == 'mean_activation' else ''
+
+
+def _whole(sweep: Sweep) -> int:
+    """Position of a variant that ablates nothing; the first run is the whole network even where none does."""
+    return next((place for place, variant in enumerate(sweep.plan.variants) if variant.run == 0), 0)
+
+
+def _harm(curve: SweepCurve, whole: float) -> Tensor:
+    return whole - curve.values
+
+
+def _band(curve: SweepCurve, whole: float) -> tuple[Tensor, Tensor, str]:
+    """The band of single random orders around their mean, and what it is called."""
+    harm = whole - curve.draws
+    if len(harm) < FEWEST['greater']:
+        return harm.amin(0), harm.amax(0), f'all {len(harm)} random orders'
+    test = chance_test(harm.mean(0), harm)
+    return test.random + test.low, test.random + test.high, f'95% of single random orders ({len(harm)} drawn)'
+
+
+def _draw_top(
+    axis: Axes, curves: Sequence[SweepCurve], whole: float, labels: Mapping[str, str], styles: Mapping[str, dict]
+) -> None:
+    axis.axhline(0, color='black', linewidth=0.8)
+    for curve in curves:
+        harm = _harm(curve, whole).tolist()
+        if curve.ranking == 'random':
+            low, high, label = _band(curve, whole)
+            axis.fill_between(curve.sizes, low.tolist(), high.tolist(), color=GREY, alpha=0.25, lw=0, label=label)
+            axis.plot(curve.sizes, harm, '--', color=GREY, label='random channels, mean')
+        elif curve.ranking == 'matched':
+            axis.plot(curve.sizes, harm, ':', color=styles[curve.of]['color'], label='random, matched in strength')
+        else:
+            axis.plot(curve.sizes, harm, **styles[curve.ranking], label=labels[curve.ranking])
+    axis.grid(True)
+    axis.set_xlabel('channels ablated, top-ranked first')
+
+
+def _draw_windows(
+    axis: Axes, curves: Sequence[SweepCurve], whole: float, labels: Mapping[str, str], styles: Mapping[str, dict]
+) -> None:
+    axis.axhline(0, color='black', linewidth=0.8)
+    for curve in curves:
+        size, harm = curve.sizes[0], _harm(curve, whole).tolist()
+        if curve.ranking == 'random':
+            low, high, label = _band(curve, whole)
+            axis.axhspan(float(low[0]), float(high[0]), color=GREY, alpha=0.25, lw=0, label=label)
+            axis.axhline(harm[0], linestyle='--', color=GREY, label='random channels, mean')
+        elif curve.ranking != 'matched':
+            style = styles[curve.ranking]
+            axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=style['color'])
+            centres = [start + size / 2 for start in curve.starts]
+            axis.plot(centres, harm, **{**style, 'linestyle': ''}, label=labels[curve.ranking])
+    axis.grid(True)
+    axis.set_xlabel(f'rank of the {curves[0].sizes[0]} channels ablated')
