@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import torch
@@ -170,12 +170,22 @@ def _check_archive(file: Path, trust: bool) -> None:
 @cache
 def _admitted() -> list[Callable | tuple[Callable, str]]:
     """What a checkpoint holds beside tensors: numpy arrays and scalars, and the history of mmengine's log."""
-    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-    admitted: list[Any] = [np.ndarray, np.dtype]
+    scalar = np.float64(0).__reduce__()[0]
+
+    def empty(*_: Any) -> np.ndarray:
+        """Stands in for `_reconstruct`; the array's state follows, which numpy checks."""
+        return np.empty(0, 'b')
+
+    def array_class(*_: Any) -> NoReturn:
+        """Stands in for `numpy.ndarray`, which the pickle of an array only names: called, it takes bytes for pointers."""
+        raise UnpicklingError('Unsupported global numpy.ndarray, called')
+
+    # The class itself must be admitted for the state to be set, under a name that no pickle can spell.
+    admitted: list[Any] = [(np.ndarray, 'numpy\nndarray'), (array_class, 'numpy.ndarray'), np.dtype]
     admitted += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', 'b1')]
     for core in ('core', '_core'):  # numpy 2 renamed it
         admitted += [
-            (reconstruct, f'numpy.{core}.multiarray._reconstruct'),
+            (empty, f'numpy.{core}.multiarray._reconstruct'),
             (scalar, f'numpy.{core}.multiarray.scalar'),
         ]
     try:
