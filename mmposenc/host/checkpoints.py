@@ -177,7 +177,7 @@ def _admitted() -> list[Callable | tuple[Callable, str]]:
         return np.empty(0, 'b')
 
     def array_class(*_: Any) -> NoReturn:
-        """Stands in for `numpy.ndarray`, which the pickle of an array only names: called, it takes bytes for pointers."""
+        """Stands in for `numpy.ndarray`, which a pickled array only names: called, it takes bytes for pointers."""
         raise UnpicklingError('Unsupported global numpy.ndarray, called')
 
     # The class itself must be admitted for the state to be set, under a name that no pickle can spell.
