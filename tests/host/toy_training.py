@@ -27,12 +27,19 @@ class Noisy(BaseModel):
         return dict(loss=out.square().mean()) if mode == 'loss' else [out]
 
 
-class Count(BaseMetric):
+class Score(BaseMetric):
+    """Gives 1, 3, 2, 2, ..."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
     def process(self, data_batch: Any, data_samples: Any) -> None:
-        self.results.append(len(data_batch['x']))
+        self.results.append(0)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        return dict(count=float(sum(results)))
+        self.calls += 1
+        return dict(score=float((1, 3, 2)[min(self.calls, 3) - 1]))
 
 
 class Losses(Hook):
@@ -48,15 +55,28 @@ class Losses(Hook):
         self.seen.append(('val', runner.iter))
 
 
+class Samples:
+    """Ten samples, which notes what is loaded of them."""
+
+    def __init__(self) -> None:
+        self.loaded: list[int] = []
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> dict:
+        self.loaded.append(index)
+        return dict(x=torch.tensor([float(index)]))
+
+
 def toy_runner(work_dir: Path, train_cfg: dict, *hooks: Any, **options: Any) -> tuple[Runner, Losses]:
     """10 samples in batches of 2; a validation draws random numbers too."""
     losses = Losses()
     sampler = 'InfiniteSampler' if 'max_iters' in train_cfg else 'DefaultSampler'
-    samples = [dict(x=torch.tensor([float(i)])) for i in range(10)]
     loader = dict(
         batch_size=2,
         num_workers=0,
-        dataset=samples,
+        dataset=Samples(),
         sampler=dict(type=options.pop('sampler', sampler), shuffle=True),
         collate_fn=dict(type='default_collate'),
     )
@@ -67,10 +87,11 @@ def toy_runner(work_dir: Path, train_cfg: dict, *hooks: Any, **options: Any) -> 
         val_dataloader={**loader, 'sampler': dict(type='DefaultSampler', shuffle=False)},
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
         val_cfg=dict(),
-        val_evaluator=[Count()],
+        val_evaluator=[Score()],
         default_hooks=dict(checkpoint=checkpoint),
         custom_hooks=[losses, dict(type='mmposenc.RandomStateHook'), dict(type='mmposenc.StopSignalHook'), *hooks],
         randomness=dict(seed=1),
         experiment_name=f'toy{next(NUMBERS)}',
     )
+    torch.manual_seed(0)
     return Runner(Noisy(), str(work_dir), train_cfg=train_cfg, **{**settings, **options}), losses

@@ -1,0 +1,284 @@
+"""A resumed training is the uninterrupted one, and a full disk never costs the last whole checkpoint."""
+
+import errno
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from toy_training import toy_runner
+from torch import nn
+
+from mmposenc import results
+from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
+from mmposenc.host.resume import (
+    AtomicCheckpointHook,
+    AtomicLocalBackend,
+    kept_random_state,
+    read_random_state,
+    set_random_state,
+)
+from mmposenc.mm.models import PermuteNeck
+
+EPOCHS = dict(type='mmposenc.ResumableEpochLoop', max_epochs=3)
+ITERS = dict(type='mmposenc.ResumableIterLoop', max_iters=17, val_interval=5)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if '.pth' in path.name}
+
+
+def checkpoints(**options: Any) -> dict:
+    best = dict(interval=1, save_best='score', rule='greater')
+    return dict(default_hooks=dict(checkpoint=dict(type='mmposenc.AtomicCheckpointHook', **best, **options)))
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Half of a file of that name is written, then the disk is full."""
+    write_bytes = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if name not in path.name:
+            return write_bytes(path, data)
+        write_bytes(path, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(results.Path, 'write_bytes', full)
+
+
+def test_it_saves_and_removes_what_mmengine_does(tmp_path: Path) -> None:
+    runner, _ = toy_runner(tmp_path, EPOCHS, **checkpoints(max_keep_ckpts=2))
+    runner.train()  # The scores are 1, 3 and 2.
+    assert names(tmp_path) == {'epoch_2.pth', 'epoch_3.pth', 'best_score_epoch_2.pth'}
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_3.pth')
+    assert read_checkpoint(tmp_path / 'epoch_3.pth')['meta']['epoch'] == 3
+
+
+@pytest.mark.parametrize('full_at', ['epoch_2.pth', 'best_score_epoch_2.pth'])
+def test_a_full_disk_leaves_the_last_whole_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    with monkeypatch.context() as patch:
+        fill_disk(patch, f'.{full_at}')
+        runner, _ = toy_runner(tmp_path, EPOCHS, **checkpoints(max_keep_ckpts=1))
+        with pytest.raises(OSError, match=rf'No space left on device: .*{full_at} was not saved.* --resume') as info:
+            runner.train()
+    assert info.value.errno == errno.ENOSPC
+    # With room for one checkpoint, mmengine would have removed the old one first.
+    last = 'epoch_1.pth' if full_at == 'epoch_2.pth' else 'epoch_2.pth'
+    assert names(tmp_path) == {last, 'best_score_epoch_1.pth'}, 'nothing half-written'
+    assert last_whole_checkpoint(tmp_path) == (tmp_path / last, [])
+    runner, _ = toy_runner(tmp_path, EPOCHS, resume=True, **checkpoints(max_keep_ckpts=1))
+    runner.train()
+    assert names(tmp_path) >= {'epoch_3.pth'}
+    assert 'epoch_1.pth' not in names(tmp_path)
+
+
+def test_an_outdated_file_that_is_written_anew_stays(tmp_path: Path) -> None:
+    backend, one, two = AtomicLocalBackend(), tmp_path / 'one', tmp_path / 'two'
+    for path in (one, two):
+        backend.put(b'old', path)
+        os.utime(path, (1000, 1000))
+        backend.remove(path)
+    assert one.exists()
+    backend.put(b'new', one)
+    backend.remove_outdated()
+    assert one.read_bytes() == b'new'
+    assert not two.exists()
+
+
+def test_another_storage_is_left_to_mmengine(tmp_path: Path) -> None:
+    hook = AtomicCheckpointHook(backend_args=dict(backend='local'))
+
+    class Run:
+        work_dir = str(tmp_path)
+        logger = type('Log', (), dict(info=lambda self, text: None))()
+
+    hook.before_train(Run())
+    assert not isinstance(hook.file_backend, AtomicLocalBackend)
+
+
+def draws(model: nn.Module) -> list:
+    return [
+        torch.rand(3).tolist(),
+        torch.randn(1).item(),
+        np.random.rand(3).tolist(),
+        np.random.randn(),
+        [random.random(), random.gauss(0, 1)],
+        model(torch.arange(6.0).expand(1, 6)).tolist(),
+    ]
+
+
+def test_all_generators_continue_from_a_checkpoint(tmp_path: Path) -> None:
+    model = nn.Sequential(PermuteNeck(seed=5))
+    with kept_random_state():
+        without_model = read_random_state()
+        draws(model)  # Leaves numpy and Python with half a pair of normal numbers.
+        torch.save({'state_dict': {}, 'random_states': [read_random_state(model)]}, tmp_path / 'a.pth')
+        expected = [draws(model) for _ in range(3)]
+        assert expected[0] != expected[1]
+        set_random_state(read_checkpoint(tmp_path / 'a.pth')['random_states'][0], model)
+        assert [draws(model) for _ in range(3)] == expected
+        own = model[0].generator.get_state()
+        set_random_state(without_model, model)
+        assert torch.equal(model[0].generator.get_state(), own)
+
+
+def test_a_block_leaves_no_trace_even_when_it_raises() -> None:
+    state = read_random_state()
+    expected = torch.rand(3).tolist()
+    set_random_state(state)
+    with pytest.raises(RuntimeError, match='inside'), kept_random_state():
+        torch.rand(3)
+        raise RuntimeError('inside')
+    assert torch.rand(3).tolist() == expected
+
+
+@pytest.mark.gpu
+def test_the_gpu_continues_too() -> None:
+    state = read_random_state()
+    expected = torch.rand(5, device='cuda').tolist()
+    assert torch.rand(5, device='cuda').tolist() != expected
+    # As `Runner.resume` loads it.
+    set_random_state({**state, 'cuda': state['cuda'].cuda(), 'torch': state['torch'].cuda()})
+    assert torch.rand(5, device='cuda').tolist() == expected
+
+
+class SaveAt(Hook):
+    """Saves as a checkpoint hook that counts iterations does, at any of them."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if runner.iter + 1 == self.iteration:
+            runner.save_checkpoint(runner.work_dir, 'here.pth', meta=dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+
+@pytest.mark.parametrize(
+    'train_cfg, sampler', [(EPOCHS, 'DefaultSampler'), (ITERS, 'InfiniteSampler'), (ITERS, 'DefaultSampler')]
+)
+@pytest.mark.parametrize('place', [3, 5, 8])
+def test_it_resumes_from_any_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_cfg: dict, sampler: str, place: int
+) -> None:
+    # mmengine waits where a finite sampler begins again.
+    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
+    runner, losses = toy_runner(tmp_path / 'a', train_cfg, SaveAt(place), sampler=sampler)
+    runner.train()
+    assert [step[1] for step in losses.seen if step[0] == 'val'] == [5, 10, 15, 17][: 3 if train_cfg is EPOCHS else 4]
+    position = next(i for i, step in enumerate(losses.seen) if step[0] == place)
+    file = str(tmp_path / 'a' / 'here.pth')
+    runner, again = toy_runner(tmp_path / 'b', train_cfg, sampler=sampler, load_from=file, resume=True)
+    runner.train()
+    assert again.seen == losses.seen[position + 1 :]
+    trained = [sample for step in again.seen if step[0] != 'val' for sample in step[2]]
+    if (train_cfg, sampler) != (ITERS, 'DefaultSampler'):
+        assert runner.train_loop.dataloader.dataset.loaded == trained, 'the batches that were seen are not loaded again'
+
+
+@pytest.mark.parametrize(
+    'states, message',
+    [
+        (None, 'the checkpoint holds no random state: augmentations are drawn anew'),
+        (4, 'the checkpoint is of 4 processes, this run has 1: augmentations are drawn anew'),
+    ],
+)
+def test_a_random_state_that_does_not_fit_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture, states: int | None, message: str
+) -> None:
+    runner, losses = toy_runner(tmp_path / 'a', EPOCHS)
+    runner.train()
+    checkpoint = read_checkpoint(tmp_path / 'a' / 'epoch_1.pth')
+    kept = checkpoint.pop('random_states')
+    if states:
+        checkpoint['random_states'] = kept * states
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    capsys.readouterr()
+    runner, again = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'other.pth'), resume=True)
+    runner.train()
+    said = capsys.readouterr()
+    assert message in said.out + said.err
+    assert [step[0] for step in again.seen] == [step[0] for step in losses.seen[5:]]
+    assert again.seen != losses.seen[5:]
+
+
+def test_when_it_is_validated_does_not_change_a_training(tmp_path: Path) -> None:
+    trained = []
+    for interval in (1, 100):
+        runner, losses = toy_runner(tmp_path / str(interval), {**EPOCHS, 'val_interval': interval})
+        runner.train()
+        trained.append([step for step in losses.seen if step[0] != 'val'])
+    assert trained[0] == trained[1]
+
+
+def test_weights_to_begin_with_bring_no_random_state(tmp_path: Path) -> None:
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS)
+    runner.train()
+    runner, loaded = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'a' / 'epoch_2.pth'))
+    runner.train()
+    runner, given = toy_runner(tmp_path / 'c', EPOCHS)
+    runner.model.load_state_dict(read_checkpoint(tmp_path / 'a' / 'epoch_2.pth')['state_dict'])
+    runner.train()
+    assert loaded.seen == given.seen
+
+
+def test_another_number_of_batches_begins_the_epoch_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, SaveAt(8))
+    runner.train()
+    runner, losses = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'a' / 'here.pth'), resume=True)
+    runner._train_dataloader['dataset'] = [dict(x=torch.tensor([float(i)])) for i in range(6)]
+    runner.train()
+    assert [step[0] for step in losses.seen] == [9, 10, 11, 'val', 12, 13, 14, 'val']
+    said = capsys.readouterr()
+    message = 'the checkpoint is of batch 3 of 5, this run has a loader of 3 batches'
+    assert (said.out + said.err).count(message) == 1
+
+
+def test_a_validation_that_was_due_is_made_up_for_and_one_that_is_in_the_checkpoint_is_not(tmp_path: Path) -> None:
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, **checkpoints(max_keep_ckpts=-1))
+    runner.train()
+    # mmengine prints every entry whose name begins with that of a mode.
+    notes = runner.message_hub.runtime_info
+    assert not [name for name in notes if name.startswith(('train', 'val', 'test')) and '/' not in name]
+    # Saved again after the validations of the first two epochs, which gave the best figures; then before the third.
+    for name, expected in (('epoch_1', [6, 7, 8, 9, 10, 'val']), ('epoch_3', ['val'])):
+        file = str(tmp_path / 'a' / f'{name}.pth')
+        runner, losses = toy_runner(tmp_path / name, EPOCHS, load_from=file, resume=True)
+        runner.train()
+        assert [step[0] for step in losses.seen][: len(expected)] == expected
+
+
+@pytest.mark.parametrize('train_cfg', [EPOCHS, ITERS])
+def test_hooks_hear_of_the_end_after_an_exception(tmp_path: Path, train_cfg: dict) -> None:
+    heard = []
+
+    class Failing(Hook):
+        def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
+            raise RuntimeError('in the middle')
+
+        def after_training(self, runner: Any) -> None:
+            heard.append(runner.iter)
+
+    runner, _ = toy_runner(tmp_path / 'a', train_cfg, Failing())
+    with pytest.raises(RuntimeError, match='in the middle'):
+        runner.train()
+    assert heard == [0]
+
+
+def test_a_checkpoint_between_two_log_intervals_has_every_loss(tmp_path: Path) -> None:
+    hooks = dict(
+        default_hooks=dict(
+            runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'), logger=dict(type='LoggerHook', interval=4)
+        )
+    )
+    runner, losses = toy_runner(tmp_path, EPOCHS, SaveAt(7), **hooks)
+    runner.train()
+    saved = read_checkpoint(tmp_path / 'here.pth')['message_hub']['log_scalars']['train/loss'].data[0]
+    assert saved.tolist() == pytest.approx([step[1] for step in losses.seen if step[0] in range(1, 8)])
