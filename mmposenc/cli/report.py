@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mmposenc.figures.report import Section
 
 INTRODUCTION = (
-    'Channels of one layer are ablated (set to zero) and the network is measured again on the same images. Each ranking '
-    'says which channels go first. Random orders of the channels are the control: a ranking has found something if it '
-    'costs more than they do.'
+    'Channels of one layer are ablated (set to zero) and the network is measured again on the same images. Each '
+    'ranking says which channels go first. Random orders of the channels are the control: a ranking has found '
+    'something if it costs more than they do.'
 )
 FIG4 = (
     'Loss with the top N channels of each ranking ablated, against that with N random channels. Above the grey band, a '
@@ -90,10 +90,10 @@ def draw_sections(
     from mmposenc.figures.report import Section, describe_claims, describe_curves, describe_dissociation, save_picture
 
     # Everything is drawn before anything is written, so that a mistake leaves no file.
-    drawn = {
-        'fig4' if i == 0 else f'fig4-{i + 1}': draw_sweep(sweep, m, region) for i, m in enumerate(metrics or [None])
-    }
-    tables = [part for metric in metrics or [None] for part in describe_curves(sweep, metric, region)]
+    chosen: list[str | None] = [*(metrics or [None])]
+    names = ['fig4', *(f'fig4-{i}' for i in range(2, len(chosen) + 1))]
+    drawn = {name: draw_sweep(sweep, metric, region) for name, metric in zip(names, chosen, strict=True)}
+    tables = [part for metric in chosen for part in describe_curves(sweep, metric, region)]
     caption = FIG4 + (WINDOWS if sweep.plan.window else '')
     pictures = []
     fig6 = draw_dissociation(sweep) if sweep.dissociations() else None

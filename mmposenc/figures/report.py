@@ -222,8 +222,8 @@ def describe_claims(sweep: Sweep, region: str = 'overall') -> list[str | Table]:
     titles = {'random': ['random', '95% of orders', 'p'], 'matched': ['matched', '95% of orders', 'p (matched)']}
     head = ['layer', 'ranking', 'loss', *(title for null in nulls for title in titles[null])]
     caption = (
-        f'Loss of {metric} in points, {region}, mean over N. "95% of orders" is the range of single random orders; p is the '
-        'share of orders, the ranking included, that cost at least as much.'
+        f'Loss of {metric} in points, {region}, mean over N. "95% of orders" is the range of single random '
+        'orders; p is the share of orders, the ranking included, that cost at least as much.'
     )
     if 'matched' in nulls:
         caption += ' Matched orders have as many strongly and weakly activated channels as the ranking at every N.'

@@ -52,7 +52,8 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     Raises:
         ValueError: If there is no such figure or region, or the figure is not defined there.
     """
-    curves = sweep.curves(metric or harm_metric(sweep), region)
+    metric = metric or harm_metric(sweep)
+    curves, whole = sweep.curves(metric, region), sweep.whole(metric, region)
     kinds = [kind for kind in ('top', 'window') if any(curve.kind == kind for curve in curves)]
     labels = ranking_labels(sweep.plan.rankings)
     styles = line_styles(labels)
@@ -60,11 +61,10 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     for kind, row in zip(kinds, places, strict=True):
         for layer, axis in zip(sweep.layers, row, strict=True):
             own = [curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)]
-            whole = float(sweep.values(curves[0].metric, region)[_whole(sweep)])
             (_draw_top if kind == 'top' else _draw_windows)(axis, own, whole, labels, styles)
             axis.set_title(f'ablated at {layer}')
         where = '' if region == 'overall' else f' in {region}'
-        row[0].set_ylabel(f'loss of {metric_label(curves[0].metric)}{where}, points')
+        row[0].set_ylabel(f'loss of {metric_label(metric)}{where}, points')
     shared_legend(figure, 3)
     return figure
 
@@ -133,18 +133,9 @@ def _label(ranking: Ranking) -> str:
     return 'mean activation' if ranking.statistic == 'mean_activation' else ''
 
 
-def _whole(sweep: Sweep) -> int:
-    """Position of a variant that ablates nothing; the first run is the whole network even where none does."""
-    return next((place for place, variant in enumerate(sweep.plan.variants) if variant.run == 0), 0)
-
-
-def _harm(curve: SweepCurve, whole: float) -> Tensor:
-    return whole - curve.values
-
-
-def _band(curve: SweepCurve, whole: float) -> tuple[Tensor, Tensor, str]:
+def _band(draws: Tensor, whole: float) -> tuple[Tensor, Tensor, str]:
     """The band of single random orders around their mean, and what it is called."""
-    harm = whole - curve.draws
+    harm = whole - draws
     if len(harm) < FEWEST['greater']:
         return harm.amin(0), harm.amax(0), f'all {len(harm)} random orders'
     test = chance_test(harm.mean(0), harm)
@@ -156,9 +147,9 @@ def _draw_top(
 ) -> None:
     axis.axhline(0, color='black', linewidth=0.8)
     for curve in curves:
-        harm = _harm(curve, whole).tolist()
-        if curve.ranking == 'random':
-            low, high, label = _band(curve, whole)
+        harm = (whole - curve.values).tolist()
+        if curve.ranking == 'random' and curve.draws is not None:
+            low, high, label = _band(curve.draws, whole)
             axis.fill_between(curve.sizes, low.tolist(), high.tolist(), color=GREY, alpha=0.25, lw=0, label=label)
             axis.plot(curve.sizes, harm, '--', color=GREY, label='random channels, mean')
         elif curve.ranking == 'matched':
@@ -174,9 +165,9 @@ def _draw_windows(
 ) -> None:
     axis.axhline(0, color='black', linewidth=0.8)
     for curve in curves:
-        size, harm = curve.sizes[0], _harm(curve, whole).tolist()
-        if curve.ranking == 'random':
-            low, high, label = _band(curve, whole)
+        size, harm = curve.sizes[0], (whole - curve.values).tolist()
+        if curve.ranking == 'random' and curve.draws is not None:
+            low, high, label = _band(curve.draws, whole)
             axis.axhspan(float(low[0]), float(high[0]), color=GREY, alpha=0.25, lw=0, label=label)
             axis.axhline(harm[0], linestyle='--', color=GREY, label='random channels, mean')
         elif curve.ranking != 'matched':
