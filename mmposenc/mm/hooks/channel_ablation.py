@@ -10,12 +10,13 @@ from weakref import WeakSet
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmposenc.channels import Ablation, ablate_channels, random_channels, top_channels
 from mmposenc.channels import window as ranks
 from mmposenc.channels.ablation import check_channels
 from mmposenc.layers import find_module, pooled_features, split_layer, unwrap_model
+from mmposenc.mm.forwards import require_whole_images, tensor_forward
 from mmposenc.ranking import Ranking
 from mmposenc.registry import HOOKS
 
@@ -141,12 +142,13 @@ class ChannelAblationHook(Hook):
 
     def _begin(self, runner: Runner, data_batch: Any) -> None:
         model = unwrap_model(runner.model)
-        channels, total = self._channels, None
+        channels, total = self._channels, self._width(model, data_batch)
         if self.ranking is not None:
             self.ranking.check_model(model, self.allow_other_weights)
             total = self.ranking.num_channels
         elif self.random is not None:
-            total = self._width(runner, data_batch)
+            if total is None:
+                raise ValueError(f'C of layer {self.layer!r} is not known, from which channels are drawn: list them')
             channels = random_channels(total, *self.random)
         ablation = ablate_channels(
             model, self.layer, channels, self.value, total, self.channel_dim, allow_repeats=self.allow_slide
@@ -168,33 +170,15 @@ class ChannelAblationHook(Hook):
             if ran:
                 raise
 
-    def _width(self, runner: Runner, data_batch: Any) -> int:
-        """C of the layer, from a forward that ends there; the model's own step knows how to take the batch."""
-        images = data_batch['inputs'] if isinstance(data_batch, dict) else data_batch
-
-        def forward(_: Any) -> object:
-            return runner.model.test_step(data_batch)
-
-        return pooled_features(runner.model, self.layer, images, forward, self.channel_dim).shape[1]
-
-
-def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
-    """Refuse a network that is tested by sliding windows.
-
-    Args:
-        model: A runner's model.
-        allow_slide: Refuse nothing.
-
-    Raises:
-        ValueError: If mmseg's `test_cfg` of the model has mode 'slide' (or another with windows).
-    """
-    mode = (getattr(unwrap_model(model), 'test_cfg', None) or {}).get('mode', 'whole')
-    if mode != 'whole' and not allow_slide:
-        raise ValueError(
-            f'position in the image needs whole-image inference, but model.test_cfg.mode is {mode!r}: a global average '
-            f"over a window knows the window only. Set model.test_cfg=dict(mode='whole'), or allow_slide=True if "
-            f'windows are what you study'
-        )
+    def _width(self, model: Any, batch: Any) -> int | None:
+        """C of the layer, from one image; this also establishes the layout, by another image size if it must."""
+        if isinstance(batch['inputs'][0], (list, tuple)):  # test-time augmentation: the first view
+            batch = {name: value[0] for name, value in batch.items()}
+        image = batch['inputs'][0][None].float()
+        try:
+            return pooled_features(model, self.layer, image, tensor_forward(model, batch), self.channel_dim).shape[1]
+        except ValueError:  # what is wrong shows in the model's own forward, which may pass where this one does not
+            return None
 
 
 def _two_integers(name: str, pair: Sequence[int]) -> tuple[int, int]:

@@ -8,16 +8,18 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmposenc.mm.loops.rank import ChannelRankingLoop
 from mmposenc.registry import HOOKS
 
 
 @HOOKS.register_module()
 class HeadCheckHook(Hook):
-    """Stops a run whose head has other classes than its data, the cells of a grid among them (ours; Sec. 3, Table 1).
+    """Stops a run whose head has other classes than its data, the cells of a grid among them (Sec. 3, Table 1).
 
-    Without it a head with too many outputs trains silently, one with too few fails inside the loss, and the host loads
-    a checkpoint of another grid without its head. The classes of a location task are the cells of the grid of
-    `GridCIFAR10` and `GridDigits`; else they are the data set's.
+    Without it a head with too many outputs trains as if nothing were wrong, one with too few fails inside the loss, and
+    mmengine loads a checkpoint of another grid without its head. The classes of a location task are the cells of the
+    grid of `GridCIFAR10` and `GridDigits`; else they are the data set's. Ranking channels needs no labels, so any data
+    will do there.
 
     Raises:
         ValueError: Before the first iteration, if the head's classes are not the data set's, or if the checkpoint is
@@ -35,7 +37,8 @@ class HeadCheckHook(Hook):
         _check(runner.model, runner.val_dataloader)
 
     def before_test(self, runner: Runner) -> None:
-        _check(runner.model, runner.test_dataloader)
+        if not isinstance(runner.test_loop, ChannelRankingLoop):
+            _check(runner.model, runner.test_dataloader)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         trained_for = checkpoint.get('meta', {}).get('dataset_meta') or {}

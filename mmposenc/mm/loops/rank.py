@@ -16,7 +16,8 @@ from mmposenc.channels import PairedSums, collect_sums
 from mmposenc.channels.pairs import check_pairs
 from mmposenc.channels.rank import check_statistic
 from mmposenc.layers import find_module, unwrap_model
-from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook, require_whole_images
+from mmposenc.mm.forwards import require_whole_images, tensor_forward
+from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 from mmposenc.registry import LOOPS
 
@@ -160,13 +161,7 @@ class ChannelRankingLoop(BaseLoop):
             self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
 
     def _forward(self, images: Tensor) -> object:
-        """The network behind its preprocessor, which normalises and pads images that were flipped or rolled before."""
-        batch = dict(self._batch)
-        batch['inputs'] = images if isinstance(batch['inputs'], Tensor) else list(images)
-        samples = batch.get('data_samples')
-        if isinstance(samples, (list, tuple)):
-            batch['data_samples'] = [*samples, *samples][: len(images)]
-        return self.model(self.model.data_preprocessor(batch, False)['inputs'], mode='tensor')
+        return tensor_forward(self.model, self._batch)(images)
 
     def _write(self, sums: dict[str, PairedSums]) -> None:
         checkpoint = self.runner._load_from

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from mmposenc.channels.sweep import SweepPlan
 from mmposenc.layers import eager_forwards
 from mmposenc.layers import unwrap_model as inner_model
-from mmposenc.mm.hooks.channel_ablation import require_whole_images
+from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.mm.loops.data_share import loader_of
 from mmposenc.mm.sweep.classification import ClassificationSweep

@@ -1,0 +1,47 @@
+"""What hooks and loops ask of a runner's model: whole images, and a forward that pads images after they were changed."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmposenc.layers import unwrap_model
+
+
+def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
+    """Refuse a network that is tested by sliding windows.
+
+    Args:
+        model: A runner's model.
+        allow_slide: Refuse nothing.
+
+    Raises:
+        ValueError: If mmseg's `test_cfg` of the model has mode 'slide' (or another with windows).
+    """
+    mode = (getattr(unwrap_model(model), 'test_cfg', None) or {}).get('mode', 'whole')
+    if mode != 'whole' and not allow_slide:
+        raise ValueError(
+            f'position in the image needs whole-image inference, but model.test_cfg.mode is {mode!r}: a global average '
+            f"over a window knows the window only. Set model.test_cfg=dict(mode='whole'), or allow_slide=True if "
+            f'windows are what you study'
+        )
+
+
+def tensor_forward(model: nn.Module, batch: dict[str, Any]) -> Callable[[Tensor], object]:
+    """A function from images as a data loader gives them to the network's output, through its preprocessor.
+
+    The preprocessor normalises and pads, so images that are flipped or rolled before it have their padding where the
+    network expects it.
+
+    Args:
+        batch: Where the images come from; its other entries go along.
+    """
+
+    def forward(images: Tensor) -> object:
+        changed = {**batch, 'inputs': images if isinstance(batch['inputs'], Tensor) else list(images)}
+        samples = batch.get('data_samples')
+        if isinstance(samples, (list, tuple)):
+            changed['data_samples'] = list(samples[: len(images)])
+        return model(**model.data_preprocessor(changed, False), mode='tensor')
+
+    return forward

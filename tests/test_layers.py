@@ -1,0 +1,442 @@
+"""Layers are found, their layouts are established and never guessed, and their pooled features are right."""
+
+from collections import namedtuple
+
+import pytest
+import timm
+import torch
+import torchvision
+from planted import PlantedNet, lit_columns, planted_net
+from torch import Tensor, nn
+
+from mmposenc.layers import (
+    UnknownLayoutError,
+    check_layer,
+    eager_forwards,
+    find_module,
+    global_average_pool,
+    pooled_features,
+    pooled_forward,
+    record_pooled,
+    replace_output,
+    select_output,
+    split_layer,
+    unwrap_model,
+)
+
+
+@pytest.fixture
+def planted() -> PlantedNet:
+    return planted_net()
+
+
+def num_hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def test_names_of_layers(planted):
+    for layer, parts in (('backbone', ('backbone', None)), ('a.b.0', ('a.b.0', None)), ('b[-1]', ('b', -1))):
+        assert split_layer(layer) == parts
+    assert find_module(planted, 'body.maps') is planted.body.maps
+    assert find_module(planted, 'body[-1]') is planted.body
+
+
+def test_wrappers_are_passed_over_wherever_they_are(planted):
+    ddp = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
+    nn.Module.__init__(ddp)
+    ddp.module = planted
+    compiled = torch.compile(ddp, backend='eager')
+    assert unwrap_model(compiled) is planted
+    maps = planted.body.maps
+    planted.body = torch.compile(planted.body, backend='eager')
+    assert find_module(compiled, 'body.maps') is maps
+
+
+@pytest.mark.parametrize(
+    'output, layer, message',
+    [
+        ((torch.zeros(1, 2),) * 2, 'b', r"gives a tuple of 2.*write 'b\[-1\]' for the last or 'b\[i\]' with"),
+        ((torch.zeros(1, 2),), 'b[1]', r'the index must be from -1 to 0, got 1'),
+        ((), 'b', 'gives a tuple of 0'),
+        (torch.zeros(1, 2), 'b[0]', r"gives one Tensor, not a tuple: write 'b' for all of it, or 'b.0' for its child"),
+        ({'out': torch.zeros(1, 2)}, 'b', 'must give a tensor or a tuple of tensors, got dict'),
+        (torch.zeros(7), 'b', r'must give \(N, C\), \(N, C, H, W\), .* got shape \(7,\)'),
+        (torch.zeros(1, 2), 'a[x]', 'must be a dotted module path'),
+        (torch.zeros(1, 2), 'a b', 'must be a dotted module path'),
+    ],
+)
+def test_what_is_no_layer(output, layer, message):
+    with pytest.raises(ValueError, match=message):
+        select_output(output, layer)
+
+
+def test_a_layer_that_does_not_exist(planted):
+    for layer, message in (
+        ('body.map', r"'body.map' does not exist.*is 'body' \(PlantedBody\), whose .* are: maps$"),
+        ('backbone.layer4', r'the model itself \(PlantedNet\), whose children are: body, neck, head$'),
+        ('body.maps.x', r"'body.maps' \(CoordinateMaps\), whose children are: \(none\)$"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_module(planted, layer)
+    with pytest.raises(TypeError, match='must be a str'):
+        find_module(planted, 3)
+
+
+def test_replace_output_keeps_the_kind_of_output_and_the_other_tensors():
+    stages = namedtuple('stages', 'low high')
+    low, high, new = torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 2), 7.0)
+    assert replace_output(low, 'b', new) is new
+    given = [low, high]
+    replaced = replace_output(given, 'b[0]', new)
+    assert isinstance(replaced, list)
+    assert replaced[0] is new
+    assert replaced[1] is high
+    assert given[0] is low
+    assert replace_output(stages(low, high), 'b[1]', new)._fields == ('low', 'high')
+
+
+def test_global_average_pool_by_hand():
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
+    assert global_average_pool(maps).tolist() == [[3.0, 1.0]]
+    assert global_average_pool(maps.permute(0, 2, 3, 1), -1).tolist() == [[3.0, 1.0]]
+    tokens = maps.flatten(2).transpose(1, 2)
+    assert global_average_pool(tokens, -1).tolist() == [[3.0, 1.0]]
+    assert global_average_pool(torch.cat([tokens[:, :2] + 9, tokens], 1), 2, prefix_tokens=2).tolist() == [[3.0, 1.0]]
+    assert global_average_pool(maps.flatten(2), 1, prefix_tokens=2).tolist() == [[4.5, 2.0]]
+
+
+def test_half_precision_is_summed_in_float32_and_vectors_are_copied():
+    features = torch.full((1, 1, 300, 300), 3.0, dtype=torch.float16)
+    assert global_average_pool(features).dtype == torch.float32
+    assert global_average_pool(features).item() == 3.0
+    vector = torch.tensor([[3.0, 1.0]])
+    pooled = global_average_pool(vector)
+    vector.zero_()
+    assert pooled.tolist() == [[3.0, 1.0]]
+
+
+def test_pooled_features_by_hand_at_every_name_of_the_same_place(planted):
+    # x of the five columns is 0, 1/4, 1/2, 3/4, 1; y of the only row is 0.
+    for layer in ('body.maps', 'body[-1]', 'body[1]', 'neck'):
+        pooled = pooled_features(planted, layer, lit_columns(0, 3))
+        assert pooled.tolist() == [[0.0, 1.0, 0.5, 0.0, 1.0], [0.75, 0.25, 0.25, 0.0, 1.0]]
+    flipped = pooled_features(planted, 'neck', lit_columns(0), forward=lambda images: planted(images.flip(-1)))
+    assert flipped.tolist() == [[1.0, 0.0, 0.5, 0.0, 1.0]]
+
+
+def test_pooled_features_stop_at_the_layer_and_keep_no_gradient(planted):
+    planted.head.register_forward_hook(lambda *args: pytest.fail('the forward went past the layer'))
+    assert not pooled_features(planted, 'neck', lit_columns(1).requires_grad_()).requires_grad
+
+
+def test_what_is_written_over_the_recorded_tensor_does_no_harm():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)).eval()
+    vector = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(inplace=True)).eval()
+    images = torch.randn(2, 3, 4, 4)
+    for model in (net, vector):
+        with record_pooled(model, '1') as record:
+            model(images)
+        assert torch.equal(record.take(), pooled_features(model, '1', images))
+        assert pooled_features(model, '1', images).min() < 0
+
+
+def test_a_record_is_taken_once_and_leaves_the_output_alone(planted):
+    expected = planted(lit_columns(2))
+    with record_pooled(planted, 'neck') as record:
+        assert torch.equal(planted(lit_columns(2)), expected)
+        assert record.take().tolist() == [[0.5, 0.5, 0.0, 0.0, 1.0]]
+        with pytest.raises(ValueError, match="'neck' must run once per forward, but ran 0 times: name a layer"):
+            record.take()
+        planted(lit_columns(1))
+        planted(lit_columns(2))
+        with pytest.raises(ValueError, match='ran 2 times: use whole-image inference'):
+            record.take()
+
+
+def test_no_hook_stays_behind(planted):
+    planted.head.register_forward_hook(lambda *args: None)
+    with pytest.raises(ValueError, match='gives a tuple'):
+        pooled_features(planted, 'body', lit_columns(0))
+    with pytest.raises(RuntimeError, match='inside'), record_pooled(planted, 'neck'):
+        raise RuntimeError('inside')
+    with pytest.raises(AttributeError, match='shape'), pooled_forward(planted, 'neck') as pooled:
+        pooled(None)
+    with pytest.raises(UnknownLayoutError), record_pooled(planted, 'body[-1]'):
+        planted(lit_columns(0))
+    assert num_hooks(planted) == 1
+
+
+class Twice(nn.Module):
+    """Its layer runs twice in a forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.spare = nn.Conv2d(3, 3, 1), nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(self.conv(images))
+
+
+class Permuting(nn.Module):
+    """Shuffles the channels in every forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.shuffle = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.shuffle.register_forward_hook(lambda module, args, output: output[:, torch.randperm(8)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.shuffle(self.conv(images))
+
+
+def test_layers_without_one_fixed_answer_are_refused():
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 4, 4)
+    for layer, message in (('conv', 'once per forward, but ran 2 times'), ('spare', 'but ran 0 times: name a layer')):
+        with pytest.raises(ValueError, match=message):
+            check_layer(Twice().eval(), layer, image)
+    with pytest.raises(ValueError, match="'shuffle' gives other features in a second forward"):
+        check_layer(Permuting().eval(), 'shuffle', image)
+    check_layer(Permuting().eval(), 'conv', image)
+
+
+def tiny_vit(**options) -> nn.Module:
+    options = dict(image_size=48, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64) | options
+    return torchvision.models.VisionTransformer(**options)
+
+
+def tiny_maxvit() -> nn.Module:
+    return torchvision.models.MaxVit(
+        input_size=(64, 64), stem_channels=8, partition_size=2, block_channels=[8, 16], block_layers=[1, 1],
+        head_dim=4, stochastic_depth_prob=0.0,
+    )  # fmt: skip
+
+
+def transformers_model(name: str, **options) -> nn.Module:
+    import transformers
+
+    model = getattr(transformers, f'{name}ForImageClassification')
+    return model(getattr(transformers, f'{name}Config')(**options))
+
+
+SEGFORMER = dict(
+    num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16], patch_sizes=[7, 3], strides=[4, 2],
+    num_attention_heads=[1, 2], mlp_ratios=[2, 2],
+)  # fmt: skip
+VIT = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=32)
+
+FAMILIES = {
+    # Network, image size, then by layer: C, dimension of the channels, prefix tokens.
+    'resnet50': (
+        torchvision.models.resnet50,
+        64,
+        {'layer4': (2048, 1, 0), 'layer3.0': (1024, 1, 0), 'layer4.2.bn3': (2048, 1, 0), 'avgpool': (2048, 1, 0)},
+    ),
+    'convnext_tiny': (
+        torchvision.models.convnext_tiny,
+        64,
+        {'features': (768, 1, 0), 'features.7.1.block.2': (768, 3, 0), 'features.7.1.block.3': (3072, 3, 0)},
+    ),
+    'vit_b_16': (
+        tiny_vit,
+        48,
+        {
+            'encoder.ln': (32, 2, 1),
+            'encoder.layers.encoder_layer_1': (32, 2, 1),
+            'encoder.layers.encoder_layer_1.mlp.0': (64, 2, 1),
+            'conv_proj': (32, 1, 0),
+        },
+    ),
+    'swin_t': (
+        torchvision.models.swin_t,
+        64,
+        {'norm': (768, 3, 0), 'features.1.0': (96, 3, 0), 'permute': (768, 1, 0), 'features.2': (192, 3, 0)},
+    ),
+    'maxvit_t': (
+        tiny_maxvit,
+        64,
+        {'blocks.1': (16, 1, 0), 'blocks.1.layers.0.layers.window_attention': (16, 1, 0)},
+    ),
+    'densenet121': (torchvision.models.densenet121, 64, {'features.denseblock4': (1024, 1, 0)}),
+    'timm ViT with registers': (
+        lambda: timm.create_model('vit_small_patch14_reg4_dinov2', img_size=56, depth=2),
+        56,
+        {'norm': (384, 2, 5), 'blocks.1': (384, 2, 5), 'blocks.1.mlp.fc1': (1536, 2, 5), 'patch_embed': (384, 2, 0)},
+    ),
+    'timm DeiT, distilled': (
+        lambda: timm.create_model('deit_tiny_distilled_patch16_224', img_size=64, depth=2),
+        64,
+        {'norm': (192, 2, 2), 'blocks.1': (192, 2, 2)},
+    ),
+    'timm Swin': (
+        lambda: timm.create_model('swin_tiny_patch4_window7_224', img_size=64),
+        64,
+        {'norm': (768, 3, 0), 'layers.3': (768, 3, 0), 'layers.0.blocks.0': (96, 3, 0)},
+    ),
+    'timm Mixer': (
+        lambda: timm.create_model('mixer_s32_224', img_size=64),
+        64,
+        {'norm': (512, 2, 0), 'blocks.1': (512, 2, 0), 'blocks.1.mlp_channels': (512, 2, 0)},
+    ),
+    'timm ConvNeXt': (
+        lambda: timm.create_model('convnext_atto'),
+        64,
+        {'stages.3': (320, 1, 0), 'head.norm': (320, 1, 0)},
+    ),
+    'timm EfficientNet': (lambda: timm.create_model('efficientnet_b0'), 64, {'bn2': (1280, 1, 0)}),
+    'timm NFNet': (lambda: timm.create_model('dm_nfnet_f0'), 64, {'final_conv': (3072, 1, 0)}),
+    'transformers ViT': (
+        lambda: transformers_model('ViT', **VIT, patch_size=8),
+        32,
+        {'vit.layernorm': (24, 2, 1), 'vit.layers.1': (24, 2, 1)},
+    ),
+    'transformers SegFormer': (
+        lambda: transformers_model('Segformer', **SEGFORMER),
+        64,
+        {'segformer.encoder.layer_norm.1': (16, 2, 0), 'segformer.encoder.block.1.0[0]': (16, 2, 0)},
+    ),
+    'transformers ConvNextV2': (
+        lambda: transformers_model('ConvNextV2', hidden_sizes=[8, 16, 24, 32], depths=[1] * 4),
+        64,
+        {'convnextv2.encoder.stages.3': (32, 1, 0)},
+    ),
+}
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_layouts_of_families(family):
+    make, size, layers = FAMILIES[family]
+    torch.manual_seed(0)
+    model = make().eval()
+    images = torch.rand(2, 3, size, size)
+    for layer, (channels, dim, prefix) in layers.items():
+        outputs = []
+        handle = find_module(model, layer).register_forward_hook(lambda *args, seen=outputs: seen.append(args[2]))
+        pooled = pooled_features(model, layer, images)
+        handle.remove()
+        features = select_output(outputs[-1], layer)
+        assert pooled.shape == (2, channels), layer
+        expected = features.movedim(dim, 1).flatten(2)[..., prefix:].mean(-1)
+        torch.testing.assert_close(pooled, expected, msg=layer)
+
+
+@pytest.mark.parametrize(
+    'make, size, layer, message',
+    [
+        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', r'gives \(2, 512, 4\), .* pass channel_dim='),
+        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', r'gives \(2, 512, 256\), .* pass channel_dim='),
+        (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', r'gives \(18, 49, 96\), .* pass channel_dim='),
+        (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', r'gives \(2, 3, 64\)'),
+    ],
+)
+def test_what_is_not_established_is_an_error_that_asks_for_it(make, size, layer, message):
+    model = make().eval()
+    images = torch.rand(2, 3, size, size)
+    if layer != '0':
+        with pytest.raises(UnknownLayoutError, match=message):
+            pooled_features(model, layer, images)
+    # Where images of another size pass, the dimensions that change are space; in a plain block there is no other image.
+    with pytest.raises(UnknownLayoutError, match='pass channel_dim='), record_pooled(model, layer):
+        model(images)
+
+
+class SameSizes(nn.Module):
+    """A residual block of 8 channels, which gives (N, 8, 8, 8) for images of 8 px, in either layout."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.block = Residual(last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.block(images)
+
+
+class Residual(nn.Module):
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.stem, self.conv, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), last
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images)
+        features = features + self.conv(features)
+        return features.permute(0, 2, 3, 1) if self.last else features
+
+
+@pytest.mark.parametrize('last', [False, True])
+def test_a_forward_at_another_image_size_tells_channels_from_space(last):
+    torch.manual_seed(0)
+    model, images = SameSizes(last).eval(), torch.rand(2, 3, 8, 8)
+    with pytest.raises(UnknownLayoutError), record_pooled(model, 'block'):
+        model(images)
+    pooled = pooled_features(model, 'block', images)
+    torch.testing.assert_close(pooled, model(images).mean((1, 2) if last else (2, 3)))
+    with record_pooled(model, 'block') as record:  # it is known from now on
+        model(images)
+    assert torch.equal(record.take(), pooled)
+
+
+def test_channel_dim_and_prefix_tokens_that_are_given():
+    model, images = FAMILIES['timm Mixer'][0]().eval(), torch.rand(2, 3, 64, 64)
+    assert pooled_features(model, 'blocks.1.mlp_tokens', images, channel_dim=1).shape == (2, 512)
+    assert pooled_features(model, 'blocks.1.mlp_tokens', images, channel_dim=-1).shape == (2, 4)
+    vit, images = tiny_vit().eval(), torch.rand(2, 3, 48, 48)
+    with record_pooled(vit, 'encoder.ln', prefix_tokens=0) as record:
+        vit(images)
+    outputs = []
+    vit.encoder.ln.register_forward_hook(lambda *args: outputs.append(args[2]))
+    vit(images)
+    torch.testing.assert_close(record.take(), outputs[0].mean(1))
+    for options, message in (
+        (dict(channel_dim=0), 'channel_dim must not be 0'),
+        (dict(channel_dim=3), 'pass channel_dim='),
+        (dict(prefix_tokens=10), 'prefix_tokens must be from 0 to 9, got 10'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pooled_features(vit, 'encoder.ln', images, **options)
+    with pytest.raises(ValueError, match='prefix_tokens is for tokens'):
+        pooled_features(vit, 'conv_proj', images, prefix_tokens=1)
+
+
+def test_a_number_of_tokens_that_fits_no_grid_of_patches():
+    vit = timm.create_model('vit_tiny_patch16_224', img_size=64, depth=1).eval()
+    vit.norm_pre = nn.Identity()
+    vit.norm_pre.register_forward_hook(lambda module, args, output: output[:, :7])
+    with pytest.raises(UnknownLayoutError, match=r'gives 7 tokens, .* pass prefix_tokens=, e\.g\. prefix_tokens=1'):
+        pooled_features(vit, 'norm', torch.rand(1, 3, 64, 64))
+
+
+def test_a_layer_inside_windows_has_no_row_per_image():
+    model = FAMILIES['timm Swin'][0]().eval()
+    with pytest.raises(ValueError, match='gives 18 rows for 2 images, as inside windows'):
+        pooled_features(model, 'layers.0.blocks.0.attn', torch.rand(2, 3, 64, 64), channel_dim=-1)
+
+
+class Compiled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images).relu()
+
+
+def test_hooks_of_a_module_that_was_compiled_fire_in_blocks_that_overlap():
+    compiled = []
+    network = Compiled()
+    network.compile(backend=lambda graph, _: lambda *inputs: compiled.append(1) or graph(*inputs))
+    network(torch.ones(1, 2))
+    first, second = eager_forwards(), eager_forwards()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    calls = []
+    handle = network.layer.register_forward_hook(lambda *_: calls.append(1))
+    network(torch.ones(1, 2))
+    assert calls == [1]  # the second block still runs
+    second.__exit__(None, None, None)
+    handle.remove()
+    before = len(compiled)
+    network(torch.ones(1, 2))
+    assert len(compiled) == before + 1
+    assert pooled_features(network, 'layer', torch.ones(1, 2)).shape == (1, 2)
