@@ -68,4 +68,6 @@ def make_parser(name: str, module: ModuleType) -> ArgumentParser:
 def _overview() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [f'  {name:{width}}{text}' for name, text in COMMANDS.items()]
-    return '\n'.join(['usage: mmposenc COMMAND ...', '', *lines, '', 'mmposenc COMMAND --help describes its arguments.'])
+    return '\n'.join(
+        ['usage: mmposenc COMMAND ...', '', *lines, '', 'mmposenc COMMAND --help describes its arguments.']
+    )

@@ -92,7 +92,9 @@ def start_processes(launcher: str, timeout: float) -> None:
             found = {'RANK': environment['SLURM_PROCID'], 'WORLD_SIZE': environment['SLURM_NTASKS']}
             found['LOCAL_RANK'] = environment.get('SLURM_LOCALID', '0')
             if 'MASTER_ADDR' not in environment:
-                hosts = subprocess.run(['scontrol', 'show', 'hostname', nodes], capture_output=True, text=True, check=True)
+                hosts = subprocess.run(
+                    ['scontrol', 'show', 'hostname', nodes], capture_output=True, text=True, check=True
+                )
                 found['MASTER_ADDR'] = hosts.stdout.split()[0]
             environment.update(found)
         elif launcher == 'mpi':
@@ -103,7 +105,9 @@ def start_processes(launcher: str, timeout: float) -> None:
     except KeyError as error:
         absent = [str(error.args[0])]
     if absent:
-        raise ValueError(f'--launcher {launcher} needs {", ".join(absent)} in the environment; start it by its launcher')
+        raise ValueError(
+            f'--launcher {launcher} needs {", ".join(absent)} in the environment; start it by its launcher'
+        )
     distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
 
 

@@ -1,0 +1,125 @@
+"""One line for anything that goes wrong, a traceback when it is asked for, and no process left behind."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import HOOKS
+from torch import distributed
+
+from mmposenc.host.errors import one_line, run
+
+GLOO = '[/a/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:80: Connection reset by peer.'
+WORKER = 'DataLoader worker (pid 7) is killed by signal: Killed. '
+CAUGHT = (
+    'Caught ValueError in worker.\nOriginal Traceback (most recent call last):\n  File "a.py"\nValueError: no image'
+)
+
+
+def failure(error: BaseException) -> None:
+    raise error
+
+
+def behind(error: Exception, cause: Exception) -> Exception:
+    error.__context__ = KeyError('a')
+    error.__context__.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    'error, line',
+    [
+        (ValueError('grid_size must be at least 2,\n  got 1'), 'grid_size must be at least 2, got 1'),
+        (FileNotFoundError(2, 'No such file', 'a.pth'), "[Errno 2] No such file: 'a.pth'"),
+        (OSError(), 'OSError'),
+        (KeyError('NoHook is not in the hook registry.\n  Check it'), 'NoHook is not in the hook registry. Check it'),
+        (KeyError('left'), "KeyError: 'left' (--traceback shows where)"),
+        (AssertionError(), 'AssertionError:  (--traceback shows where)'),
+        (RuntimeError('a bug'), 'RuntimeError: a bug (--traceback shows where)'),
+        (ValueError(CAUGHT), 'ValueError: no image'),
+        (ModuleNotFoundError("No module named 'timm'", name='timm'), "No module named 'timm'"),
+        (
+            ModuleNotFoundError("No module named 'mmengine'", name='mmengine'),
+            "No module named 'mmengine': this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]'",
+        ),
+        (
+            OSError(errno.ENOSPC, 'Full', 'a.csv'),
+            f"[Errno {errno.ENOSPC}] Full: 'a.csv': the disk or the quota is full. Files written before are whole: make",
+        ),
+        (
+            OSError(errno.EFBIG, 'a.pth was not saved: make room'),
+            f'[Errno {errno.EFBIG}] a.pth was not saved: make room',
+        ),
+        (
+            RuntimeError(WORKER),
+            'DataLoader worker (pid 7) is killed by signal: Killed; if nobody killed it, memory ran',
+        ),
+        (
+            behind(SyntaxError('Failed to format'), RuntimeError(WORKER)),
+            'DataLoader worker (pid 7) is killed by signal: Killed; if nobody killed it, memory ran',
+        ),
+        (
+            RuntimeError(GLOO),
+            'another process of this run has ended or does not answer (Read error [127.0.0.1]:80: Connection reset',
+        ),
+        (distributed.DistBackendError('NCCL'), 'another process of this run has ended or does not answer (NCCL); its'),
+    ],
+)
+def test_what_a_person_reads(error: Exception, line: str) -> None:
+    found = one_line(error)
+    assert found.startswith(line)
+    assert found == line or len(line) > 60, 'short lines are given in full'
+    assert '\n' not in found
+
+
+def test_an_error_ends_the_command_and_its_traceback_can_be_asked_for(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (ValueError('word ' * 1000), KeyError('bug')):
+        with pytest.raises(SystemExit) as info:
+            run(lambda error=error: failure(error))
+        assert info.value.code == 1
+        line = capsys.readouterr().err
+        assert line.startswith('error: ')
+        assert line.count('\n') == 1
+        assert len(line) < 750
+        with pytest.raises(type(error)):
+            run(lambda error=error: failure(error), traceback=True)
+    monkeypatch.setenv('MMPOSENC_TRACEBACK', '1')
+    with pytest.raises(KeyError):
+        run(lambda: failure(KeyError('bug')))
+
+
+def test_what_the_config_and_its_registries_say_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    causes: dict[str, Callable] = {
+        'error: NoSuchHook is not in the mmengine::hook registry.': lambda: HOOKS.build(dict(type='NoSuchHook')),
+        'error: AttributeError: ': lambda: Config(dict(model=dict())).model.backbone,
+    }
+    for beginning, cause in causes.items():
+        with pytest.raises(SystemExit):
+            run(cause)
+        assert capsys.readouterr().err.startswith(beginning)
+
+
+def test_an_interrupted_run_says_how_to_resume(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as info:
+        run(lambda: failure(KeyboardInterrupt()))
+    assert info.value.code == 130
+    assert 'stopped; a training resumes from its last checkpoint with --resume' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('status', [None, 143])
+def test_the_process_group_is_taken_down(tmp_path: object, status: int | None) -> None:
+    def main() -> None:
+        distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1)
+        if status:
+            raise SystemExit(status)  # as a training that was told to stop
+
+    if status:
+        with pytest.raises(SystemExit) as info:
+            run(main)
+        assert info.value.code == status
+    else:
+        run(main)
+    assert not distributed.is_initialized()
