@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mmposenc.mm.metrics.shift_consistency import ShiftConsistencyMetric
 from mmposenc.registry import LOOPS
 from mmposenc.shifts import ShiftedViews
-from mmposenc.shifts.consistency import check_classes, predict_views
+from mmposenc.shifts.consistency import ConsistencyCard, check_classes, make_card, predict_views
 
 
 @LOOPS.register_module()
@@ -38,7 +38,8 @@ class ShiftConsistencyLoop(ValLoop):
 
     Raises:
         TypeError, ValueError: If an argument is not one of those above; when run, if a shift or the crop is not smaller
-            than the image, images differ in size or are padded, a sample lacks its label or index, or the model returns no scores.
+            than the image, images differ in size or are padded, a sample lacks its label or index, or the model returns
+            no scores.
 
     Example:
         >>> val_cfg = dict(type='mmposenc.ShiftConsistencyLoop', max_shifts=[8], protocols=['zero_ref', 'zero_pair'])
@@ -64,6 +65,11 @@ class ShiftConsistencyLoop(ValLoop):
         self.consistency = own[0] if own else ShiftConsistencyMetric()
         self.evaluator.metrics = [metric for metric in self.evaluator.metrics if metric not in own]
         self._image_sizes: set[tuple[int, ...]] = set()
+
+    @property
+    def card(self) -> ConsistencyCard:
+        """What the last run measured."""
+        return make_card(self.views, self.consistency.totals)
 
     @property
     def stage(self) -> str:

@@ -25,6 +25,9 @@ class ShiftConsistencyMetric(BaseMetric):
     It takes what `mmposenc.ShiftConsistencyLoop` predicts. Each sample carries its index, by which those that a
     distributed sampler repeats count once and any that is missing is noticed.
 
+    Attributes:
+        totals: The counts of the last evaluation, as `mmposenc.shifts.consistency.make_card` takes them.
+
     Example:
         >>> val_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     """
@@ -75,7 +78,7 @@ class ShiftConsistencyMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Count, from one result per sample."""
         rows = [[reference, *(label for pair in views.values() for label in pair)] for *_, reference, views in results]
-        totals = count_views(torch.tensor(rows), torch.tensor([label for _, label, *_ in results]))
+        totals = self.totals = count_views(torch.tensor(rows), torch.tensor([label for _, label, *_ in results]))
         images, correct = totals[:2].tolist()
         metrics = {'accuracy/top1': 100 * correct / images}
         for key, (same, first, both) in zip(results[0][3], totals[2:].view(-1, 3).tolist(), strict=True):

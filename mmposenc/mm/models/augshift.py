@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 import torch
-from mmpretrain.models import ClsHead, ImageClassifier
+from mmpretrain.models import ClsHead, DeiTClsHead, ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -12,6 +12,11 @@ from mmposenc.registry import MODELS
 from mmposenc.shifts import AugShiftLoss
 
 MODELS.register_module(module=AugShiftLoss)
+
+_OTHER_HEADS = (
+    'distilled heads, heads with a margin and heads of several labels cannot be trained this way; give '
+    "head=dict(_delete_=True, type='LinearClsHead' or 'VisionTransformerClsHead', num_classes=..., in_channels=...)"
+)
 
 
 @MODELS.register_module()
@@ -57,7 +62,9 @@ class AugShiftClassifier(ImageClassifier):
             data_preprocessor = {'type': 'mmposenc.BatchPreprocessor', **(data_preprocessor or {})}
             train_cfg = data_preprocessor.pop('batch_augments', None) or train_cfg
         elif getattr(data_preprocessor, 'batch_augments', None) is not None:
-            raise ValueError('AugShiftClassifier needs one label per image: leave batch_augments out of the preprocessor')
+            raise ValueError(
+                'AugShiftClassifier needs one label per image: leave batch_augments out of the preprocessor'
+            )
         if train_cfg:
             warnings.warn(
                 f'AugShiftClassifier needs one label per image and trains without the batch augmentations {train_cfg}',
@@ -65,11 +72,14 @@ class AugShiftClassifier(ImageClassifier):
             )
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         kind = type(self.head)
+        if isinstance(self.head, DeiTClsHead) or getattr(self.head, 'distillation', False):
+            raise ValueError(
+                f'AugShiftClassifier needs a head that classifies one vector, got {kind.__name__}: {_OTHER_HEADS}'
+            )
         if not issubclass(kind, ClsHead) or kind.loss is not ClsHead.loss or kind._get_loss is not ClsHead._get_loss:
             raise ValueError(
-                f'AugShiftClassifier takes the loss of each view from head.loss_module, but {kind.__name__} computes '
-                "its loss by itself (as distilled and margin heads do); use another, such as head=dict(_delete_=True, "
-                "type='LinearClsHead', num_classes=..., in_channels=...)"
+                'AugShiftClassifier takes the loss of each view from head.loss_module, but '
+                f'{kind.__name__} computes its loss by itself: {_OTHER_HEADS}'
             )
         self.augshift_loss = MODELS.build(loss or {'type': 'mmposenc.AugShiftLoss'})
 
@@ -97,26 +107,26 @@ class AugShiftClassifier(ImageClassifier):
 
     def _classify(self, features: Any) -> tuple[Tensor, Tensor]:
         """The scores, and the very tensor that the head's last layer took: a second call would drop other units out."""
-        taken: list[Any] = []
+        taken: list[Tensor] = []
         pre_logits = self.head.pre_logits
 
         def keep(features: Any) -> Any:
-            taken.append(pre_logits(features))
-            return taken[-1]
+            pooled = pre_logits(features)
+            if not isinstance(pooled, Tensor):
+                raise ValueError(f'{type(self.head).__name__} does not classify one vector: {_OTHER_HEADS}')
+            if pooled.ndim != 2:
+                raise ValueError(
+                    f'AugShiftClassifier compares pooled features of shape (N, C), got {tuple(pooled.shape)}; '
+                    "add a pooling neck such as dict(type='GlobalAveragePooling')"
+                )
+            taken.append(pooled)
+            return pooled
 
         self.head.pre_logits = keep
         try:
             scores = self.head(features)
         finally:
             del self.head.pre_logits
-        if len(taken) != 1 or not isinstance(taken[0], Tensor):
-            raise ValueError(
-                f'{type(self.head).__name__} does not classify one vector, as distilled heads (class and distillation '
-                "token) do not; AugShiftClassifier needs a head such as LinearClsHead or VisionTransformerClsHead"
-            )
-        if taken[0].ndim != 2:
-            raise ValueError(
-                f'AugShiftClassifier compares pooled features of shape (N, C), got {tuple(taken[0].shape)}; '
-                "add a pooling neck such as dict(type='GlobalAveragePooling')"
-            )
+        if len(taken) != 1:
+            raise ValueError(f'{type(self.head).__name__} must call pre_logits once per forward, got {len(taken)}')
         return scores, taken[0]

@@ -1,0 +1,216 @@
+"""Networks by name, and weights as people have them: files of torchvision, timm, mmpretrain, mmseg or Lightning."""
+
+import re
+import runpy
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmposenc.host.checkpoints import load_exactly, read_checkpoint
+from mmposenc.layers import unwrap_model
+
+__all__ = ['build_network', 'load_weights', 'read_weights', 'weights_by_order']
+
+# Not a model's: optimizers, and counters that averaging wrappers keep beside the weights.
+OPTIMIZER = re.compile('optim|sched|scaler|loops|callback', re.IGNORECASE)
+COUNTERS = ('steps', 'n_averaged')
+
+
+def build_network(name: str, num_classes: int | None = None) -> nn.Module:
+    """Build a network without weights.
+
+    Args:
+        name: `timm:NAME`, `torchvision:NAME`, or `FILE.py:FUNCTION` for a function of your own, which runs.
+        num_classes: Of the classifier; None leaves the default, 1000 for timm and torchvision.
+
+    Raises:
+        ImportError: If timm or torchvision is needed and not installed.
+        ValueError: If there is no such network.
+    """
+    source, _, entry = name.rpartition(':')
+    options = {} if num_classes is None else {'num_classes': num_classes}
+    if source.endswith('.py'):
+        builder = runpy.run_path(source).get(entry)
+        if not callable(builder):
+            raise ValueError(f'{source} defines no function {entry}')
+        return builder(**options)
+    if source not in ('timm', 'torchvision') or not entry:
+        raise ValueError(f'a network is named timm:NAME, torchvision:NAME or FILE.py:FUNCTION, got {name}')
+    try:
+        library: Any = import_module('timm' if source == 'timm' else 'torchvision.models')
+    except ImportError as error:
+        raise ImportError(f'{name} needs {source}; run: pip install {source}') from error
+    if entry not in library.list_models():
+        similar = get_close_matches(entry, library.list_models(), 5, 0.5)
+        raise ValueError(f'{source} has no network {entry}; similar names: {", ".join(similar) or "none"}')
+    return library.create_model(entry, **options) if source == 'timm' else library.get_model(entry, **options)
+
+
+def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str:
+    """Load the weights of a file that fit a model exactly, under whatever prefix the file has them.
+
+    A file may hold several sets of weights, such as those of training and their moving average (EMA), and one set the
+    weights of several networks, such as `backbone.` and `head.`. Among the sets of which one network fits, an average
+    comes first, as in timm. What the model lacks, or the file has besides under the same prefix, is an error.
+
+    Args:
+        model: Any network; the prefixes of wrappers (`module.`, `_orig_mod.`) are ignored on both sides.
+        file: Checkpoint or safetensors file.
+        trust: Admit any pickle. Only for files whose author is trusted.
+
+    Returns:
+        A sentence that says what was taken, and what was left.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If nothing in it fits exactly, or it asks for what could run code.
+    """
+    model = unwrap_model(model)
+    found = read_weights(file, trust)
+    own = {_plain(key): key for key in model.state_dict()}
+    candidates = [
+        (_fit(own, weights, prefix), key, prefix)
+        for key, weights in found.items()
+        for prefix in _prefixes(own, weights)
+    ]
+    if not candidates:
+        raise ValueError(
+            f'{file} holds no weights of {type(model).__name__}: none of its names ends in {next(iter(own))}'
+            + _hint(model, found)
+        )
+    # Fewest misfits, then an average, then the shortest prefix.
+    _, key, prefix = min(candidates, key=lambda one: (one[0], not _is_average(f'{one[1]}.{one[2]}'), len(one[2])))
+    chosen = {name.removeprefix(prefix): value for name, value in found[key].items() if name.startswith(prefix)}
+    try:
+        load_exactly(model, {own.get(name, name): value for name, value in chosen.items()}, type(model).__name__)
+    except ValueError as error:
+        raise ValueError(f'{file}, {_place(key, prefix)}: {error}{_hint(model, found)}') from None
+    left = [name for name in found[key] if not name.startswith(prefix)]
+    others = [_place(*one[1:]) for one in candidates if one[0] == 0 and one[1:] != (key, prefix)]
+    return (
+        f'{len(chosen)} tensors of {Path(file).name}, {_place(key, prefix)}'
+        + (f'; left out {len(left)}, first {left[0]}' if left else '')
+        + (f'; would fit too: {", ".join(others)}' if others else '')
+    )
+
+
+def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) -> str:
+    """Load weights whose names differ from the model's but which stand in the same order (`--weights-by-order`).
+
+    Every shape is compared; counters of batch normalisation are passed over. Two tensors of one shape in another order
+    cannot be told apart, so measure the accuracy before you trust the result.
+
+    Args:
+        model: Any network.
+        file: Checkpoint or safetensors file.
+        trust: Admit any pickle. Only for files whose author is trusted.
+
+    Returns:
+        A sentence that says what was taken.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the numbers of tensors or a shape differ, or the file asks for what could run code.
+    """
+    model = unwrap_model(model)
+    found = read_weights(file, trust)
+    key = max(found, key=lambda name: (_is_average(name), len(found[name])))
+    given = [(name, value) for name, value in found[key].items() if not name.endswith('num_batches_tracked')]
+    own = [name for name in model.state_dict() if not name.endswith('num_batches_tracked')]
+    if len(given) != len(own):
+        raise ValueError(
+            f'{file} holds {len(given)} tensors, {type(model).__name__} has {len(own)}: not the same network'
+        )
+    tensors = model.state_dict()
+    for mine, (name, value) in zip(own, given, strict=True):
+        if value.shape != tensors[mine].shape:
+            raise ValueError(
+                f'{file} does not match {type(model).__name__} in order: {name} is {tuple(value.shape)}, '
+                f'{mine} is {tuple(tensors[mine].shape)}'
+            )
+    load_exactly(model, dict(zip(own, (value for _, value in given), strict=True)), type(model).__name__)
+    return (
+        f'{len(own)} tensors of {Path(file).name} in their order, {_place(key, "")}: every shape agrees, names were '
+        'not compared'
+    )
+
+
+def read_weights(file: str | Path, trust: bool = False) -> dict[str, dict[str, Tensor]]:
+    """All sets of weights in a file, by where they are in it ('' for the file itself, 'state_dict', 'ema.model').
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no tensors, or asks for what could run code.
+    """
+    if Path(file).suffix == '.safetensors':
+        if not Path(file).is_file():
+            raise FileNotFoundError(f'checkpoint {file} does not exist; check the path')
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise ImportError(f'{file} needs safetensors; run: pip install safetensors') from error
+        try:
+            content: Any = load_file(file)
+        except Exception as error:  # its own exception type, without a common base
+            raise ValueError(f'{file} is damaged or not a safetensors file: {error}') from error
+    else:
+        content = read_checkpoint(file, 'cpu', trust)
+    found = dict(_state_dicts(content))
+    if not found:
+        raise ValueError(f'{file} holds no tensors by name, but {", ".join(map(str, content))[:200]}')
+    if 'state_dict' in found and 'mmengine_version' in (content.get('meta') or {}):
+        found.pop('ema_state_dict', None)  # mmengine exchanges the two: 'state_dict' is the average
+    return found
+
+
+def _state_dicts(content: Any, place: str = '', depth: int = 3) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every dict of tensors in a checkpoint, but an optimizer's."""
+    if not isinstance(content, Mapping) or not depth or OPTIMIZER.search(place):
+        return
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if tensors.keys() - set(COUNTERS):
+        yield place, {_plain(key): value for key, value in tensors.items() if key not in COUNTERS}
+    for key, value in content.items():
+        if isinstance(key, str):
+            yield from _state_dicts(value, f'{place}.{key}'.lstrip('.'), depth - 1)
+
+
+def _prefixes(own: Mapping[str, str], weights: Mapping[str, Tensor]) -> list[str]:
+    """What may stand before the model's names in the file."""
+    first = next((name for name in own if not name.endswith('num_batches_tracked')), '')
+    prefixes = [name[: -len(first)] for name in weights if name.endswith(first)]
+    return [prefix for prefix in prefixes if not prefix or prefix.endswith('.')]
+
+
+def _fit(own: Mapping[str, str], weights: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of names that are in one of model and file only."""
+    names = {name.removeprefix(prefix) for name in weights if name.startswith(prefix)}
+    return sum(not name.endswith('num_batches_tracked') for name in names ^ own.keys())
+
+
+def _plain(name: str) -> str:
+    """A name without the wrappers of data-parallel and compiled models."""
+    return re.sub(r'(^|\.)(?:module\.|_orig_mod\.)+', r'\1', name)
+
+
+def _is_average(place: str) -> bool:
+    return re.search(r'(^|[._])ema([._]|$)', place, re.IGNORECASE) is not None
+
+
+def _place(key: str, prefix: str) -> str:
+    where = f'its {key!r}' if key else 'its top level'
+    average = ' (moving average)' if _is_average(f'{key}.{prefix}') else ''
+    return where + (f', prefix {prefix!r}' if prefix else '') + average
+
+
+def _hint(model: nn.Module, found: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Whether the shapes would match in order."""
+    shapes = [value.shape for name, value in model.state_dict().items() if not name.endswith('num_batches_tracked')]
+    for weights in found.values():
+        if shapes == [value.shape for name, value in weights.items() if not name.endswith('num_batches_tracked')]:
+            return '. All shapes agree in order: --weights-by-order'
+    return ''

@@ -1,0 +1,175 @@
+"""AugShiftClassifier: Eq. 1 of one forward, on the networks and heads that mmpretrain's configs have."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
+from mmpretrain.datasets.transforms import MultiView, PackInputs
+from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.structures import DataSample
+
+from mmposenc.registry import MODELS
+
+BACKBONE = dict(type='ResNet_CIFAR', depth=18, base_channels=4, stem_channels=4)
+HEAD = dict(type='LinearClsHead', num_classes=3, in_channels=32)
+GAP = dict(type='GlobalAveragePooling')
+
+
+def build(**changes):
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    config = dict(type='mmposenc.AugShiftClassifier', backbone=BACKBONE, neck=GAP, head=HEAD)
+    return MODELS.build({**config, **changes})
+
+
+def labelled(*labels):
+    return [DataSample().set_gt_label(label) for label in labels]
+
+
+def test_loss_is_eq_1_of_one_concatenated_forward():
+    model = build(loss=dict(type='mmposenc.AugShiftLoss', mse_weight=3.0))
+    views = [torch.rand(4, 3, 16, 16), torch.rand(4, 3, 16, 16)]
+    labels = torch.tensor([0, 2, 1, 1])
+    losses = model.loss(views, labelled(0, 2, 1, 1))
+    pooled = model.backbone(torch.cat(views))[-1].mean((2, 3))
+    scores = pooled @ model.head.fc.weight.T + model.head.fc.bias
+    torch.testing.assert_close(losses['loss_view2'], F.cross_entropy(scores[4:], labels))
+    torch.testing.assert_close(losses['loss_mse'], 3 * (pooled[:4] - pooled[4:]).pow(2).mean())
+
+
+def test_labels_of_a_whole_batch_travel_in_one_sample():
+    model = build().eval()
+    views = [torch.rand(4, 3, 16, 16)] * 2
+    many = model.loss(views, labelled(0, 2, 1, 1))
+    one = model.loss(views, labelled(torch.tensor([0, 2, 1, 1])))
+    assert all(torch.equal(many[name], one[name]) for name in many)
+
+
+def test_testing_is_an_ordinary_classifier():
+    model = build().eval()
+    image = torch.rand(2, 3, 16, 16)
+    predicted = model(image, labelled(0, 1), mode='predict')
+    assert [p.pred_label.item() for p in predicted] == model(image, mode='tensor').argmax(1).tolist()
+
+
+def test_trains_on_mmpretrains_per_sample_two_views():
+    model = build()
+    transforms = [MultiView(num_views=2, transforms=[[dict(type='RandomCrop', crop_size=16, padding=4)]]), PackInputs()]
+    samples = []
+    for label in range(3):
+        sample = dict(img=torch.randint(0, 256, (16, 16, 3), dtype=torch.uint8).numpy(), gt_label=label)
+        for transform in transforms:
+            sample = transform(sample)
+        samples.append(sample)
+    data = model.data_preprocessor(default_collate(samples), training=True)
+    assert [tuple(view.shape) for view in data['inputs']] == [(3, 3, 16, 16)] * 2
+    assert model(**data, mode='loss')['loss_mse'] > 0
+
+
+def test_timm_backbone():
+    backbone = dict(type='TIMMBackbone', model_name='resnet18', features_only=False, pretrained=False)
+    model = build(backbone=backbone, head={**HEAD, 'in_channels': 512})
+    assert model.loss([torch.rand(2, 3, 32, 32)] * 2, labelled(0, 1))['loss_mse'] == 0
+
+
+SMALL = {
+    'convnext/convnext-tiny_32xb128_in1k': dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16]),
+    'swin_transformer/swin-tiny_16xb64_in1k': dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]),
+    'deit/deit-tiny_4xb256_in1k': dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16),
+    'vision_transformer/vit-base-p16_64xb64_in1k': dict(
+        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=16
+    ),
+}
+WIDTH = {'swin': 64}
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_modern_configs_keep_their_own_loss(name, tmp_path):
+    """A config of mmpretrain with `type` exchanged; its architecture shrunk. Label smoothing acts on both views."""
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        f"_base_ = 'mmpretrain::{name}.py'\n"
+        "model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))\n"
+    )
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.arch = SMALL[name]
+    if 'img_size' in cfg.model.backbone:
+        cfg.model.backbone.img_size = 32
+    if name.startswith('swin'):
+        cfg.model.backbone.pad_small_map = True
+    cfg.model.head.update(in_channels=WIDTH.get(name[:4], 16), num_classes=5)
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    config = {**cfg.model, 'data_preprocessor': cfg.data_preprocessor}
+    if cfg.model.get('train_cfg'):
+        with pytest.warns(UserWarning, match='one label per image and trains without the batch augmentations .*Mixup'):
+            model = MODELS.build(config)
+    else:
+        model = MODELS.build(config)
+    assert model.data_preprocessor.batch_augments is None
+    model.eval()
+    for parameter in model.head.parameters():
+        torch.nn.init.normal_(parameter)  # a ViT's start at zero
+    views = [torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)]
+    losses = model.loss(views, labelled(3, 1))
+    scores = model(views[1], mode='tensor')
+    pooled = [model.head.pre_logits(model.extract_feat(view)) for view in views]
+    assert pooled[0].ndim == 2
+    smoothing = {'original': 0.1, 'classy_vision': 0.1 / 1.1}[cfg.model.head.loss['mode']]
+    smooth = F.cross_entropy(scores, torch.tensor([3, 1]), label_smoothing=smoothing)
+    torch.testing.assert_close(losses['loss_view2'], smooth)
+    torch.testing.assert_close(losses['loss_mse'], 10 * F.mse_loss(*pooled))
+
+
+def test_z_is_what_the_last_layer_took():
+    """Not a second draw of the dropout before it: views that are equal there are equal in the loss."""
+    head = dict(
+        type='StackedLinearClsHead', num_classes=3, in_channels=32, mid_channels=[16], dropout_rate=0.5, act_cfg=None
+    )
+    model = build(head=head)
+    taken = []
+    model.head.fc.register_forward_pre_hook(lambda module, args: taken.append(args[0]))
+    losses = model.loss([torch.rand(4, 3, 16, 16)] * 2, labelled(0, 1, 2, 0))
+    assert len(taken) == 1
+    assert losses['loss_mse'] == 10 * F.mse_loss(*taken[0].chunk(2)) != 0
+    assert 'pre_logits' not in vars(model.head)
+
+
+AUGMENTS = dict(augments=dict(type='Mixup', alpha=0.2))
+
+
+@pytest.mark.parametrize('mixing', [dict(train_cfg=AUGMENTS), dict(data_preprocessor=dict(batch_augments=AUGMENTS))])
+def test_label_mixing_is_dropped_with_a_warning(mixing):
+    with pytest.warns(UserWarning, match='trains without the batch augmentations'):
+        model = build(**mixing)
+    assert model.data_preprocessor.batch_augments is None
+
+
+IMAGES = torch.rand(4, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    'changes, inputs, message',
+    [
+        ({}, IMAGES, r'two views of each image, got one tensor of shape \(4, 3, 16, 16\).*BatchTwoViews'),
+        ({}, [IMAGES], 'exactly two views of each image, got 1 views'),
+        ({}, [IMAGES] * 3, 'got 3 views'),
+        ({}, [IMAGES[:3]] * 2, 'one label per image, got 4 of 3'),
+        ({'neck': None}, [IMAGES] * 2, r'shape \(N, C\), got \(8, 32, 2, 2\).*GlobalAveragePooling'),
+        ({'head': {**HEAD, 'type': 'DeiTClsHead'}}, [], 'classifies one vector, got DeiTClsHead: distilled heads'),
+        ({'head': {**HEAD, 'type': 'LeViTClsHead'}}, [], 'got LeViTClsHead: distilled heads'),
+        ({'head': {**HEAD, 'type': 'EfficientFormerClsHead'}}, [], 'EfficientFormerClsHead computes its loss by its'),
+        ({'head': {**HEAD, 'type': 'ArcFaceClsHead'}}, [], 'ArcFaceClsHead computes its loss by itself'),
+        ({'head': {**HEAD, 'type': 'MultiLabelLinearClsHead'}}, [], 'MultiLabelLinearClsHead computes its loss'),
+        (
+            {'data_preprocessor': ClsDataPreprocessor(batch_augments=dict(augments=lambda x, y: (x, y)))},
+            [],
+            'leave batch_augments out of the preprocessor',
+        ),
+    ],
+)
+def test_bad_input(changes, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**changes).loss(inputs, labelled(0, 1, 2, 0))

@@ -1,0 +1,171 @@
+"""Whole batches: normalised, transformed, mixed; equal to mmpretrain's per-sample path where both apply."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+from mmpretrain.models import ClsDataPreprocessor, LinearClsHead
+from mmpretrain.structures import DataSample
+
+from mmposenc.mm.models import BatchRandomFlip, BatchTwoViews
+from mmposenc.registry import MODELS, TRANSFORMS
+from mmposenc.shifts import shift_images
+
+TWO_VIEWS = dict(type='mmposenc.BatchTwoViews', transforms=[])
+MIXUP = dict(augments=dict(type='Mixup', alpha=0.8))
+
+
+def build(**config):
+    init_default_scope('mmpretrain')
+    return MODELS.build(dict(type='mmposenc.BatchPreprocessor', **config))
+
+
+def whole_batch(n=4, size=6):
+    images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8)
+    return dict(inputs=images, labels=torch.arange(n), indices=torch.arange(10, 10 + n))
+
+
+def samples_of(batch):
+    return dict(inputs=batch['inputs'], data_samples=[DataSample().set_gt_label(int(i)) for i in batch['labels']])
+
+
+class TestPreprocessor:
+    def test_normalisation_by_hand(self):
+        preprocessor = build(mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 5.0])
+        image = torch.tensor([14, 12, 40], dtype=torch.uint8).reshape(1, 3, 1, 1)
+        out = preprocessor(dict(inputs=image, labels=torch.tensor([7]), indices=torch.tensor([3])), training=True)
+        assert out['inputs'].flatten().tolist() == [2.0, -2.0, 2.0]
+
+    def test_training_packs_all_labels_into_one_sample(self):
+        (sample,) = build()(whole_batch(), training=True)['data_samples']
+        assert sample.gt_label.tolist() == [0, 1, 2, 3]
+
+    def test_testing_gives_one_sample_per_image(self):
+        out = build(train_transforms=[TWO_VIEWS])(whole_batch())
+        assert out['inputs'].shape == (4, 3, 6, 6)
+        assert [sample.gt_label.tolist() for sample in out['data_samples']] == [[0], [1], [2], [3]]
+        assert [sample.sample_idx for sample in out['data_samples']] == [10, 11, 12, 13]
+
+    def test_transforms_run_in_their_phase_only(self):
+        flip = dict(type='mmposenc.BatchRandomFlip', prob=1.0)
+        batch = whole_batch()
+        before = batch['inputs'].clone()
+        preprocessor = build(train_transforms=[flip])
+        assert torch.equal(preprocessor(batch, training=True)['inputs'], before.float().flip(-1))
+        assert torch.equal(preprocessor(batch)['inputs'], before.float())
+        assert torch.equal(build(test_transforms=[flip])(batch)['inputs'], before.float().flip(-1))
+        build(mean=[1.0] * 3, std=[2.0] * 3)(batch)
+        assert torch.equal(batch['inputs'], before)
+
+    def test_whole_batch_and_single_samples_agree(self):
+        batch = whole_batch()
+        preprocessor = build(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=True)
+        samples = samples_of(batch)['data_samples']
+        stacked = preprocessor(dict(inputs=batch['inputs'], data_samples=samples))
+        listed = preprocessor(dict(inputs=list(batch['inputs']), data_samples=samples))
+        views = preprocessor(dict(inputs=[batch['inputs'], list(batch['inputs'])], data_samples=samples))
+        expected = preprocessor(batch)['inputs']
+        for got in (stacked['inputs'], listed['inputs'], *views['inputs']):
+            assert torch.equal(got, expected)
+        assert len(views['data_samples']) == 4
+
+    def test_channels_last(self):
+        preprocessor = build(channels_last=True, train_transforms=[TWO_VIEWS])
+        views = preprocessor(whole_batch(), training=True)['inputs']
+        for images in (
+            *views,
+            preprocessor(whole_batch())['inputs'],
+            preprocessor(samples_of(whole_batch()))['inputs'],
+        ):
+            assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+class TestLabelMixing:
+    @pytest.mark.parametrize('kind', ['Mixup', 'CutMix'])
+    def test_equals_mmpretrain_and_reaches_the_heads_loss(self, kind):
+        """The same random numbers give the same images, scores and loss as mmpretrain's own preprocessor."""
+        config = dict(num_classes=5, mean=[9.0] * 3, std=[3.0] * 3)
+        config['batch_augments'] = dict(augments=dict(type=kind, alpha=0.8))
+        init_default_scope('mmpretrain')
+        batch = whole_batch(8) | {'labels': torch.arange(8) % 5}
+        head = LinearClsHead(5, 3)
+        results = []
+        for preprocessor, data in ((build(**config), batch), (ClsDataPreprocessor(**config), samples_of(batch))):
+            np.random.seed(3)
+            torch.manual_seed(3)
+            out = preprocessor(data, training=True)
+            loss = head.loss((out['inputs'].mean((2, 3)),), out['data_samples'])['loss']
+            results.append((out['inputs'], torch.stack([s.gt_score for s in out['data_samples']]), loss))
+        for ours, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs)
+        assert not torch.equal(results[0][1], F.one_hot(batch['labels'], 5).float())
+
+    def test_to_onehot_alone_and_testing_do_not_mix(self):
+        for preprocessor, training in ((build(to_onehot=True, num_classes=4), True), (build(num_classes=4), False)):
+            out = preprocessor(whole_batch(), training=training)
+            assert torch.equal(out['inputs'], out['inputs'].round())
+        scores = [s.gt_score for s in build(to_onehot=True, num_classes=4)(whole_batch(), True)['data_samples']]
+        assert torch.equal(torch.stack(scores), torch.eye(4))
+        tested = build(batch_augments=MIXUP, num_classes=4)(whole_batch())
+        assert torch.equal(tested['inputs'], tested['inputs'].round())
+
+
+class TestTransforms:
+    def test_flip_mirrors_all_or_none(self):
+        images = torch.rand(5, 3, 4, 4)
+        assert torch.equal(BatchRandomFlip(1.0)({'inputs': images})['inputs'], images.flip(-1))
+        assert torch.equal(BatchRandomFlip(0.0)({'inputs': images})['inputs'], images)
+
+    def test_flip_is_shared_and_position_is_not(self):
+        """Undoing the shift of both views must give the same, perhaps mirrored, image."""
+        torch.manual_seed(0)
+        images = torch.zeros(64, 1, 9, 9)
+        images[:, :, 4, 3:6] = torch.tensor([1.0, 2.0, 3.0])  # a row that shows its handedness and its place
+        shift = dict(type='mmposenc.BatchRandomShift', max_shift=2)
+        two_views = TRANSFORMS.build(dict(type='mmposenc.BatchTwoViews', transforms=[shift]))
+        batch = two_views(BatchRandomFlip(0.5)({'inputs': images, 'labels': torch.arange(64)}))
+        assert batch['labels'].tolist() == list(range(64))
+        first, second = batch['inputs']
+        centre = torch.stack([view.eq(2).nonzero()[:, 2:] for view in (first, second)])
+        aligned = [shift_images(view, 4 - c, max_shift=2) for view, c in zip((first, second), centre, strict=True)]
+        assert torch.equal(*aligned)
+        mirrored = aligned[0][:, 0, 4, 3] == 3
+        assert 16 < mirrored.sum() < 48
+        assert (centre[0] != centre[1]).any(1).sum() > 48  # 24 of 25 pairs differ on average
+
+
+def mixed_views():
+    build(batch_augments=MIXUP, num_classes=4, train_transforms=[TWO_VIEWS])(whole_batch(), training=True)
+
+
+def mixed_sample_views():
+    batch = samples_of(whole_batch())
+    views = dict(inputs=[batch['inputs']] * 2, data_samples=batch['data_samples'])
+    build(batch_augments=MIXUP, num_classes=4)(views, training=True)
+
+
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (mixed_views, 'mix the labels of one view, got several views'),
+        (mixed_sample_views, 'mix the labels of one view, got several views'),
+        (lambda: build(batch_augments=MIXUP)(whole_batch(), True), r'need num_classes in data_preprocessor'),
+        (lambda: build(pad_size_divisor=8)(whole_batch()), 'pad_size_divisor must be 1 for whole batches, got 8'),
+        (
+            lambda: build(train_transforms=[TWO_VIEWS])(samples_of(whole_batch()), True),
+            'train_transforms act on whole batches.*MultiView',
+        ),
+        (lambda: build(test_transforms=[TWO_VIEWS])(samples_of(whole_batch())), 'test_transforms act on whole batches'),
+        (lambda: BatchRandomFlip(1.5), r'prob must lie in \[0, 1\], got 1.5'),
+        (lambda: TRANSFORMS.build(dict(type='mmposenc.BatchRandomShift', max_shift=0)), 'at least 1 px, got 0'),
+        (
+            lambda: TRANSFORMS.build(dict(type='mmposenc.BatchRandomShift', fill='wrap')),
+            "reflect, replicate, got 'wrap'",
+        ),
+        (lambda: BatchTwoViews([dict(type='mmposenc.BatchRandomFlip', prob=-1)]), 'prob must lie'),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
