@@ -13,13 +13,9 @@ from mmposenc.channels.ablation import (
     top_channels,
     window,
 )
-from mmposenc.channels.all_branches_sweep import AllBranchesSweep
-from mmposenc.channels.aspp_parts import ASPPRecord, record_aspp
-from mmposenc.channels.nested_sweep import nested_sweep, replayed
 from mmposenc.channels.pairs import IMAGE_CHANGES, PAIRS, PairMember, flipped_kernels, pooled_pairs
-from mmposenc.channels.pooled_branch_sweep import PooledBranchSweep
 from mmposenc.channels.rank import PairedSums, collect_sums, rank_channels
-from mmposenc.channels.sweep import Metric, Sweep, SweepCurve, SweepPlan, Top1
+from mmposenc.channels.sweep import Metric, Sweep, SweepCurve, SweepPlan, Top1, sweep_channels
 from mmposenc.ranking import PAIR_NAMES, STATISTICS, Ranking
 
 __all__ = [
@@ -27,13 +23,10 @@ __all__ = [
     'PAIRS',
     'PAIR_NAMES',
     'STATISTICS',
-    'ASPPRecord',
     'Ablation',
-    'AllBranchesSweep',
     'Metric',
     'PairMember',
     'PairedSums',
-    'PooledBranchSweep',
     'Ranking',
     'Sweep',
     'SweepCurve',
@@ -44,12 +37,10 @@ __all__ = [
     'collect_sums',
     'flipped_kernels',
     'matched_random_channels',
-    'nested_sweep',
     'pooled_pairs',
     'random_channels',
     'rank_channels',
-    'record_aspp',
-    'replayed',
+    'sweep_channels',
     'top_channels',
     'window',
 ]

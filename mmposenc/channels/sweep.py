@@ -24,6 +24,7 @@ __all__ = [
     'SweepPlan',
     'SweepVariant',
     'Top1',
+    'known_activation',
     'make_metric',
     'name_rankings',
     'sweep_channels',

@@ -131,6 +131,10 @@ class Sweep(Result):
         runs = torch.tensor([variant.run for variant in self.plan.variants])
         return self._per_run(metric or self.metrics[0], region)[runs]
 
+    def whole(self, metric: str, region: str = 'overall') -> float:
+        """One figure in % of the whole network."""
+        return float(self._per_run(metric, region)[0])
+
     def curves(self, metric: str | None = None, region: str = 'overall') -> list[SweepCurve]:
         """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6).
 
@@ -308,8 +312,7 @@ class Sweep(Result):
     @property
     def conditions(self) -> dict[str, Any]:
         """What `sweep.json` holds: everything but the counts."""
-        metric = dict(name=self.metric.name, **self.metric.document())
-        return sweep_conditions(self.plan, metric, self.about)
+        return sweep_conditions(self.plan, self.metric, self.about)
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the sweep into a folder.
@@ -374,9 +377,11 @@ class Sweep(Result):
         return html_table(self.claims() or self.table()[:50])
 
 
-def sweep_conditions(plan: SweepPlan, metric: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def sweep_conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the counts of a sweep depend on, in the form that JSON gives back."""
-    conditions = dict(format=Sweep.FORMAT, plan=plan.document(), metric=dict(metric), **about)
+    conditions = dict(
+        format=Sweep.FORMAT, plan=plan.document(), metric=dict(name=metric.name, **metric.document()), **about
+    )
     return json.loads(json.dumps(conditions, allow_nan=False))
 
 

@@ -62,7 +62,7 @@ class VariantForwards:
         self._memory, self._stack = memory * 2**20, stack
         self._channel_dim, self._prefix_tokens, self._allow_repeats = channel_dim, prefix_tokens, allow_repeats
         self._say = say or logging.getLogger('mmposenc').info
-        self._prepared = not reuse
+        self.reuse, self._prepared = reuse, not reuse
         self._prefix: _Prefix | None = None
         self._readout: _Readout | None = None
         self._copies = 1

@@ -1,91 +1,103 @@
 """What a sweep counts of a classifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmposenc.channels.sweep import SweepPlan
-from mmposenc.mm.sweep.forwards import run_forwards
-from mmposenc.mm.sweep.levels import SweepLevel
+from mmposenc.channels.sweep_metric import Rates
+from mmposenc.channels.sweep_plan import SweepPlan
+from mmposenc.channels.variants import VariantForwards
+from mmposenc.layers import find_module
 from mmposenc.shifts import ShiftedViews
 
 
 class ClassificationSweep:
-    """Top-1 and consistency under shifts of each run, image by image (Sec. 4.2.2's sweep for Table 2's figures).
+    """Top-1 and consistency under shifts of each run, image by image (the figures of Table 2, swept as in Sec. 4.2.2).
 
     Args:
         model: A classifier of mmpretrain, without wrappers, in evaluation mode.
         plan: What is swept.
-        levels: By layer.
         num_images: Length of the data set.
         max_shift: N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
+        level: '1': a forward for each variant; '2' or 'auto': they share what comes before the layer.
+        memory: MiB for what is held of several variants at once; one variant is held in any case.
+        say: Gets a line for each layer on what is shared, or why it is not.
+
+    Raises:
+        ValueError: If a layer does not exist, or the level is 3, which only segmentors have.
     """
 
     def __init__(
-        self, model: Any, plan: SweepPlan, levels: Mapping[str, SweepLevel], num_images: int, max_shift: int = 8
+        self,
+        model: Any,
+        plan: SweepPlan,
+        num_images: int,
+        max_shift: int = 8,
+        level: str = 'auto',
+        memory: float = 1024,
+        say: Callable[[str], None] = print,
     ) -> None:
-        self.model, self.plan, self.levels = model, plan, levels
+        if level not in ('auto', '1', '2'):
+            raise ValueError(f'level must be one of auto, 1, 2 for a classifier, got {level!r}')
+        self.model, self.plan = model, plan
         self.views = ShiftedViews([max_shift], ['zero_ref'], num_images) if max_shift else None
-        self.keys = ['top1', *(self.views.keys if self.views else ())]
-
-    @property
-    def conditions(self) -> dict[str, Any]:
-        """What the counts depend on besides the plan."""
-        return dict(figures=self.keys, counts='images, runs, figures')
+        self.metric = Rates(['top1', *(self.views.keys if self.views else ())])
+        self._checked = False
+        for layer in plan.layers:
+            find_module(model, layer)
+        self.forwards = {
+            layer: VariantForwards(model, layer, plan.total, memory, level != '1', say=say) for layer in plan.layers
+        }
 
     @torch.no_grad()
     def count(self, data: dict, positions: Sequence[int]) -> Tensor:
-        """Count one batch: int32 (images, runs, figures), 1 where the image counts for the figure.
+        """Count one batch: (images, runs, figures + 1), see `Rates`.
 
         Args:
             data: What the data preprocessor gives.
             positions: Of the images in the data set, by which the shifts are drawn.
         """
         images, samples = data['inputs'], data['data_samples']
-        if any('gt_label' not in sample for sample in samples or [{}]):
+        if any('gt_label' not in sample for sample in samples):
             raise ValueError('a sweep needs labels, but a sample has no gt_label: use a data set with labels')
         labels = torch.cat([sample.gt_label for sample in samples]).to(images.device)
         reference = self._labels(images, samples)
+        if not self._checked:
+            self._check_predictions(images, samples, reference[0])
         hits = [reference == labels]
         if self.views is not None:
             (key,) = self.views.keys
             hits += [
                 self._labels(shifted, samples) == reference for shifted in self.views.shifted(key, images, positions)
             ]
-        return torch.stack(hits, dim=-1).transpose(0, 1).int().cpu()
+        return self.metric.count(torch.stack(hits, dim=-1).transpose(0, 1), None).cpu()
 
-    def _labels(self, images: Tensor, samples: Any) -> Tensor:
+    def _labels(self, images: Tensor, samples: list[Any]) -> Tensor:
         """Predicted labels (runs, images)."""
         labels = torch.empty(self.plan.num_runs, len(images), dtype=torch.int64, device=images.device)
 
-        def forward() -> Tensor:
-            return self.model(images, samples, mode='tensor')
+        def forward(copies: int) -> Tensor:
+            return self.model(images.repeat(copies, 1, 1, 1), samples * copies, mode='tensor')
 
         def take(run: int, scores: Tensor) -> None:
             labels[run] = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
 
-        run_forwards(self.model, self.plan, self.levels, forward, take)
+        take(0, forward(1))
+        for layer, variants in self.forwards.items():
+            for run, scores in variants.run(self.plan.orders_at([layer]), forward):
+                take(run, scores)
         if (labels < 0).any():
             raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
         return labels
 
-    def tables(self, counts: Tensor) -> dict[str, tuple[list[str], list[list[Any]]]]:
-        """Head and rows of each file.
-
-        Args:
-            counts: Of all images, (images, runs, figures).
-        """
-        figures = 100 * counts.sum(0).double() / len(counts)
-        rows = []
-        for variant in self.plan.variants:
-            start = [variant.layer, variant.ranking, '' if variant.draw is None else variant.draw, variant.kind]
-            start += [variant.start, variant.stop - variant.start, 'overall']
-            rows.append([*start, *(f'{value:.6f}' for value in figures[variant.run].tolist())])
-        head = ['layer', 'ranking', 'draw', 'kind', 'start', 'num_channels', 'region', *self.keys]
-        return {'sweep.csv': (head, rows)}
-
-    def summary(self, counts: Tensor) -> dict[str, float]:
-        """The figures with no channel off."""
-        return dict(zip(self.keys, (100 * counts[:, 0].double().mean(0)).tolist(), strict=True))
+    def _check_predictions(self, images: Tensor, samples: list[Any], labels: Tensor) -> None:
+        """Refuse a model whose predictions are not the largest of its scores."""
+        predicted = self.model(images, [sample.new() for sample in samples], mode='predict')
+        if not all(int(sample.pred_label) == label for sample, label in zip(predicted, labels.tolist(), strict=True)):
+            raise ValueError(
+                f'{type(self.model).__name__} predicts other classes than those with the largest score of '
+                "mode='tensor', so its Top-1 cannot be swept"
+            )
+        self._checked = True

@@ -1,0 +1,29 @@
+"""Decode heads of mmseg whose variants share their convolutions, one file each."""
+
+from typing import Any
+
+from mmposenc.layers import find_module
+from mmposenc.mm.heads.base import SharedHead
+from mmposenc.mm.heads.deeplabv3 import DeepLabV3
+from mmposenc.mm.heads.deeplabv3plus import DeepLabV3Plus
+from mmposenc.mm.heads.pspnet import PSPNet
+
+__all__ = ['HEADS', 'SharedHead', 'find_head']
+
+HEADS: tuple[type[SharedHead], ...] = (DeepLabV3, DeepLabV3Plus, PSPNet)
+
+
+def find_head(model: Any, layer: str) -> tuple[SharedHead | None, str]:
+    """The shared head for a layer of a segmentor, or None; and what it shares, or why there is none.
+
+    Raises:
+        ValueError: If the layer does not exist.
+    """
+    find_module(model, layer)
+    head = getattr(model, 'decode_head', None)
+    for kind in HEADS:
+        if type(head) is kind.mmseg:
+            reason = kind.obstacle(model, layer)
+            return (None, reason) if reason else (kind(model, layer), kind.shared(model, layer))
+    names = ', '.join(kind.mmseg.__name__ for kind in HEADS)
+    return None, f'the head is {type(head or getattr(model, "head", None)).__name__}, not one of {names}'
