@@ -2,7 +2,7 @@
 
 Examples:
     mmposenc sweep CONFIG CKPT --rankings overall.json left.json right.json --num-channels 0:2000:100 \\
-        --windows 100 --random 5 --layer decode_head.image_pool.0 'backbone[-1]' --out work_dirs/sweep
+        --windows 100 --layer decode_head.image_pool.0 'backbone[-1]' --out work_dirs/sweep
     torchrun --nproc_per_node 8 -m mmposenc sweep CONFIG CKPT --rankings overall.json --num-channels 10,0:2000:100
 """
 
@@ -27,13 +27,31 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both',
     )
     parser.add_argument('--windows', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks (Fig. 4)')
-    parser.add_argument('--random', type=int, default=0, metavar='DRAWS', help='also DRAWS random orders, the control')
+    parser.add_argument(
+        '--random',
+        type=int,
+        default=39,
+        metavar='DRAWS',
+        help='random orders to compare with, at least 19 (default: 39)',
+    )
+    parser.add_argument(
+        '--matched',
+        type=int,
+        metavar='DRAWS',
+        help='random orders as active as each ranking, the second control (default: as --random)',
+    )
+    parser.add_argument(
+        '--split', default='all', choices=['all', 'even', 'odd'], help='sweep all images, or those not ranked by'
+    )
     parser.add_argument('--layer', nargs='+', metavar='PATH', help="where to ablate (default: the rankings' layer)")
     parser.add_argument('--out', help='folder of the result (default: sweep in the work directory)')
     parser.add_argument('--level', default='auto', choices=['auto', '1', '2', '3'], help='how much variants share')
     parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants held at once')
     parser.add_argument('--max-shift', type=int, default=8, metavar='N', help="N of a classifier's Cons.N, 0 for none")
     parser.add_argument('--allow-other-weights', action='store_true', help='accept rankings of other weights')
+    parser.add_argument(
+        '--allow-slide', action='store_true', help='accept sliding windows, in each of which is ablated'
+    )
 
 
 def run(args: Namespace) -> None:
@@ -49,6 +67,7 @@ def run(args: Namespace) -> None:
         num_channels=args.num_channels,
         window=args.windows,
         num_random=args.random,
+        num_matched=args.matched,
         layers=args.layer,
         out=args.out,
         level=args.level,
@@ -56,12 +75,14 @@ def run(args: Namespace) -> None:
         regions=metric.get('regions'),
         ignore_index=metric.get('ignore_index', 255),
         max_shift=args.max_shift,
+        split=args.split,
         allow_other_weights=args.allow_other_weights,
+        allow_slide=args.allow_slide,
     )
     with common.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
         runner = common.build_runner(cfg)
         figures = runner.test()
-    common.say(f'{runner.test_loop.out}: sweep.csv, sweep.json and sweep_counts.npz')
+    common.say(f'{runner.test_loop.out}: the sweep; sweep.csv has the figures, claims.csv the tests against chance')
     common.report(figures, args.checkpoint)
 
 
