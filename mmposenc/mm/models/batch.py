@@ -111,8 +111,8 @@ class BatchPreprocessor(ClsDataPreprocessor):
     A whole batch (`dict(inputs, labels, indices)`, made by one gather, see `mmposenc.mm.datasets`) goes to the device
     as uint8 and is normalised and transformed there; no object is made per sample on the way to the loss. In training
     the labels travel as ONE data sample that holds them all, which mmpretrain's heads concatenate as they do many;
-    where labels are mixed, one sample per image carries its score. Samples of an ordinary per-sample pipeline go through
-    mmpretrain's code, each view by itself.
+    where labels are mixed, one sample per image carries its score. Samples of an ordinary per-sample pipeline go
+    through mmpretrain's code, each view by itself.
 
     Args:
         train_transforms: Transforms of a whole batch in training.

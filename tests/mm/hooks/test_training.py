@@ -1,0 +1,129 @@
+"""Compiled backbone, deferred losses and autocast: the numbers stay those of mmengine's own parts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmposenc.mm.hooks import AutocastOptimWrapper, CompileBackboneHook
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+
+
+class Holder:
+    def __init__(self, model):
+        self.model = model
+
+
+class TestCompileBackboneHook:
+    def test_training_runs_one_graph_and_evaluation_none(self):
+        graphs, fired = [], []
+
+        def backend(graph, example_inputs):
+            graphs.append(graph)
+            return graph.forward
+
+        model = Model()
+        names, images = list(model.state_dict()), torch.rand(2, 3, 8, 8)
+        hook = CompileBackboneHook(options=dict(backend=backend), on_cpu=True)
+        expected = model.backbone(images)
+        hook.before_train(Holder(model))
+        torch.testing.assert_close(model.backbone(images), expected)
+        assert len(graphs) == 1
+        assert list(model.state_dict()) == names
+        model.eval()
+        handle = model.backbone[0].register_forward_hook(lambda *_: fired.append(1))
+        model.backbone(torch.rand(5, 3, 8, 8))
+        assert (len(graphs), fired) == (1, [1])
+        handle.remove()
+        hook.after_train(Holder(model))
+        assert 'forward' not in vars(model.backbone)
+
+    def test_a_cpu_stays_eager_unless_asked(self):
+        model, hook = Model(), CompileBackboneHook()
+        hook.before_train(Holder(model))
+        assert 'forward' not in vars(model.backbone)
+        hook.after_train(Holder(model))
+
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        return {'x': torch.tensor(float(index))}
+
+
+class Square(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x, mode='tensor'):
+        x = torch.stack(list(x))
+        return {'loss_a': (self.weight * x).mean(), 'loss_b': x.mean() ** 2 * self.weight**2}
+
+
+def trained(folder, hook, interval):
+    """The log, the history of a loss, and its history in the checkpoint of iteration 5."""
+    runner = Runner(
+        model=Square(),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            batch_size=2, num_workers=0, dataset=Numbers(), sampler=dict(type='DefaultSampler', shuffle=True)
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=3),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        default_hooks=dict(
+            runtime_info=dict(type=hook),
+            logger=dict(type='LoggerHook', interval=interval),
+            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5),
+        ),
+        randomness=dict(seed=0),
+        experiment_name=f'{hook}{interval}',
+        log_level='ERROR',
+    )
+    runner.train()
+    lines = next(Path(folder).rglob('vis_data/scalars.json')).read_text().splitlines()
+    keep = ('epoch', 'step', 'lr', 'loss', 'loss_a', 'loss_b')
+    saved = torch.load(Path(folder, 'iter_5.pth'), weights_only=False)['message_hub']['log_scalars']
+    histories = [scalars['train/loss_b'].data[0].tolist() for scalars in (runner.message_hub.log_scalars, saved)]
+    return [{k: v for k, v in json.loads(line).items() if k in keep} for line in lines], *histories
+
+
+@pytest.mark.parametrize('interval', [1, 3, 100])
+def test_log_history_and_checkpoint_are_mmengines(tmp_path, interval):
+    """Also of a checkpoint between two log intervals."""
+    expected = trained(tmp_path / 'host', 'RuntimeInfoHook', interval)
+    assert trained(tmp_path / 'deferred', 'mmposenc.DeferredRuntimeInfoHook', interval) == expected
+    log, history, saved = expected
+    assert (len(history), len(saved)) == (12, 5)
+    assert interval == 100 or len(log) > 0
+
+
+class TestAutocastOptimWrapper:
+    def test_forward_is_bfloat16_and_parameters_stay_float32(self):
+        model = nn.Linear(3, 2)
+        wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.5))
+        with wrapper.optim_context(model):
+            out = model(torch.ones(4, 3))
+        assert out.dtype == torch.bfloat16
+        assert model(torch.ones(1, 3)).dtype == torch.float32
+        before = model.bias.detach().clone()
+        wrapper.update_params(out.float().mean())
+        assert model.bias.dtype == torch.float32
+        # d mean / d bias is 1/2 for each of the two outputs
+        assert torch.allclose(before - model.bias, torch.full((2,), 0.25))
+
+    def test_unknown_argument(self):
+        with pytest.raises(TypeError, match='loss_scale'):
+            AutocastOptimWrapper(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0), loss_scale='dynamic')
