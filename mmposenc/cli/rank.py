@@ -14,7 +14,14 @@ from mmposenc.cli import common
 
 # As in mmposenc.ranking, which imports torch.
 STATISTICS = ('abs', 'signed', 'relative', 'centred', 'mean_activation')
-PAIRS = ('flip_image', 'flip_image_vertical', 'roll_image', 'flip_kernels', 'flip_image_flipped_kernels')
+PAIRS = (
+    'flip_image',
+    'flip_image_vertical',
+    'roll_image',
+    'roll_image_vertical',
+    'flip_kernels',
+    'flip_image_flipped_kernels',
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -282,8 +282,8 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         self._done = done if inside and batches == found and self.dataloader.batch_sampler is not None else 0
         if inside and not self._done:
             self.runner.logger.warning(
-                f'the checkpoint is of batch {done} of {batches}, this run has a loader of {found} batches which cannot '
-                'continue there: the epoch begins again'
+                f'the checkpoint is of batch {done} of {batches}, this run has a loader of {found} batches that '
+                'cannot continue there: the epoch begins again'
             )
         if self._iter and not inside and not self._is_validated():
             self._validate(self._epoch, self._max_epochs)

@@ -45,7 +45,7 @@ def behind(error: Exception, cause: Exception) -> Exception:
         ),
         (
             OSError(errno.ENOSPC, 'Full', 'a.csv'),
-            f"[Errno {errno.ENOSPC}] Full: 'a.csv': the disk or the quota is full. Files written before are whole: make",
+            f"[Errno {errno.ENOSPC}] Full: 'a.csv': the disk or the quota is full. Files written before are whole",
         ),
         (
             OSError(errno.EFBIG, 'a.pth was not saved: make room'),

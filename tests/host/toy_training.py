@@ -4,13 +4,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import mmposenc.mm  # noqa: F401  (registers)
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
+
+import mmposenc.mm  # noqa: F401  (registers)
 
 NUMBERS = count()  # mmengine keeps what belongs to a run by its name
 
