@@ -144,7 +144,7 @@ class MeanIoU:
             mIoU and aAcc as mmseg defines them, mIoU_labelled, from which harm is computed, and IoU/class, (...).
         """
         classes = self.classes or tuple(map(str, range(sums.shape[-1])))
-        named = {}
+        named: dict[str, Tensor] = {}
         for region, margins in self.strips.sum_regions(sums).items():
             figures = margin_figures(margins)
             named |= {f'{region}/{name}': figures[name] for name in ('mIoU', 'aAcc', self.harm_of)}

@@ -1,21 +1,45 @@
-"""RegionIoUMetric against mmseg's IoUMetric."""
+"""RegionIoUMetric against mmseg's IoUMetric, in one process and in two."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import Compose
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.dataset import Compose, DefaultSampler
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from mmseg.evaluation import IoUMetric
 from PIL import Image
-from region_samples import CLASSES, evaluate, make_samples
 
 from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
+CLASSES = tuple('abcdef')
 KEYS = ('aAcc', 'mIoU', 'mAcc', 'mDice')
+
+
+def make_samples(number=3, height=9, width=21, void=0.2, classes=5, seed=0):
+    """Random label maps, three quarters of them predicted; class f is absent, e and up only on the right."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = []
+    for i in range(number):
+        shape = (1, height, width + i)
+        labels = torch.randint(0, classes, shape, generator=generator)
+        labels[..., : width // 2] %= 4
+        prediction = torch.randint(0, classes, shape, generator=generator)
+        prediction = torch.where(torch.rand(shape, generator=generator) < 0.75, labels, prediction)
+        labels[torch.rand(shape, generator=generator) < void] = 255
+        samples.append({'gt_sem_seg': {'data': labels}, 'pred_sem_seg': {'data': prediction}})
+    return samples
+
+
+def evaluate(metric, samples, size=None, classes=CLASSES):
+    metric.dataset_meta = {'classes': classes}
+    for sample in samples:
+        metric.process({}, [sample])
+    return metric.evaluate(len(samples) if size is None else size)
 
 
 def crop(samples, columns):
@@ -116,14 +140,6 @@ def test_evaluating_again_starts_from_nothing():
     assert metric.results == []
 
 
-def test_order_and_batching_do_not_matter():
-    samples = make_samples()
-    metric = RegionIoUMetric()
-    metric.dataset_meta = {'classes': CLASSES}
-    metric.process({}, samples[::-1])
-    assert metric.evaluate(3) == evaluate(RegionIoUMetric(), samples)
-
-
 def test_prefix_and_table(monkeypatch):
     printed = []
     monkeypatch.setattr('mmposenc.mm.metrics.region_iou.print_log', lambda text, **_: printed.append(text))
@@ -135,27 +151,64 @@ def test_prefix_and_table(monkeypatch):
     assert rows['mean'][3] == f'{figures["camvid/overall/mIoU"]:.2f}'
 
 
-def test_void_as_a_class_is_refused():
-    samples = make_samples()
-    samples[1]['gt_sem_seg']['data'][0, 0, 0] = 6
-    with pytest.raises(ValueError, match=r'label 6 in 1 pixels is outside the 6 classes'):
-        evaluate(RegionIoUMetric(), samples)
+@pytest.mark.parametrize(
+    'arguments, kind, message',
+    [
+        ({'ignore_indx': 11}, TypeError, 'ignore_indx'),
+        ({'ignore_index': 11.0}, TypeError, 'ignore_index must be of type int, got 11.0'),
+        ({'classwise': 1}, TypeError, 'classwise must be of type bool, got 1'),
+        ({'iou_metrics': ['mFscore']}, ValueError, 'iou_metrics must be among mIoU, mDice, got'),
+        ({'regions': {'left': (0.5, 0, 0.5, 1)}}, ValueError, r'region .left. must be \(x0, y0, x1, y1\)'),
+    ],
+)
+def test_wrong_arguments(arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        RegionIoUMetric(**arguments)
 
 
-def test_wrong_arguments_are_refused():
-    with pytest.raises(TypeError, match='ignore_indx'):
-        RegionIoUMetric(ignore_indx=11)
-    with pytest.raises(ValueError, match='iou_metrics must be among mIoU, mDice, got'):
-        RegionIoUMetric(iou_metrics=['mFscore'])
-    with pytest.raises(ValueError, match=r'region .left. must be \(x0, y0, x1, y1\)'):
-        RegionIoUMetric({'left': (0.5, 0, 0.5, 1)})
+def test_wrong_data(monkeypatch):
+    printed, samples = [], make_samples()
+    monkeypatch.setattr('mmposenc.mm.metrics.region_iou.print_log', lambda text, **_: printed.append(text))
+    for given, size, classes, message in (
+        (samples, 3, (), r"needs dataset_meta\['classes'\]"),
+        ([{'pred_sem_seg': {'data': torch.zeros(1, 2, 4)}}], 1, CLASSES, 'a sample has no gt_sem_seg'),
+        (samples, 3, CLASSES[:4], r'label 4 in \d+ pixels is outside the 4 classes'),
+        (samples * 2, 3, CLASSES, '6 images were evaluated of a data set of 3'),
+        ([], 3, CLASSES, '0 images were evaluated of a data set of 3'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(RegionIoUMetric(), given, size, classes)
+    evaluate(RegionIoUMetric(), samples, size=5)
+    assert 'Only 3 of 5 images were evaluated.' in printed
 
 
-def test_missing_classes_and_labels_are_refused():
-    with pytest.raises(ValueError, match=r"needs dataset_meta\['classes'\]"):
-        evaluate(RegionIoUMetric(), make_samples(), classes=())
-    with pytest.raises(ValueError, match='a sample has no gt_sem_seg'):
-        evaluate(RegionIoUMetric(), [{'pred_sem_seg': {'data': torch.zeros(1, 2, 4)}}])
+CASES = [(number, round_up) for number in (1, 4, 5) for round_up in (True, False)]
+
+
+def _rank(rank, world_size, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world_size)
+    for case, (number, round_up) in enumerate(CASES):
+        samples = make_samples(number)
+        mine = list(DefaultSampler(range(number), shuffle=False, round_up=round_up))
+        figures = evaluate(RegionIoUMetric(), [samples[i] for i in mine], size=number)
+        np.save(folder / f'{case}-{rank}.npy', [len(mine), *figures.values()])
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_two_processes_give_the_figures_of_one(tmp_path):
+    mp.start_processes(_rank, (2, tmp_path), nprocs=2, start_method='fork')  # A fork imports nothing again.
+    for case, (number, round_up) in enumerate(CASES):
+        expected = list(evaluate(RegionIoUMetric(), make_samples(number)).values())
+        seen = 0
+        for rank in range(2):
+            count, *figures = np.load(tmp_path / f'{case}-{rank}.npy')
+            assert figures == expected
+            seen += count
+        assert seen == (number + number % 2 if round_up else number)
 
 
 @pytest.mark.gpu
