@@ -387,6 +387,11 @@ class PooledRecord:
         """Pool the output of one call of the layer."""
         self._calls.append(layout.pool(features))
 
+    @property
+    def reached(self) -> bool:
+        """Whether the layer ran since the last `take`."""
+        return bool(self._calls)
+
     def take(self) -> Tensor:
         """Return z (N, C) of the one call since the last `take`, and forget it.
 
@@ -534,7 +539,7 @@ def check_layer(
     """Refuse a layer whose pooled features are not one fixed answer to an image.
 
     Args:
-        image: One image (1, 3, H, W); it passes through the whole network once.
+        image: One image (1, 3, H, W); it passes through the whole network once, or as far as that goes.
 
     Raises:
         ValueError: If the layer runs twice per forward, or not at all, or two equal forwards give different features,
@@ -543,7 +548,11 @@ def check_layer(
     # First, since it may have to establish the layout.
     again = pooled_features(model, layer, image, forward, channel_dim, prefix_tokens)
     with torch.no_grad(), record_pooled(model, layer, channel_dim, prefix_tokens) as record:
-        (forward or model)(image)
+        try:
+            (forward or model)(image)
+        except Exception:  # Only what comes before the layer has to accept these images.
+            if not record.reached:
+                raise
     pooled = record.take()
     if (pooled - again).abs().max() > 1e-2 * again.abs().max():
         raise ValueError(

@@ -294,7 +294,7 @@ FAMILIES = {
     'transformers SegFormer': (
         lambda: transformers_model('Segformer', **SEGFORMER),
         64,
-        {'segformer.encoder.layer_norm.1': (16, 2, 0), 'segformer.encoder.block.1.0[0]': (16, 2, 0)},
+        {'segformer.stages.1': (16, 1, 0), 'segformer.stages.1.blocks.0': (16, 2, 0)},
     ),
     'transformers ConvNextV2': (
         lambda: transformers_model('ConvNextV2', hidden_sizes=[8, 16, 24, 32], depths=[1] * 4),

@@ -1,11 +1,15 @@
-"""Tests of mmposenc.channels.ablation."""
+"""Ablation changes the chosen channels and nothing else; top, window and random channels by hand."""
 
+import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
-from mmposenc.channels.ablation import ablate_channels
+from mmposenc.channels import ablate_channels, matched_random_channels, random_channels, top_channels, window
+from mmposenc.channels.ablation import check_channels
 from mmposenc.layers import pooled_features, record_pooled
+from mmposenc.ranking import Ranking
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def images():
 
 
 def num_hooks(model):
-    return sum(len(module._forward_hooks) for module in model.modules())
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 def output_of(model, layer, images, seen=None):
@@ -89,15 +93,12 @@ def test_nothing_stays_behind_nested_and_after_exceptions(net, images):
     net[1].register_forward_hook(lambda *args: None)
     plain = net(images)
     with ablate_channels(net, '0', [0]), ablate_channels(net, '1', [1]), ablate_channels(net, '1', [2]):
-        assert num_hooks(net) == 4
         assert pooled_features(net, '1', images)[:, [0, 1, 2]].abs().max() == 0
     assert num_hooks(net) == 1
-    with ablate_channels(net, '1', [1]):
-        with pytest.raises(RuntimeError, match='inside'), ablate_channels(net, '0', [1]):
-            raise RuntimeError('inside')
-        with pytest.raises(ValueError, match='does not exist'), ablate_channels(net, '7', [1]):
-            pass
-        assert num_hooks(net) == 2
+    with pytest.raises(RuntimeError, match='inside'), ablate_channels(net, '0', [1]):
+        raise RuntimeError('inside')
+    with pytest.raises(ValueError, match='does not exist'), ablate_channels(net, '7', [1]):
+        pass
     with pytest.raises(RuntimeError, match='expected input'), ablate_channels(net, '1', [1]):
         net(torch.zeros(1, 9, 8, 8))
     assert num_hooks(net) == 1
@@ -121,12 +122,14 @@ def test_no_channels_is_the_plain_network(net, images):
 def test_one_tensor_of_a_tuple(planted, lit_columns):
     images = lit_columns(0, 3)
     plain = planted.body(images)
-    with ablate_channels(planted, 'body[-1]', [1, 4]):
+    with ablate_channels(planted, 'body[-1]', [1, 4], channel_dim=1):
         first, maps = planted.body(images)
     assert first is images
     assert maps[:, [1, 4]].abs().max() == 0
     assert torch.equal(maps[:, [0, 2, 3]], plain[1][:, [0, 2, 3]])
-    with ablate_channels(planted, 'body', [0]), pytest.raises(ValueError, match=r"write 'body\[-1\]' for the last"):
+    with pytest.raises(ValueError, match=r"write 'body\[-1\]' for the last"), ablate_channels(planted, 'body', [0]):
+        planted(images)
+    with pytest.raises(ValueError, match='pass channel_dim='), ablate_channels(planted, 'body[-1]', [0]):
         planted(images)
 
 
@@ -148,11 +151,61 @@ def test_gradients_pass_through_the_other_channels_alone(net, images):
     assert (per_channel[[0, 3, 4, 5]] > 0).all()
 
 
-def test_a_layer_that_did_not_run_shows_in_calls(planted, lit_columns):
-    planted.spare = nn.ReLU()
-    with ablate_channels(planted, 'spare', [0]) as ablation:
-        planted(lit_columns(0))
-    assert ablation.calls == 0
+def test_tokens_lose_the_channel_everywhere_class_token_included():
+    vit = timm.create_model('vit_small_patch14_reg4_dinov2', img_size=28, depth=1).eval()
+    outputs = []
+    images = torch.rand(1, 3, 28, 28)
+    for value in (0.0, torch.arange(384.0)):
+        with ablate_channels(vit, 'blocks.0', [3, 7], value), torch.no_grad():
+            handle = vit.blocks[0].register_forward_hook(lambda *args: outputs.append(args[2]))
+            vit(images)
+            handle.remove()
+        expected = torch.zeros(2) if isinstance(value, float) else torch.tensor([3.0, 7.0])
+        assert torch.equal(outputs[-1][..., [3, 7]], expected.expand(1, 9, 2))
+        assert (outputs[-1][..., [2, 4]] != expected).all()
+
+
+class Branching(nn.Module):
+    """`twice` runs twice in a forward, `spare` never."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice, self.spare = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return self.twice(self.twice(images))
+
+
+def test_a_layer_that_does_not_run_exactly_once_is_an_error(images):
+    model = Branching()
+    for layer, times in (('twice', 2), ('spare', 0)):
+        with (
+            pytest.raises(ValueError, match=f'{layer!r} must run once per forward, but ran {times} times'),
+            ablate_channels(model, layer, [0]),
+        ):
+            model(images)
+        assert num_hooks(model) == 0
+    with ablate_channels(model, 'twice', [0], allow_repeats=True) as ablation:
+        assert model(images)[:, 0].abs().max() == 0
+    assert ablation.calls == 2
+    with pytest.raises(ValueError, match="'twice' did not run, so nothing was ablated"):  # noqa: SIM117
+        with ablate_channels(model, 'twice', [0]):
+            model.spare(images)
+
+
+@pytest.mark.parametrize('part', ['model', 'layer'])
+def test_a_compiled_model_that_has_run_is_ablated(net, images, part):
+    with ablate_channels(net, '1', range(6)), torch.no_grad():
+        expected = net(images)
+    model = torch.compile(net, backend='eager') if part == 'model' else net
+    if part == 'layer':
+        net[1].compile(backend='eager')
+    with torch.no_grad():
+        plain = model(images)
+        with ablate_channels(model, '1', range(6)):
+            assert torch.equal(model(images), expected)
+        assert torch.equal(model(images), plain)
+    assert not torch.equal(plain, expected)
 
 
 @pytest.mark.parametrize(
@@ -162,20 +215,89 @@ def test_a_layer_that_did_not_run_shows_in_calls(planted, lit_columns):
         (dict(channels=[0], num_channels=2048), "layer '1' has 6 channels, but the channels were chosen among 2048"),
         (dict(channels=[], num_channels=5), 'the channels were chosen among 5'),
         (dict(channels=[0], value=torch.zeros(5)), 'value must hold one number for each of the 6 channels'),
+        (dict(channels=[0], value=torch.zeros(6, 1)), r'value must be a number or a tensor \(C,\), got shape \(6, 1\)'),
+        (dict(channels=[0, 0]), 'must hold each channel once, but 0 is repeated'),
+        (dict(channels=[-1]), 'must be 0 or more, got -1'),
     ],
 )
-def test_channels_of_another_model_are_an_error_when_the_layer_runs(net, images, arguments, message):
-    with ablate_channels(net, '1', **arguments), pytest.raises(ValueError, match=message):
+def test_channels_of_another_model_and_bad_arguments(net, images, arguments, message):
+    with pytest.raises(ValueError, match=message), ablate_channels(net, '1', **arguments):
         net(images)
     assert num_hooks(net) == 0
 
 
-def test_bad_arguments_leave_no_hook(net):
-    for arguments, message in (
-        (dict(channels=[0, 0]), 'must hold each channel once, but 0 is repeated'),
-        (dict(channels=[-1]), 'must be 0 or more, got -1'),
-        (dict(channels=[0], value=torch.zeros(6, 1)), r'value must be a number or a tensor \(C,\), got shape \(6, 1\)'),
-    ):
-        with pytest.raises(ValueError, match=message), ablate_channels(net, '1', **arguments):
-            pass
-    assert num_hooks(net) == 0
+@pytest.fixture
+def ranking():
+    return Ranking(layer='neck', statistic='abs', pair='flip_image', scores=[0.1, 0.5, 0.3, 0.4], num_images=1)
+
+
+def test_top_and_window_by_hand(ranking):
+    assert [top_channels(ranking, n) for n in range(5)] == [(), (1,), (1, 3), (1, 3, 2), (1, 3, 2, 0)]
+    assert window(ranking, 1, 2) == (3, 2)
+    assert window(ranking, 4, 0) == ()
+
+
+def test_windows_share_out_the_channels(ranking):
+    assert window(ranking, 0, 2) + window(ranking, 2, 2) == top_channels(ranking, 4)
+    assert ranking.order == (1, 3, 2, 0)
+
+
+def test_random_channels_are_nested_seeded_and_even():
+    draws = [random_channels(10, 4, seed) for seed in range(500)]
+    assert all(len(set(draw)) == 4 for draw in draws)
+    assert draws == [random_channels(10, 10, seed)[:4] for seed in range(500)]
+    # Each of 10 channels is in a draw of 4 with probability 0.4: 200 of 500, standard deviation 11.
+    counts = torch.tensor(draws).flatten().bincount(minlength=10)
+    assert counts.min() > 150
+    assert counts.max() < 250
+
+
+def test_random_channels_do_not_touch_the_global_generator():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    random_channels(10, 4, seed=0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_matched_draws_hold_as_many_channels_of_each_bin_as_the_ranking():
+    torch.manual_seed(0)
+    activation = torch.rand(40)
+    ranking = Ranking(layer='x', statistic='abs', pair='flip_image', scores=torch.rand(40).tolist(), num_images=1)
+    bin_of = {int(channel): rank // 4 for rank, channel in enumerate(activation.argsort())}
+    draws = [matched_random_channels(ranking, activation.tolist(), 40, seed) for seed in range(30)]
+    for draw in draws:
+        assert sorted(draw) == list(range(40))
+        assert [bin_of[channel] for channel in draw] == [bin_of[channel] for channel in ranking.order]
+    assert draws[3][:9] == matched_random_channels(ranking, activation.tolist(), 9, 3)
+    assert len({draw[0] for draw in draws}) == 4  # the four channels of the first one's bin
+    with pytest.raises(ValueError, match='activation must hold one number for each of the 40 channels, got 3'):
+        matched_random_channels(ranking, [1, 2, 3], 9, 3)
+
+
+def test_numbers_of_numpy_are_numbers(ranking):
+    assert top_channels(ranking, np.int64(2)) == window(ranking, np.int32(0), np.uint8(2)) == (1, 3)
+    assert random_channels(4, np.int64(2), np.int64(1)) == random_channels(4, 2, 1)
+    assert check_channels(np.array([3, 1])) == (3, 1)
+
+
+def test_more_channels_than_there_are(ranking):
+    with pytest.raises(ValueError, match='num_channels must be from 0 to 4, the channels there are, got 5'):
+        top_channels(ranking, 5)
+    with pytest.raises(ValueError, match=r'num_channels must be from 0 to 4, .* got -1'):
+        top_channels(ranking, -1)
+    with pytest.raises(ValueError, match=r'start must be from 0 to 4, .* got 5'):
+        window(ranking, 5, 1)
+    with pytest.raises(ValueError, match=r'size must be from 0 to 1, .* got 2'):
+        window(ranking, 3, 2)
+    with pytest.raises(ValueError, match='num_channels must be from 0 to 4'):
+        random_channels(4, 5, seed=0)
+    with pytest.raises(TypeError, match=r'num_channels must be an integer, got float 2.0'):
+        top_channels(ranking, 2.0)
+
+
+def test_check_channels():
+    assert check_channels(torch.tensor([3, 1])) == check_channels(range(3, 0, -2)) == (3, 1)
+    for bad in ([1.5], ['1'], 3):
+        with pytest.raises(TypeError, match='channels must be a list of integers'):
+            check_channels(bad)

@@ -1,0 +1,346 @@
+"""Running sums by hand, and rankings of networks whose right ranking is known by hand."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler
+
+from mmposenc.channels import STATISTICS, PairedSums, ablate_channels, collect_sums, rank_channels, top_channels
+from mmposenc.ranking import model_fingerprint
+
+X, FROM_RIGHT, EVEN, Y, CONSTANT = range(5)
+
+FIRST = torch.tensor([[1.0, 4.0, 0.0], [3.0, 0.0, 0.0]])
+SECOND = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+
+
+def summed(*pairs):
+    sums = PairedSums(pairs[0][0].shape[1])
+    for first, second in pairs:
+        sums.update(first, second)
+    return sums
+
+
+@pytest.mark.parametrize(
+    'statistic, expected',
+    [
+        ('abs', [2.0, 3.0, 0.0]),  # (1 + 3) / 2, (4 + 2) / 2
+        ('signed', [1.0, 1.0, 0.0]),  # (-1 + 3) / 2, (4 - 2) / 2
+        ('relative', [2 / 1.5, 3 / 1.5, 0.0]),  # over (1.5 + 1.5) / 2, (2 + 1) / 2
+        ('mean_activation', [2.0, 2.0, 0.0]),
+    ],
+)
+def test_scores_of_sums_by_hand(statistic, expected):
+    assert summed((FIRST, SECOND)).scores(statistic).tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_centred_scores_by_hand():
+    scores = summed((FIRST, SECOND)).scores('centred', reference=[0.25, 2.0, 0.0])
+    assert scores.tolist() == [0.75, -1.0, 0.0]
+
+
+def test_centring_removes_a_handed_channel_and_keeps_a_position_channel():
+    # Channel 0 answers to the side the object is on, channel 1 gives 5 more for I than for its mirror wherever it is.
+    left = summed((torch.tensor([[1.0, 5.0]]), torch.tensor([[0.0, 0.0]])))
+    right = summed((torch.tensor([[0.0, 5.0]]), torch.tensor([[1.0, 0.0]])))
+    everything = summed((torch.zeros(0, 2), torch.zeros(0, 2)))
+    everything.merge(left)
+    everything.merge(right)
+    assert left.scores('signed').argmax() == right.scores('signed').argmax() == 1
+    reference = everything.scores('signed')
+    assert left.scores('centred', reference).tolist() == [1.0, 0.0]
+    assert right.scores('centred', reference).tolist() == [-1.0, 0.0]
+
+
+def test_sums_are_kept_in_float64_and_do_not_grow():
+    sums = PairedSums(1)
+    for value in (1e8, 1.0, 1.0):
+        sums.update(torch.tensor([[value]]), torch.zeros(1, 1))
+    assert sums.scores('abs').item() == (1e8 + 2) / 3
+    assert sums.state.shape == (2, 5, 1)
+
+
+@pytest.mark.parametrize('statistic', [name for name in STATISTICS if name not in ('mean_activation', 'centred')])
+def test_exchanging_the_members_negates_the_signed_score_and_nothing_else(statistic):
+    there, back = summed((FIRST, SECOND)).scores(statistic), summed((SECOND, FIRST)).scores(statistic)
+    assert torch.equal(back, -there if statistic == 'signed' else there)
+
+
+def test_nan_activations_are_named():
+    broken = FIRST.clone()
+    broken[0, 1] = float('nan')
+    with pytest.raises(
+        ValueError, match=r'1 of 3 channels gave NaN or infinite activations \(the first is channel 1\)'
+    ):
+        summed((broken, SECOND), (FIRST, SECOND)).scores('abs')
+    broken[0, 1] = float('inf')
+    with pytest.raises(ValueError, match='the first is channel 1'):
+        summed((FIRST, broken)).scores('signed')
+
+
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (lambda sums: PairedSums(3).scores(), 'the data set or the subset is empty'),
+        (lambda sums: sums.update(FIRST, SECOND[:1]), r'must be \(N, 3\), got \(2, 3\) and \(1, 3\)'),
+        (lambda sums: PairedSums(0), 'num_channels must be at least 1, got 0'),
+        (lambda sums: sums.merge(PairedSums(4)), 'sums of 3 and of 4 channels'),
+        (lambda sums: sums.scores('absolute'), r"statistic must be one of abs, .*, got 'absolute'"),
+        (lambda sums: sums.scores('centred'), "'centred' without a reference"),
+        (lambda sums: sums.scores('abs', [0.0, 0.0, 0.0]), "'abs' with a reference"),
+        (lambda sums: sums.scores('centred', [0.0, 0.0]), r'reference must hold 3 scores, got shape \(2,\)'),
+    ],
+)
+def test_sums_refuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(summed((FIRST, SECOND)))
+
+
+def test_the_channel_of_x_comes_first_and_the_even_one_last(planted):
+    torch.manual_seed(0)
+    images = torch.rand(6, 3, 7, 9, dtype=torch.float64)
+    ranking = rank_channels(planted, [images], 'body.maps')
+    assert set(ranking.order[:2]) == {X, FROM_RIGHT}
+    assert ranking.scores[X] > 1e-3
+    assert max(ranking.scores[EVEN], ranking.scores[Y], ranking.scores[CONSTANT]) < 1e-15
+    assert (ranking.statistic, ranking.pair, ranking.region, ranking.num_images) == ('abs', 'flip_image', 'overall', 6)
+    assert (ranking.layer, ranking.model, ranking.model_sha256) == (
+        'body.maps',
+        'PlantedNet',
+        model_fingerprint(planted),
+    )
+
+
+def test_vertical_flip_finds_the_channel_of_y(planted):
+    torch.manual_seed(0)
+    ranking = rank_channels(
+        planted, [torch.rand(6, 3, 7, 9, dtype=torch.float64)], 'body.maps', pair='flip_image_vertical'
+    )
+    assert ranking.order[0] == Y
+    assert all(ranking.scores[channel] < 1e-15 for channel in (X, FROM_RIGHT, EVEN, CONSTANT))
+
+
+@pytest.mark.parametrize(
+    'pair, statistic, columns, expected',
+    [
+        # A bright column at x gives z(I) = (x, 1 - x, |x - 1/2|, 0, 1); its mirror is at 1 - x, and half of the
+        # width is 2 columns: columns 0 and 3 roll to 2 and 0, x = 0 and 3/4 to 1/2 and 0.
+        ('flip_image', 'abs', (0, 3), [0.75, 0.75, 0, 0, 0]),
+        ('flip_image', 'signed', (0, 1), [-0.75, 0.75, 0, 0, 0]),
+        ('flip_image', 'signed', (4, 3), [0.75, -0.75, 0, 0, 0]),
+        ('flip_image', 'relative', (0, 3), [1.5, 1.5, 0, 0, 0]),
+        ('flip_image', 'mean_activation', (0, 3), [0.375, 0.625, 0.375, 0, 1]),
+        ('roll_image', 'signed', (0, 3), [0.125, -0.125, 0.125, 0, 0]),
+    ],
+)
+def test_scores_by_hand(planted, lit_columns, pair, statistic, columns, expected):
+    ranking = rank_channels(planted, [lit_columns(*columns)], 'neck', pair, statistic)
+    assert list(ranking.scores) == pytest.approx(expected, abs=1e-15)
+
+
+def test_left_and_right_images_give_signed_scores_of_opposite_sign(planted):
+    torch.manual_seed(0)
+    left = torch.rand(5, 3, 4, 8, dtype=torch.float64)
+    left[..., 4:] = 0
+    left_ranking = rank_channels(planted, [left], 'neck', statistic='signed', region='left')
+    right_ranking = rank_channels(planted, [left.flip(-1)], 'neck', statistic='signed', region='right')
+    assert (left_ranking.order[0], left_ranking.order[-1]) == (FROM_RIGHT, X)
+    assert (right_ranking.order[0], right_ranking.order[-1]) == (X, FROM_RIGHT)
+    assert (left_ranking.region, right_ranking.region) == ('left', 'right')
+    for channel in (X, FROM_RIGHT):
+        assert left_ranking.scores[channel] == pytest.approx(-right_ranking.scores[channel])
+        assert abs(left_ranking.scores[channel]) > 0.1
+
+
+def test_centred_takes_the_whole_data_sets_signed_scores_away(planted, lit_columns):
+    everything = rank_channels(planted, [lit_columns(0, 0, 0, 4)], 'neck', statistic='signed')
+    assert everything.scores == (-0.5, 0.5, 0, 0, 0)
+    left = rank_channels(planted, [lit_columns(1)], 'neck', statistic='centred', reference=everything)
+    assert left.scores == (0, 0, 0, 0, 0)
+    with pytest.raises(
+        ValueError, match="reference must be a 'signed' ranking by 'flip_image' at 'neck', got 'centred'"
+    ):
+        rank_channels(planted, [lit_columns(1)], 'neck', statistic='centred', reference=left)
+    with pytest.raises(ValueError, match="'centred' without a reference"):
+        rank_channels(planted, pytest.fail, 'neck', statistic='centred')
+
+
+def test_the_network_is_left_as_it_was(planted, lit_columns):
+    net = nn.Sequential(nn.BatchNorm2d(3), planted.body, nn.Dropout(1.0)).double()
+    net.train()
+    net[0].eval()
+    before = model_fingerprint(net)
+    for _ in range(2):
+        rank_channels(net, [lit_columns(0)], '1[1]')
+        with pytest.raises(ValueError, match='does not exist'):
+            rank_channels(net, [lit_columns(0)], '9')
+    assert [module.training for module in net.modules()] == [True, False, True, True, True]
+    assert model_fingerprint(net) == before
+    assert sum(len(module._forward_hooks) for module in net.modules()) == 0
+
+
+def test_several_pairs_and_statistics_in_one_pass(planted, lit_columns):
+    calls = []
+    planted.body.register_forward_hook(lambda *args: calls.append(1))
+    sums = collect_sums(planted, [lit_columns(0), lit_columns(3, 1)], 'neck', ['flip_image', 'roll_image'])
+    assert len(calls) == 6 + 2  # two for the check that the layer gives one fixed answer
+    for pair, statistic in (('flip_image', 'abs'), ('flip_image', 'signed'), ('roll_image', 'abs')):
+        ranking = rank_channels(planted, [lit_columns(0, 3, 1)], 'neck', pair, statistic)
+        assert sums[pair].scores(statistic).tolist() == list(ranking.scores)
+
+
+def test_nan_activations_are_an_error_and_no_ranking(planted, lit_columns):
+    images = lit_columns(0, 3)
+    images[1, 0, 0, 0] = float('nan')
+    with pytest.raises(ValueError, match='5 of 5 channels gave NaN or infinite activations'):
+        rank_channels(planted, [images], 'neck')
+
+
+@pytest.mark.parametrize(
+    'loader, options, message',
+    [
+        ([], {}, 'the loader gave no images: the data set or the subset is empty'),
+        ([torch.zeros(2, 3, 4, 4, dtype=torch.uint8)], {}, r'in floating point, got torch.uint8 \(2, 3, 4, 4\)'),
+        ([torch.zeros(3, 4, 4)], {}, r'got one image \(3, 4, 4\): set batch_size'),
+        ([[torch.zeros(3, 4, 5), torch.zeros(1, 4, 5)]], {}, r'got one image \(3, 4, 5\): set batch_size'),
+        (
+            [([torch.zeros(3, 4, 5), torch.zeros(3, 1, 5)],)],
+            {},
+            r'must have one size, got \[\(3, 1, 5\), \(3, 4, 5\)\]',
+        ),
+        ([torch.zeros(1, 3, 4, 4)], dict(statistic='variance'), 'statistic must be one of'),
+        ([torch.zeros(1, 3, 4, 4)], dict(statistic='centred'), "'centred' without a reference"),
+        ([torch.zeros(1, 3, 4, 4)], dict(pair='flip'), 'pair must be one of'),
+        ([torch.zeros(1, 3, 4, 4)], dict(layer='body'), r"'body' gives a tuple of 2, one tensor is needed: write"),
+        ([torch.zeros(1, 3, 4, 4)], dict(layer='9'), "'9' does not exist"),
+    ],
+)
+def test_bad_input(planted, loader, options, message):
+    with pytest.raises(ValueError, match=message):
+        rank_channels(planted, loader, **{'layer': 'neck', **options})
+
+
+def split_sums():
+    """Channel 0 is alike in both halves, channel 2 is the highest in one and the lowest in the other."""
+    sums = PairedSums(3)
+    first = torch.tensor([[2.0, 1.0, 3.0], [2.0, 1.0, 0.0], [2.0, 1.0, 3.0]])
+    sums.update(first, torch.zeros(3, 3))
+    return sums
+
+
+def test_reliability_is_the_correlation_of_the_halves_by_hand():
+    # Ranks of the even images: 1, 0, 2; of the odd one: 2, 1, 0. Spearman: 1 - 6 (1 + 1 + 4) / (3 * 8) = -0.5.
+    assert split_sums().reliability() == pytest.approx(-0.5)
+    assert split_sums().state[1].tolist() == [[2, 1, 0], [2, 1, 0], [2, 1, 0], [1, 0.5, 0], [1, 1, 1]]
+    one = PairedSums(3)
+    one.update(torch.rand(1, 3), torch.rand(1, 3))
+    assert one.reliability() is None
+
+
+def test_halves_do_not_depend_on_batches_or_processes():
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 7, 5)
+    whole = summed((first, second)).state
+    batches, ranks = PairedSums(5), PairedSums(5)
+    for start, stop in ((0, 3), (3, 4), (4, 7)):
+        batches.update(first[start:stop], second[start:stop], position=start)
+    for rank in range(2):
+        ranks.update(first[rank::2], second[rank::2], position=rank, step=2)
+    for other in (batches, ranks):
+        torch.testing.assert_close(other.state, whole, rtol=1e-14, atol=1e-14)
+
+
+def test_sums_are_on_the_cpu_where_a_device_has_no_float64():
+    assert PairedSums(3, 'mps').state.device.type == 'cpu'
+    assert PairedSums(3, 'meta').state.device.type == 'meta'
+
+
+def half_bright(*columns):
+    images = torch.zeros(len(columns), 3, 8, 8)
+    for image, column in zip(images, columns, strict=True):
+        image[..., column] = 1
+    return images
+
+
+class InLayout(nn.Module):
+    """Brightness times five maps, in a layout: x, 1 - x, one, y and zero."""
+
+    def __init__(self, layout: str) -> None:
+        super().__init__()
+        self.layout, self.cls_token = layout, nn.Parameter(torch.full((1, 1, 5), 7.0))
+        self.stem, self.layer = nn.Conv2d(3, 5, 1), Turned(layout)
+        nn.init.constant_(self.stem.weight, 1)
+        nn.init.zeros_(self.stem.bias)
+        weights = torch.linspace(0, 1, 8)
+        maps = [weights.expand(8, 8), weights.flip(0).expand(8, 8) * 2, torch.ones(8, 8), weights[:, None].expand(8, 8)]
+        self.register_buffer('maps', torch.stack([*maps, torch.zeros(8, 8)]))
+        self.norm = nn.LayerNorm(5)
+
+    def forward(self, images):
+        return self.layer(self.stem(images) * self.maps, self.cls_token)
+
+
+class Turned(nn.Module):
+    def __init__(self, layout: str) -> None:
+        super().__init__()
+        self.layout, self.norm = layout, nn.LayerNorm(5)
+
+    def forward(self, maps, token):
+        if self.layout == 'NC':
+            return maps.mean((2, 3))
+        if self.layout == 'NCHW':
+            return maps
+        last = maps.permute(0, 2, 3, 1)
+        if self.layout == 'NLC':
+            last = last.flatten(1, 2)
+        elif self.layout != 'NHWC':
+            last = torch.cat([token.expand(len(maps), -1, -1), last.flatten(1, 2)], 1)
+        self.norm(last)
+        return last
+
+
+@pytest.mark.parametrize('layout', ['NC', 'NCHW', 'NHWC', 'NLC', 'NLC with a class token'])
+def test_the_same_channels_planted_in_every_layout_give_the_same_ranking(layout):
+    model, images = InLayout(layout).eval(), half_bright(0, 2, 5, 7)
+    ranking = rank_channels(model, [images], 'layer')
+    assert ranking.order[:2] == (FROM_RIGHT, X)
+    expected = rank_channels(InLayout('NCHW').eval(), [images], 'layer').scores
+    assert ranking.scores == pytest.approx(expected, rel=1e-6, abs=1e-7)
+    with ablate_channels(model, 'layer', top_channels(ranking, 2)):
+        output = model(images)
+    dim = {'NC': 1, 'NCHW': 1, 'NHWC': 3}.get(layout, 2)
+    assert output.movedim(dim, 0)[:2].abs().max() == 0
+    assert torch.equal(output.movedim(dim, 0)[2:], model(images).movedim(dim, 0)[2:])
+
+
+@pytest.mark.parametrize('context', [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_any_context_gives_the_same_ranking(planted, lit_columns, context):
+    expected = rank_channels(planted, [lit_columns(0, 3)], 'neck', pair='flip_kernels', statistic='mean_activation')
+    with context():
+        found = rank_channels(planted, [lit_columns(0, 3)], 'neck', pair='flip_kernels', statistic='mean_activation')
+    assert found == expected
+    assert [parameter.grad for parameter in planted.parameters()] == [None, None]
+
+
+def test_half_precision_and_compiled_models():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()).eval()
+    images = torch.rand(4, 3, 8, 8)
+    expected = rank_channels(net, [images], '2')
+    compiled = torch.compile(net, backend='eager')
+    with torch.no_grad():
+        compiled(images)
+    assert rank_channels(compiled, [images], '2') == expected
+    half = rank_channels(net.bfloat16(), [images], '2')
+    assert half.scores == pytest.approx(expected.scores, abs=0.01)
+
+
+def test_images_that_a_sampler_repeats_are_left_out(planted, lit_columns):
+    images = lit_columns(0, 1, 3)
+    sums = PairedSums(5)
+    for rank in range(2):
+        sampler = DistributedSampler(range(3), num_replicas=2, rank=rank, shuffle=False)
+        sums.merge(collect_sums(planted, DataLoader(images, 1, sampler=sampler), 'neck')['flip_image'])
+    expected = collect_sums(planted, [images], 'neck')['flip_image']
+    assert sums.num_images == 3
+    assert torch.equal(sums.scores(), expected.scores())
