@@ -116,8 +116,9 @@ def complete(cfg: Config) -> None:
     """Let a config of mmpretrain or mmseg run as one of this package does; what it says itself stays.
 
     mmengine's checkpoint hook, logger hook and training loops, whether named or taken by default, are replaced by
-    those of this package, which accept the same arguments. A progress bar and the hooks that let a training be
-    interrupted are added. mmpretrain's own tools fill in parts of its data loaders; so does this.
+    those of this package, which accept the same arguments. A progress bar, the hooks that let a training be
+    interrupted, and the check of a classifier's classes are added. mmpretrain's own tools fill in parts of its data
+    loaders; so does this.
     """
     hooks = cfg.get('default_hooks') or ConfigDict()
     for name, (hosts, own, arguments) in HOOKS.items():
@@ -133,6 +134,8 @@ def complete(cfg: Config) -> None:
             train_cfg.type = 'EpochBasedTrainLoop' if train_cfg.pop('by_epoch', True) else 'IterBasedTrainLoop'
         train_cfg.type = LOOPS.get(type_name(train_cfg), train_cfg.type)
     if cfg.get('default_scope') == 'mmpretrain':
+        if 'head_check' not in hooks:
+            add_hook(cfg, 'mmposenc.HeadCheckHook')
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             loader = cfg.get(name)
             if loader:

@@ -140,6 +140,9 @@ class TestShiftedViews:
     ],
 )
 def test_bad_input(max_shifts, protocols, crop_size, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+    def show():
         views = ShiftedViews(max_shifts, protocols, crop_size=crop_size)
-        next(views.shifted(views.keys[0], IMAGES, [0, 1, 2]))
+        return list(views.shifted(views.keys[0], IMAGES, [0, 1, 2]))
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        show()

@@ -1,0 +1,129 @@
+"""The configs of Sec. 4.1: what they must have in common, and that a user's config becomes AugShift in five lines."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from mmposenc.host.config import complete
+from mmposenc.host.patches import prepare_hosts
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+FIVE_LINES = """
+_base_ = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+custom_imports = dict(imports=['mmposenc'])
+model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))
+views = dict(type='MultiView', num_views=2, transforms=[[dict(type='RandomCrop', crop_size=32, padding=8)]])
+train_pipeline = [dict(type='RandomFlip', prob=0.5), views, dict(type='PackInputs')]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+"""
+
+
+def load(name):
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+@pytest.mark.parametrize('data', ['cifar10', 'cifar100'])
+def test_rows_of_table_2_differ_in_method_only(data):
+    names = ['augshift_r18', 'augshift-lambda0_r18', 'augshift_r18-blurpool', 'baseline_r18', 'baseline_r18-blurpool']
+    rows = {name: load(f'{name}_{data}') for name in names}
+    baseline = rows['baseline_r18']
+    for row in rows.values():
+        for same in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'test_cfg'):
+            assert row[same] == baseline[same]
+    shift = baseline.data_preprocessor.train_transforms[-1]
+    for name, row in rows.items():
+        transforms = row.data_preprocessor.train_transforms
+        two_views = name.startswith('augshift')
+        assert (row.model.type == 'mmposenc.AugShiftClassifier') == two_views
+        assert (transforms[-1].transforms[0] if two_views else transforms[-1]) == shift
+        assert (row.model.backbone.type == 'mmposenc.BlurPoolResNetCIFAR') == ('blurpool' in name)
+    assert [rows[n].model.loss.mse_weight for n in names[:3]] == [10.0, 0.0, 10.0]
+
+
+def test_narrow_rows_differ_in_method_only_and_learn(hosts_unchanged):
+    """Both train on a batch of images in memory; the backbone has a sixteenth of the weights, nearly."""
+    import torch
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import MODELS
+
+    import mmposenc  # noqa: F401, registers
+
+    prepare_hosts()
+    weights = {}
+    for name in ('baseline_r18', 'baseline_r18-narrow', 'augshift_r18-narrow'):
+        cfg = load(f'{name}_cifar10')
+        init_default_scope(cfg.default_scope)
+        model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+        weights[name] = sum(p.numel() for p in model.backbone.parameters())
+        batch = {'inputs': torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8), 'labels': torch.arange(4)}
+        losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
+        sum(losses.values()).backward()
+        assert ('loss_mse' in losses) == name.startswith('augshift')
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert weights['augshift_r18-narrow'] == weights['baseline_r18-narrow'] < weights['baseline_r18'] / 15.9
+    narrow, baseline = load('augshift_r18-narrow_cifar10'), load('baseline_r18-narrow_cifar10')
+    for same in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'test_cfg'):
+        assert narrow[same] == baseline[same]
+    assert narrow.train_cfg.max_epochs == narrow.param_scheduler[-1].end == 10
+    shift = baseline.data_preprocessor.train_transforms[-1]
+    assert narrow.data_preprocessor.train_transforms[-1].transforms == [shift]
+
+
+@pytest.mark.parametrize('name', ['baseline_r18_imagenet', 'augshift_r18_imagenet'])
+def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path, hosts_unchanged):
+    """The per-sample path, from a JPEG to the loss and to Cons.8 and Cons.16."""
+    from mmengine.dataset import default_collate
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import MODELS, TRANSFORMS
+
+    prepare_hosts()
+    cfg = load(name)
+    init_default_scope(cfg.default_scope)
+    path = str(tmp_path / 'image.jpg')
+    cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+
+    def run(pipeline):
+        sample = {'img_path': path, 'gt_label': 3}
+        for transform in pipeline:
+            sample = TRANSFORMS.build(transform)(sample)
+        return sample
+
+    model_cfg = {**cfg.model, 'data_preprocessor': cfg.data_preprocessor}
+    model = MODELS.build(model_cfg)
+    data = default_collate([run(cfg.train_dataloader.dataset.pipeline) for _ in range(2)])
+    losses = model(**model.data_preprocessor(data, training=True), mode='loss')
+    terms = {'loss_view1', 'loss_view2', 'loss_mse'} if name.startswith('augshift') else {'loss'}
+    assert set(losses) == terms
+    assert all(value.isfinite() for value in losses.values())
+    assert run(cfg.val_dataloader.dataset.pipeline)['inputs'].shape == (3, 256, 256)
+    assert cfg.test_cfg.max_shifts == [8, 16]
+
+
+def test_five_lines_make_a_users_config_augshift(tmp_path, hosts_unchanged):
+    """The snippet of the README, on top of mmpretrain's own CIFAR-10 config, gives Eq. 1's three terms."""
+    from mmengine.dataset import default_collate
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import MODELS, TRANSFORMS
+
+    prepare_hosts()
+    path = tmp_path / 'mine.py'
+    path.write_text(FIVE_LINES)
+    assert len(FIVE_LINES.strip().splitlines()) - 1 == 5  # the first line names the user's own config
+    assert FIVE_LINES.strip() in (CONFIGS.parent / 'README.md').read_text()
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+    samples = []
+    for label in range(2):
+        sample = {'img': np.full((32, 32, 3), 50 * label, dtype=np.uint8), 'gt_label': label}
+        for transform in cfg.train_dataloader.dataset.pipeline:
+            sample = TRANSFORMS.build(transform)(sample)
+        samples.append(sample)
+    data = model.data_preprocessor(default_collate(samples), training=True)
+    assert set(model(**data, mode='loss')) == {'loss_view1', 'loss_view2', 'loss_mse'}
+    complete(cfg)
+    assert dict(type='mmposenc.HeadCheckHook') in cfg.custom_hooks
