@@ -35,6 +35,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--region-list', help='rank over the images of this list, as mmposenc region-lists writes it')
     parser.add_argument('--region', help="what the list is of (default: its name's end, left of val-left.txt)")
     parser.add_argument('--max-images', type=int, metavar='N', help='rank over the first N images only')
+    parser.add_argument(
+        '--rank-split',
+        default='all',
+        choices=['all', 'even', 'odd'],
+        help='every second image only, so that a sweep can use the others (--split)',
+    )
+    parser.add_argument('--channel-dim', type=int, metavar='DIM', help="dimension of the layer's channels, if unclear")
+    parser.add_argument('--prefix-tokens', type=int, metavar='N', help='tokens that are not patches, if unclear')
     parser.add_argument('--allow-slide', action='store_true', help='accept a model that is tested by sliding windows')
 
 
@@ -58,6 +66,9 @@ def run(args: Namespace) -> None:
         out=args.out,
         region=args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall'),
         reference=args.reference,
+        rank_split=args.rank_split,
+        channel_dim=args.channel_dim,
+        prefix_tokens=args.prefix_tokens,
         allow_slide=args.allow_slide,
     )
     runner = common.build_runner(cfg)

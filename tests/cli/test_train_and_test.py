@@ -1,0 +1,263 @@
+"""`mmposenc train` and `mmposenc test` on ordinary configs of mmpretrain and mmseg, and with a user's mistakes."""
+
+import errno
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmposenc import results
+from mmposenc.cli import common
+from mmposenc.host.checkpoints import read_checkpoint
+
+Tool = Callable[[str], Callable[[list[str]], None]]
+CUDNN = torch.backends.cudnn
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs as from the command line; the run must end with status 1 and one line, which is returned."""
+
+    def run(main: Callable[[list[str]], None], *arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as info:
+            common.run(lambda: main([str(argument) for argument in arguments]))
+        assert info.value.code == 1
+        return capsys.readouterr().err
+
+    return run
+
+
+def last_line(capsys: pytest.CaptureFixture) -> str:
+    return capsys.readouterr().out.rstrip().splitlines()[-1]
+
+
+def test_train_resume_and_test_an_mmpretrain_config(
+    tool: Tool, classifier_config: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train, test = tool('train'), tool('test')
+    train([classifier_config, '--resume', '--amp', '--cfg-options', 'optim_wrapper.optimizer.lr=0.05'])
+    out = capsys.readouterr().out
+    assert 'no checkpoint in work_dirs/tiny: starting from the beginning' in out
+    match = re.fullmatch(r'done: accuracy/top1 (\S+); checkpoint: (\S+)', out.splitlines()[-1])
+    assert match
+    assert match[2] == 'work_dirs/tiny/epoch_2.pth'
+    saved = Config.fromfile('work_dirs/tiny/tiny.py')
+    assert saved.optim_wrapper.type == 'mmposenc.AutocastOptimWrapper'
+    assert saved.optim_wrapper.optimizer.lr == 0.05
+    assert saved.train_dataloader.collate_fn.type == 'default_collate'
+    assert read_checkpoint(match[2])['meta']['epoch'] == 2
+
+    # The first epoch's checkpoint is whole, the second's is cut: training resumes from the first, and says so.
+    cut = Path(match[2])
+    cut.write_bytes(cut.read_bytes()[:5000])
+    train([classifier_config, '--resume', '--cfg-options', 'train_cfg.max_epochs=3'])
+    out = capsys.readouterr().out
+    assert re.search(r'passed over: checkpoint .*epoch_2\.pth is damaged', out)
+    assert re.search(r'resuming from .*epoch_1\.pth', out)
+    assert 'Epoch(train) [2]' in out
+    assert 'Epoch(train) [1]' not in out
+    match = re.fullmatch(r'done: (.*); checkpoint: work_dirs/tiny/epoch_3\.pth', out.rstrip().splitlines()[-1])
+    assert match
+
+    # A test of that checkpoint gives the figure that training ended with.
+    test([classifier_config, 'work_dirs/tiny/epoch_3.pth', '--work-dir', 'elsewhere'])
+    assert last_line(capsys) == f'done: {match[1]}; checkpoint: work_dirs/tiny/epoch_3.pth'
+    assert Path('elsewhere').is_dir()
+
+
+def test_train_and_test_an_mmseg_config(tool: Tool, segmenter_config: Path, capsys: pytest.CaptureFixture) -> None:
+    tool('train')([segmenter_config, '--work-dir', 'run'])
+    figures = re.fullmatch(r'done: (aAcc .*, mIoU .*, mAcc .*); checkpoint: run/iter_8\.pth', last_line(capsys))
+    assert figures
+    tool('test')([segmenter_config, 'run/iter_8.pth', '--work-dir', 'run'])
+    assert last_line(capsys) == f'done: {figures[1]}; checkpoint: run/iter_8.pth'
+
+
+def test_without_a_validation_the_last_line_has_the_loss(
+    tool: Tool, classifier_config: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = ['train_cfg.max_epochs=1', 'val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
+    tool('train')([classifier_config, '--cfg-options', *options])
+    assert re.fullmatch(r'done: loss 0\.\d+; checkpoint: work_dirs/tiny/epoch_1\.pth', last_line(capsys))
+
+
+def test_a_full_disk_ends_training_with_one_line(
+    tool: Tool, classifier_config: Path, fails: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if 'epoch_2' in str(target):
+            raise OSError(errno.ENOSPC, 'No space left')
+        replace(source, target)
+
+    monkeypatch.setattr(results.os, 'replace', full)
+    hook = 'default_hooks.checkpoint'
+    options = [f'{hook}.type=CheckpointHook', f'{hook}.interval=1', f'{hook}.max_keep_ckpts=1']
+    err = fails(tool('train'), classifier_config, '--cfg-options', *options)
+    assert re.fullmatch(r'error: .*No space left: .*epoch_2\.pth was not saved\..* resume with --resume\n', err)
+    assert read_checkpoint('work_dirs/tiny/epoch_1.pth')['meta']['epoch'] == 1
+    assert not list(Path('work_dirs/tiny').glob('*epoch_2*'))
+
+
+class Touch:
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f'touch {self.path}',)
+
+
+def test_checkpoints_that_do_not_fit(
+    tool: Tool, classifier_config: Path, fails: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    train, test = tool('train'), tool('test')
+    train([classifier_config, '--cfg-options', 'train_cfg.max_epochs=1'])
+    path, config = 'work_dirs/tiny/epoch_1.pth', classifier_config
+
+    deeper = ['--cfg-options', 'model.backbone.depth=34']
+    message = r'error: the checkpoint is of another model than ImageClassifier .*missing, first backbone.*\n'
+    assert re.fullmatch(message, fails(test, config, path, *deeper))
+    assert re.fullmatch(message, fails(train, config, '--resume', path, *deeper))
+
+    weights = {'state_dict': read_checkpoint(path)['state_dict']}
+    torch.save(weights, 'weights.pth')
+    test([config, 'weights.pth'])
+    assert last_line(capsys).startswith('done: accuracy/top1')
+    err = fails(train, config, '--resume', 'weights.pth')
+    assert re.search(r'error: checkpoint weights\.pth holds no meta, message_hub, .*load_from=weights\.pth', err)
+
+    trace = Path('ran').resolve()
+    torch.save({**weights, 'bad': Touch(trace)}, 'hostile.pth')
+    err = fails(test, config, 'hostile.pth')
+    assert re.fullmatch(r'error: checkpoint hostile\.pth was not loaded: it asks for .*--trust-checkpoint\n', err)
+    assert not trace.exists()
+    test([config, 'hostile.pth', '--trust-checkpoint'])
+    assert trace.exists()
+
+    # mmengine runs `meta['config']` as a Python file when it resumes.
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint['meta']['config'] = 'open("program", "w").close()\n'
+    torch.save(checkpoint, 'program.pth')
+    more = ['--work-dir', 'again', '--cfg-options', 'train_cfg.max_epochs=2']
+    train([config, '--resume', 'program.pth', *more])
+    train([config, *more, 'load_from=program.pth', 'resume=True'])
+    assert not Path('program').exists()
+
+    Path(path).write_bytes(b'')
+    err = fails(train, config, '--resume')
+    assert re.fullmatch(r'error: no checkpoint in work_dirs/tiny can be resumed .*start again without --resume\n', err)
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['model.head.type=LinearHead'], r'error: LinearHead is not in the mmpretrain::model registry\..*'),
+        (['model.backbone.dept=18'], r'error: .*unexpected keyword argument .dept.*'),
+        (['model.backbone.depth=deep'], r'error: .*deep.*'),
+        (['model=5'], r'error: .*'),
+        (['custom_hooks=5'], r'error: .*'),
+        (['default_hooks.logger=3'], r'error: .*'),
+        (['train_dataloader=None'], r'error: \S*tiny\.py has no train_dataloader; add it, or give another config'),
+        (['train_dataloader.num_workers=-1'], r'error: .*num_workers.*'),
+        (['train_dataloader.dataset.data_root=nowhere'], r'error: .*nowhere.*'),
+        (['optim_wrapper.type=ApexOptimWrapper'], r'error: --amp replaces an optim_wrapper of type OptimWrapper, got .*'),
+    ],
+)
+def test_a_mistake_in_a_config_is_one_line(
+    tool: Tool, classifier_config: Path, fails: Callable, options: list[str], message: str
+) -> None:
+    assert re.fullmatch(message + r'\n', fails(tool('train'), classifier_config, '--amp', '--cfg-options', *options))
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (None, r'error: config .*broken\.py cannot be read.*'),
+        ('model = dict(', r'error: config .*broken\.py, or one that it starts from, fails.*'),
+        ("custom_imports = dict(imports=['no_such_module'])", r'error: .*no_such_module.*'),
+        ("default_scope = 'mmseg'", r'error: .*broken\.py has no model, test_dataloader, test_cfg, test_evaluator;.*'),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_one_line(
+    tool: Tool, tmp_path: Path, fails: Callable, text: str | None, message: str
+) -> None:
+    config = tmp_path / 'broken.py'
+    if text is not None:
+        config.write_text(text + '\n')
+    assert re.fullmatch(message + r'\n', fails(tool('test'), config, 'any.pth'))
+
+
+# Flips, two random views, and channels in a random order.
+RANDOM = """
+custom_imports = dict(imports=['mmposenc'])
+model.update(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss'),
+    neck=dict(type='mmposenc.PermuteNeck'))
+views = dict(type='MultiView', num_views=2, transforms=[[dict(type='RandomCrop', crop_size=16, padding=4)]])
+train_dataloader['dataset']['pipeline'] = [
+    dict(type='LoadImageFromFile'), dict(type='RandomFlip', prob=0.5), views, dict(type='PackInputs')]
+"""
+
+
+@pytest.fixture
+def switches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `--deterministic` sets for the process is put back."""
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    before = CUDNN.deterministic, CUDNN.benchmark
+    yield
+    torch.use_deterministic_algorithms(False)
+    CUDNN.deterministic, CUDNN.benchmark = before
+    os.environ.pop('CUBLAS_WORKSPACE_CONFIG', None)  # before monkeypatch gives back a user's own
+
+
+@pytest.mark.parametrize('host', ['mmpretrain', 'mmseg'])
+def test_deterministic_runs_of_one_seed_have_the_same_bits(
+    tool: Tool, switches: None, classifier_config: Path, segmenter_config: Path, host: str
+) -> None:
+    config, last = {
+        'mmpretrain': (classifier_config, 'epoch_2.pth'),
+        'mmseg': (segmenter_config, 'iter_8.pth'),
+    }[host]
+    if host == 'mmpretrain':
+        config.write_text(config.read_text() + RANDOM)
+    runs = {}
+    for name, seed in (('one', 5), ('again', 5), ('other', 6)):
+        options = [f'randomness.seed={seed}', 'default_hooks.logger.type=LoggerHook', 'default_hooks.logger.interval=1']
+        tool('train')([config, '--work-dir', name, '--deterministic', '--cfg-options', *options])
+        assert torch.are_deterministic_algorithms_enabled()
+        assert (CUDNN.deterministic, CUDNN.benchmark) == (True, False)
+        assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+        saved = read_checkpoint(f'{name}/{last}')
+        runs[name] = (saved['state_dict'], saved['optimizer'], log(name))
+    one, again, other = runs.values()
+    assert len(one[2]) > 4
+    assert same(one, again)
+    for part in (0, 2):
+        assert not same(one[part], other[part])
+
+
+def log(folder: str) -> list[dict[str, Any]]:
+    """Every logged figure but the times."""
+    (path,) = Path(folder).glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in line.items() if 'time' not in name} for line in lines]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nested values are equal, tensors to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
