@@ -41,7 +41,8 @@ class CamVid(BaseSegDataset):
 
     Raises:
         FileNotFoundError: If a folder, the `ann_file`, an image or a label map is missing.
-        ValueError: If the first label map holds other labels, e.g. colours or the 32 original classes.
+        ValueError: If the first label map holds other labels, e.g. colours or the 32 original classes, or
+            `reduce_zero_label` is set.
 
     Example:
         >>> train = dict(type='mmposenc.CamVid', data_root='data/camvid',
@@ -51,6 +52,8 @@ class CamVid(BaseSegDataset):
     METAINFO = dict(classes=tuple(COLOURS), palette=list(COLOURS.values()))
 
     def __init__(self, img_suffix: str = '.png', seg_map_suffix: str = '.png', **kwargs: Any) -> None:
+        if kwargs.get('reduce_zero_label'):
+            raise ValueError("reduce_zero_label must be False for CamVid, whose label 0 is 'sky'; void is 11")
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     @classmethod
@@ -84,7 +87,7 @@ class CamVid(BaseSegDataset):
     def _check_labels(self, path: str) -> None:
         """Refuse the 32-class original and coloured label maps: mmseg would count their labels as errors, silently."""
         loading = LoadAnnotations(backend_args=self.backend_args)
-        sample = {'seg_map_path': path, 'label_map': None, 'reduce_zero_label': False, 'seg_fields': []}
+        sample: dict[str, Any] = {'seg_map_path': path, 'label_map': None, 'reduce_zero_label': False, 'seg_fields': []}
         labels = loading(sample)['gt_seg_map']
         if labels.ndim != 2 or labels.max() > VOID:
             raise ValueError(

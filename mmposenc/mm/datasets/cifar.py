@@ -240,7 +240,7 @@ class _Array:
         self.array = dtype.read(raw).reshape(shape, order='F' if is_fortran else 'C')
 
 
-def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple, order: Any) -> _Array:
     array = _Array()
     array.array = dtype.read(raw).reshape(shape, order=order)
     return array

@@ -136,9 +136,10 @@ def subset_positions(
     if indices is None:
         return None
     if isinstance(indices, Integral) and not isinstance(indices, bool):
-        if not 1 <= indices <= num_samples:
-            raise ValueError(f'indices={indices} asks for the first {indices} of {num_samples} samples')
-        return torch.arange(int(indices))
+        count = int(indices)
+        if not 1 <= count <= num_samples:
+            raise ValueError(f'indices={count} asks for the first {count} of {num_samples} samples')
+        return torch.arange(count)
     wrong_type = TypeError(f'indices must be an integer or a sequence of integers, got {indices!r:.200}')
     try:
         positions = torch.as_tensor(indices)

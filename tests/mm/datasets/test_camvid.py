@@ -66,10 +66,11 @@ def test_a_list_chooses_images(root):
         ({'ann_file': 'left.txt'}, r'no ann_file .*left\.txt'),
         ({'seg_map_suffix': '_L.png'}, r'2 of 2 files are missing, first .*valannot/a_L\.png'),
         ({'splitt': 'val'}, 'splitt'),
+        ({'reduce_zero_label': True}, "reduce_zero_label must be False for CamVid, whose label 0 is 'sky'"),
         ({'metainfo': {'classes': ('person',)}}, 'not a subset of classes'),
     ],
 )
-def test_what_is_not_there_is_named(root, typed, message):
+def test_what_is_not_there_or_does_not_fit_is_named(root, typed, message):
     with pytest.raises((FileNotFoundError, TypeError, ValueError), match=message):
         build(root, **typed)
 
