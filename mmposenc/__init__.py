@@ -12,26 +12,44 @@ from mmposenc.version import __version__
 
 if TYPE_CHECKING:
     from mmposenc.chance import ChanceTest, chance_test
-    from mmposenc.channels import Sweep, ablate_channels, random_channels, rank_channels, top_channels, window
-    from mmposenc.grids import probe_location
+    from mmposenc.channels import (
+        Sweep,
+        ablate_channels,
+        random_channels,
+        rank_channels,
+        sweep_channels,
+        top_channels,
+        window,
+    )
+    from mmposenc.grids import LocationProbe, probe_location
     from mmposenc.ranking import Ranking
-    from mmposenc.shifts import AugShiftLoss, augshift_loss, shift_consistency, two_views
+    from mmposenc.shifts import AugShiftLoss, ConsistencyCard, augshift_loss, shift_consistency, two_views
 
 _PLACES = {
     'mmposenc.chance': ('ChanceTest', 'chance_test'),
-    'mmposenc.channels': ('Sweep', 'ablate_channels', 'random_channels', 'rank_channels', 'top_channels', 'window'),
-    'mmposenc.grids': ('probe_location',),
+    'mmposenc.channels': (
+        'Sweep',
+        'ablate_channels',
+        'random_channels',
+        'rank_channels',
+        'sweep_channels',
+        'top_channels',
+        'window',
+    ),
+    'mmposenc.grids': ('LocationProbe', 'probe_location'),
     'mmposenc.ranking': ('Ranking',),
-    'mmposenc.shifts': ('AugShiftLoss', 'augshift_loss', 'shift_consistency', 'two_views'),
+    'mmposenc.shifts': ('AugShiftLoss', 'ConsistencyCard', 'augshift_loss', 'shift_consistency', 'two_views'),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
-__all__ = [  # noqa: RUF022
-    '__version__',
+__all__ = [
     'AugShiftLoss',
     'ChanceTest',
+    'ConsistencyCard',
+    'LocationProbe',
     'Ranking',
     'Sweep',
+    '__version__',
     'ablate_channels',
     'augshift_loss',
     'chance_test',
@@ -54,10 +72,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def sweep_channels(*args: Any, metric: Any = 'top1', **kwargs: Any) -> 'Sweep':
-    """A sweep; names of metrics are resolved here."""
-    from mmposenc.channels import sweep_channels as sweep
-
-    return sweep(*args, metric=metric, **kwargs)

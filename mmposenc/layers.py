@@ -55,8 +55,8 @@ def find_module(model: nn.Module, layer: str) -> nn.Module:
         ValueError: If the path does not exist; the message names the deepest part that does and its children.
 
     Example:
-        >>> find_module(torchvision.models.resnet18(), 'layer4.1.bn2')
-        BatchNorm2d(512, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        >>> find_module(torchvision.models.resnet18(), 'layer4.1.relu')
+        ReLU(inplace=True)
     """
     return _modules_on_path(model, layer)[-1]
 

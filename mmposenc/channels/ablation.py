@@ -164,7 +164,7 @@ def random_channels(num_total: int, num_channels: int, seed: int) -> tuple[int, 
 
     Example:
         >>> random_channels(8, 3, seed=0)
-        (5, 6, 7)
+        (4, 0, 7)
     """
     num_channels = _in_range('num_channels', num_channels, num_total)
     shuffled = torch.randperm(num_total, generator=torch.Generator().manual_seed(index(seed)))
