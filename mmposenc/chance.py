@@ -235,7 +235,9 @@ def image_interval(
 
 
 def _array(curves: Curves) -> Tensor:
-    array = torch.as_tensor(curves).detach().cpu().double()
+    array = (
+        (curves if isinstance(curves, Tensor) else torch.from_numpy(np.array(curves, float))).detach().cpu().double()
+    )
     if not array.isfinite().all():
         raise ValueError('a harm is NaN or infinite: leave out regions without labelled pixels')
     return array

@@ -4,7 +4,7 @@ Islam, Kowal, Jia, Derpanis, Bruce, "Global Pooling, More than Meets the Eye: Po
 Channel-Wise in CNNs", ICCV 2021.
 """
 
-from mmposenc.regions.iou import MeanIoU, confusion_margins, margin_figures, miou_harm, segmentation_figures
+from mmposenc.regions.iou import MeanIoU, confusion_margins, margin_figures, segmentation_figures
 from mmposenc.regions.sides import box_halves, halves, side
 from mmposenc.regions.strips import RegionStrips, count_strips
 
@@ -16,7 +16,6 @@ __all__ = [
     'count_strips',
     'halves',
     'margin_figures',
-    'miou_harm',
     'segmentation_figures',
     'side',
 ]

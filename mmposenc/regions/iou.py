@@ -27,8 +27,10 @@ def margin_figures(margins: Tensor) -> dict[str, Tensor]:
     A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel has no Acc.
     They are NaN, and mIoU, mDice and mAcc are the means over the rest. Nothing is rounded.
 
-    Differences of mIoU are not safe: it takes in an absent class as soon as one pixel is predicted as that class.
-    `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
+    A difference of two mIoU is not a measure of harm: mIoU takes in an absent class as soon as one pixel is predicted as
+    that class. `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
+    Sum the margins of the whole data set first, over all processes. In a bootstrap draw, a class without labels leaves
+    both terms of a difference.
 
     Args:
         margins: From `confusion_margins`, or weighted sums of them, (..., 3, K).
@@ -51,18 +53,6 @@ def margin_figures(margins: Tensor) -> dict[str, Tensor]:
 def segmentation_figures(confusion: Tensor) -> dict[str, Tensor]:
     """`margin_figures` of confusion counts [label, prediction], (..., K, K)."""
     return margin_figures(confusion_margins(confusion))
-
-
-def miou_harm(baseline: Tensor, ablated: Tensor) -> Tensor:
-    """Drop in mIoU over a fixed set of classes, in points (Sec. 4.2.2).
-
-    The classes are those that have labelled pixels in `baseline`. Sum the margins of the whole data set first, over all
-    processes. In a bootstrap draw, a class without labels leaves both terms.
-
-    Shape:
-        Margins of the same images, (..., 3, K), which broadcast; output (...).
-    """
-    return margin_figures(baseline)['mIoU_labelled'] - margin_figures(ablated)['mIoU_labelled']
 
 
 class MeanIoU:

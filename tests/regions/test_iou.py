@@ -10,14 +10,12 @@ from mmposenc.regions import (
     confusion_margins,
     count_strips,
     margin_figures,
-    miou_harm,
     segmentation_figures,
 )
 
 
-def margins_of(*hits: int, labelled: int = 100) -> torch.Tensor:
-    """Margins of one class with as many predicted as labelled pixels: IoU is hits / (2 labelled - hits)."""
-    return torch.tensor([[[labelled], [labelled], [number]] for number in hits])
+def harm(baseline: torch.Tensor, ablated: torch.Tensor) -> torch.Tensor:
+    return margin_figures(baseline)[MeanIoU.harm_of] - margin_figures(ablated)[MeanIoU.harm_of]
 
 
 def test_figures_by_hand() -> None:
@@ -52,7 +50,7 @@ def test_one_stray_pixel_of_an_absent_class_costs_mmsegs_miou_12_points_and_harm
     baseline, ablated = (confusion_margins(count_strips(labels, x, 8, strips)).sum(0) for x in (labels, stray))
     figures = margin_figures(torch.stack([baseline, ablated]))
     assert figures['mIoU'].tolist() == pytest.approx([100, 87.5], abs=0.001)
-    assert 0 < float(miou_harm(baseline, ablated)) < 0.001
+    assert 0 < float(harm(baseline, ablated)) < 0.001  # Points; 12.5 by the difference of mIoU.
 
 
 def test_harm_is_the_drop_over_labelled_classes_by_hand() -> None:
@@ -60,7 +58,7 @@ def test_harm_is_the_drop_over_labelled_classes_by_hand() -> None:
     baseline = torch.tensor([[10, 10, 0], [10, 10, 0], [8, 6, 0]])
     ablated = torch.tensor([[10, 10, 0], [10, 5, 5], [6, 3, 0]])
     before, after = (100 * 8 / 12 + 100 * 6 / 14) / 2, (100 * 6 / 14 + 100 * 3 / 12) / 2
-    assert float(miou_harm(baseline, ablated)) == pytest.approx(before - after)
+    assert float(harm(baseline, ablated)) == pytest.approx(before - after)
 
 
 def test_a_class_without_labels_in_a_bootstrap_draw_leaves_both_terms() -> None:
@@ -68,13 +66,13 @@ def test_a_class_without_labels_in_a_bootstrap_draw_leaves_both_terms() -> None:
     whole = torch.tensor([[[10, 0], [10, 0], [10, 0]], [[10, 10], [10, 10], [10, 10]]])
     ablated = torch.tensor([[[10, 0], [11, 0], [10, 0]], [[10, 10], [10, 0], [10, 0]]])
     harms = {
-        times: float(miou_harm(*(torch.tensordot(torch.tensor(times), x, 1) for x in (whole, ablated))))
+        times: float(harm(*(torch.tensordot(torch.tensor(times), x, 1) for x in (whole, ablated))))
         for times in ((2, 0), (1, 1), (0, 2))
     }
     assert harms[2, 0] == pytest.approx(100 - 100 * 20 / 22)
     assert harms[1, 1] == pytest.approx((100 - 100 * 20 / 21 + 100) / 2)
     assert harms[0, 2] == pytest.approx(50)
-    low, high = image_interval(torch.stack([whole, ablated], 1), lambda sums: miou_harm(sums[:, 0], sums[:, 1]))
+    low, high = image_interval(torch.stack([whole, ablated], 1), lambda sums: harm(sums[:, 0], sums[:, 1]))
     assert [float(low), float(high)] == pytest.approx([harms[2, 0], harms[1, 1]])
 
 
