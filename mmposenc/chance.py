@@ -235,9 +235,8 @@ def image_interval(
 
 
 def _array(curves: Curves) -> Tensor:
-    array = (
-        (curves if isinstance(curves, Tensor) else torch.from_numpy(np.array(curves, float))).detach().cpu().double()
-    )
+    array = curves if isinstance(curves, Tensor) else torch.from_numpy(np.array(curves, dtype=np.float64))
+    array = array.detach().cpu().double()
     if not array.isfinite().all():
         raise ValueError('a harm is NaN or infinite: leave out regions without labelled pixels')
     return array

@@ -27,7 +27,7 @@ def margin_figures(margins: Tensor) -> dict[str, Tensor]:
     A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel has no Acc.
     They are NaN, and mIoU, mDice and mAcc are the means over the rest. Nothing is rounded.
 
-    A difference of two mIoU is not a measure of harm: mIoU takes in an absent class as soon as one pixel is predicted as
+    A difference of two mIoU does not measure harm: mIoU takes in an absent class as soon as one pixel is predicted as
     that class. `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
     Sum the margins of the whole data set first, over all processes. In a bootstrap draw, a class without labels leaves
     both terms of a difference.
