@@ -12,7 +12,7 @@ from mmposenc.channels.sweep_metric import Metric, Rates, Top1, make_metric
 from mmposenc.channels.sweep_plan import SweepOrder, SweepPlan, SweepVariant, name_rankings
 from mmposenc.channels.sweep_result import Sweep, SweepCurve, sweep_conditions
 from mmposenc.channels.variants import VariantForwards
-from mmposenc.layers import Forward, unwrap_model
+from mmposenc.layers import Forward, check_layer, unwrap_model
 from mmposenc.ranking import Ranking, model_fingerprint
 
 __all__ = [
@@ -105,7 +105,13 @@ def sweep_channels(
         strength = known_activation(plan, activation)
         for layer in plan.layers:
             if layer not in strength:
-                strength[layer] = rank_channels(model, loader, layer, statistic='mean_activation', **options).scores
+                found = rank_channels(model, loader, layer, statistic='mean_activation', **options)
+                if found.num_channels != plan.total:
+                    raise ValueError(
+                        f'layer {layer!r} has {found.num_channels} channels, but the rankings have {plan.total}: they '
+                        'are of another model or layer'
+                    )
+                strength[layer] = found.scores
         plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
     measure = make_metric(metric, finish)
     forwards = {
@@ -120,6 +126,8 @@ def sweep_channels(
     with evaluating(model):
         for batch in read_batches(loader, unpack, model):
             images, targets = batch.images, batch.targets
+            for layer in plan.layers if not parts else ():
+                check_layer(model, layer, images[:1], forward, channel_dim, prefix_tokens)
 
             def scores(copies: int, images: Tensor = images) -> Tensor:
                 return read_logits(call(images.repeat(copies, 1, 1, 1) if copies > 1 else images))

@@ -131,9 +131,9 @@ class Sweep(Result):
         runs = torch.tensor([variant.run for variant in self.plan.variants])
         return self._per_run(metric or self.metrics[0], region)[runs]
 
-    def whole(self, metric: str, region: str = 'overall') -> float:
-        """One figure in % of the whole network."""
-        return float(self._per_run(metric, region)[0])
+    def whole(self, metric: str | None = None, region: str = 'overall') -> float:
+        """One figure in % of the network without ablation."""
+        return float(self._per_run(metric or self.metrics[0], region)[0])
 
     def curves(self, metric: str | None = None, region: str = 'overall') -> list[SweepCurve]:
         """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6).

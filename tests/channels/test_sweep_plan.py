@@ -1,13 +1,18 @@
+"""Which variants a sweep has, and which runs give them."""
+
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mmposenc.channels.channel_choice import random_channels, random_ranking
-from mmposenc.channels.sweep import SweepPlan
+from mmposenc.channels.ablation import matched_random_channels, random_channels
+from mmposenc.channels.sweep import SweepPlan, name_rankings
+from mmposenc.ranking import Ranking
 
 
-def ranking(seed: int = 7, total: int = 10) -> Any:
-    return random_ranking(total, seed, 'a')
+def ranking(scores: Any = (3, 9, 1, 7, 5, 0, 8, 2, 6, 4), **options: Any) -> Ranking:
+    options = {'layer': 'a', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 1, **options}
+    return Ranking(scores=list(map(float, scores)), **options)
 
 
 def test_all_points_of_a_small_sweep() -> None:
@@ -22,68 +27,110 @@ def test_all_points_of_a_small_sweep() -> None:
         ('random', 0, 'top', 0, 0, 0),
         ('random', 0, 'top', 0, 4, 4),
         ('random', 0, 'top', 0, 8, 5),
+        ('random', 0, 'window', 0, 4, 4),  # The first window of a random order stands for all.
+        ('random', 0, 'window', 4, 8, 4),
         ('random', 1, 'top', 0, 0, 0),
         ('random', 1, 'top', 0, 4, 6),
         ('random', 1, 'top', 0, 8, 7),
+        ('random', 1, 'window', 0, 4, 6),
+        ('random', 1, 'window', 4, 8, 6),
     ]
     assert plan.num_runs == 8
-    assert [(group.slices, group.runs) for group in plan.groups] == [
-        ([(0, 4), (0, 8), (4, 8)], [1, 2, 3]),
-        ([(0, 4), (0, 8)], [4, 5]),
-        ([(0, 4), (0, 8)], [6, 7]),
+    assert [(order.slices, order.runs) for order in plan.orders] == [
+        (((0, 4), (0, 8), (4, 8)), (1, 2, 3)),
+        (((0, 4), (0, 8)), (4, 5)),
+        (((0, 4), (0, 8)), (6, 7)),
     ]
-    assert plan.groups[0].order == tuple(ranking().order)
-    assert plan.groups[2].order[:4] == random_channels(10, 4, seed=1)
+    assert plan.orders[0].order == (1, 6, 3, 8, 4, 9, 0, 7, 2, 5)
+    assert plan.orders[2].order == random_channels(10, 10, seed=1)
+
+
+def test_windows_alone_have_their_control() -> None:
+    plan = SweepPlan({'one': ranking()}, window=5, num_random=1)
+    assert [(v.ranking, v.start, v.run) for v in plan.variants] == [
+        ('one', 0, 1),
+        ('one', 5, 2),
+        ('random', 0, 3),
+        ('random', 5, 3),
+    ]
+
+
+def test_matched_orders_belong_to_a_ranking_and_a_layer() -> None:
+    rankings = {'one': ranking(), 'two': ranking(range(10))}
+    activation = {'a': range(10), 'b': range(10, 0, -1)}
+    plan = SweepPlan(rankings, ['a', 'b'], [3], num_matched=2, activation=activation)
+    matched = [v for v in plan.variants if v.ranking == 'matched']
+    assert [(v.layer, v.of, v.draw) for v in matched] == [
+        (layer, of, draw) for layer in 'ab' for of in ('one', 'two') for draw in (0, 1)
+    ]
+    orders = {run: order for order in plan.orders for run in order.runs}
+    for v in matched:
+        expected = matched_random_channels(rankings[v.of], list(activation[v.layer]), 10, v.draw)
+        assert orders[v.run].order == expected
+
+
+def test_a_reversed_ranking_has_reversed_random_orders() -> None:
+    plan = SweepPlan({'left': ranking(range(10)), 'right': ranking(range(10, 0, -1))}, num_channels=[2], num_random=1)
+    assert [v.ranking for v in plan.variants] == ['left', 'right', 'random', 'reversed']
+    assert plan.orders[3].order == plan.orders[2].order[::-1]
 
 
 def test_every_run_of_every_layer_is_computed_once() -> None:
-    plan = SweepPlan({'one': ranking(), 'two': ranking(8)}, ['a', 'b[-1]'], range(0, 11, 5), window=3, num_random=1)
-    runs = [run for group in plan.groups for run in group.runs]
+    rankings = {'one': ranking(), 'two': ranking(range(10))}
+    plan = SweepPlan(rankings, ['a', 'b[-1]'], range(0, 11, 5), window=3, num_random=1)
+    runs = [run for order in plan.orders for run in order.runs]
     assert sorted(runs) == list(range(1, plan.num_runs))
-    assert {variant.run for variant in plan.variants} == set(range(plan.num_runs))
-    assert [group.layer for group in plan.groups_at(['b[-1]'])] == ['b[-1]'] * 3
-    for variant in plan.variants:
-        if variant.run:
-            (group,) = (group for group in plan.groups if variant.run in group.runs)
-            assert group.layer == variant.layer
-            assert group.slices[group.runs.index(variant.run)] == (variant.start, variant.stop)
+    assert [order.layer for order in plan.orders_at(['b[-1]'])] == ['b[-1]'] * 3
+    for v in plan.variants:
+        if v.run and v.draw is None:
+            (order,) = (order for order in plan.orders if v.run in order.runs)
+            assert (order.layer, order.slices[order.runs.index(v.run)]) == (v.layer, (v.start, v.stop))
 
 
-def test_the_order_of_n_does_not_matter() -> None:
-    forward, backward = (SweepPlan({'one': ranking()}, ['a'], n) for n in ([1, 5, 9], [9, 1, 5, 1]))
-    assert forward.variants == backward.variants
-    assert forward.groups == backward.groups
+def test_neither_the_order_of_n_nor_the_kind_of_integer_matters() -> None:
+    plans = [SweepPlan({'one': ranking()}, ['a'], n) for n in ([1, 5, 9], [9, 1, 5, 1], np.array([5, 9, 1]))]
+    assert plans[0].variants == plans[1].variants == plans[2].variants
+    assert SweepPlan({'one': ranking()}, ['a'], [1], np.int64(2), np.int32(3)).window == 2
 
 
-@pytest.mark.parametrize(
-    'changes, message',
-    [
-        (dict(rankings={}), 'at least one ranking'),
-        (dict(rankings={'x': ranking(), 'y': ranking(total=9)}), "same number of channels, got {'x': 10, 'y': 9}"),
-        (dict(rankings={'random': ranking()}, num_random=1), "name 'random' is that of the random draws"),
-        (dict(num_channels=[0, 11]), 'num_channels must be from 0 to 10, the channels that the rankings have, got 11'),
-        (dict(num_channels=[-1]), 'num_channels must be from 0 to 10, .* got -1'),
-        (dict(window=11), 'window must be from 0 to 10, .* got 11'),
-        (dict(num_random=-1), 'num_random must be 0 or more, got -1'),
-        (dict(num_channels=[], window=0), 'nothing to sweep'),
-        (dict(layers=[]), 'one or more layers, each once'),
-        (dict(layers=['a', 'a']), 'one or more layers, each once'),
-        (dict(layers=['a[']), 'dotted module path'),
-    ],
-)
-def test_mistakes(changes: dict, message: str) -> None:
+def test_a_plan_survives_its_document() -> None:
+    plan = SweepPlan({'one': ranking()}, None, [2, 4], 3, 2, 1, {'a': range(10)})
+    again = SweepPlan.from_document(plan.document())
+    assert (again.variants, again.orders, again.rankings) == (plan.variants, plan.orders, plan.rankings)
+
+
+def test_names_of_rankings() -> None:
+    strength = ranking(statistic='mean_activation', pair='none')
+    named = name_rankings([ranking(), ranking(region='left'), strength])
+    assert list(named) == ['flip_image-abs', 'left', 'mean_activation']
+    assert list(name_rankings(ranking())) == ['flip_image-abs']
+    with pytest.raises(ValueError, match='rankings need different names'):
+        name_rankings([ranking(), ranking()])
+    with pytest.raises(TypeError, match='rankings must be of type Ranking, got str for'):
+        name_rankings({'one': 'ranking.json'})
+
+
+@pytest.mark.parametrize('changes, error, message', [
+    (dict(rankings={}), ValueError, 'at least one ranking'),
+    (dict(rankings={'x': ranking(), 'y': ranking(range(9))}), ValueError, "same number .* got {'x': 10, 'y': 9}"),
+    (dict(rankings={'random': ranking()}), ValueError, "name 'random' is reserved"),
+    (dict(num_channels=[0, 11]), ValueError, 'num_channels must be from 0 to 10, the channels .* got 11'),
+    (dict(num_channels=[-1]), ValueError, 'num_channels must be from 0 to 10, .* got -1'),
+    (dict(num_channels=[1.0]), TypeError, 'num_channels must be integers, got float'),
+    (dict(num_channels=[True]), TypeError, 'num_channels must be integers, got bool'),
+    (dict(num_channels='12'), TypeError, 'num_channels must be a list of integers'),
+    (dict(num_channels=3), TypeError, 'num_channels must be a list of integers'),
+    (dict(window=11), ValueError, 'window must be from 0 to 10, .* got 11'),
+    (dict(num_random=-1), ValueError, 'num_random must be 0 or more, got -1'),
+    (dict(num_random=10**9), ValueError, 'at most 1000000 variants'),
+    (dict(num_matched=1), ValueError, "need the mean activation of the 10 channels of 'a', got 0 values"),
+    (dict(num_channels=[], window=0), ValueError, 'nothing to sweep'),
+    (dict(layers=[]), ValueError, 'one or more layers, each once'),
+    (dict(layers=['a', 'a']), ValueError, 'one or more layers, each once'),
+    (dict(layers=['a[']), ValueError, 'dotted module path'),
+    (dict(layers='a'), TypeError, 'must be a list of names'),
+])  # fmt: skip
+def test_bad_input(changes: dict, error: type[Exception], message: str) -> None:
     arguments = dict(rankings={'one': ranking()}, layers=['a'], num_channels=[1], window=0, num_random=0)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         SweepPlan(**{**arguments, **changes})
-
-
-@pytest.mark.parametrize(
-    'changes, message',
-    [
-        (dict(num_channels=[1.0]), 'num_channels must be integers, got float'),
-        (dict(layers='a'), 'must be a list of names'),
-    ],
-)
-def test_wrong_types(changes: dict, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
-        SweepPlan(**{**dict(rankings={'one': ranking()}, layers=['a'], num_channels=[1]), **changes})

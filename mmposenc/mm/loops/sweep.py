@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from mmposenc.channels.sweep import Sweep, SweepPlan, known_activation, sweep_conditions
 from mmposenc.channels.sweep_folder import SweepFolder, read_conditions
-from mmposenc.layers import eager_forwards, pooled_forward, unwrap_model
+from mmposenc.layers import check_layer, eager_forwards, pooled_forward, unwrap_model
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.mm.loops.data_share import loader_of
@@ -164,7 +164,11 @@ class AblationSweepLoop(BaseLoop):
         with eager_forwards(), _same_kernels():
             for idx, batch in enumerate(_loaded(self.dataloader)):
                 self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
-                folder.add(batches[idx], self.task.count(self._preprocessed(batch), batches[idx]))
+                data = self._preprocessed(batch)
+                if idx == 0:
+                    for layer in self.plan.layers:
+                        check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
+                folder.add(batches[idx], self.task.count(data, batches[idx]))
                 self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
         folder.flush()
         barrier()
@@ -200,6 +204,14 @@ class AblationSweepLoop(BaseLoop):
         rank, world_size = get_dist_info()
         return batches[rank::world_size]
 
+    def _forward(self, data: dict) -> Callable[[Tensor], object]:
+        """The whole network, from preprocessed images to scores."""
+
+        def forward(images: Tensor) -> object:
+            return self.model(images, data['data_samples'][: len(images)], mode='tensor')
+
+        return forward
+
     def _preprocessed(self, batch: dict) -> dict:
         _check_inputs(batch['inputs'])
         data = self.model.data_preprocessor(batch, False)
@@ -224,14 +236,15 @@ class AblationSweepLoop(BaseLoop):
             own = self._own(self._batches())
             for positions, batch in zip(own, _loaded(loader_of(own, self.dataloader)), strict=True):
                 data = self._preprocessed(batch)
-
-                def forward(images: Tensor, samples: Any = data['data_samples']) -> object:
-                    return self.model(images, samples, mode='tensor')
-
                 pooled = {}
                 for layer in missing:
-                    with pooled_forward(self.model, layer, forward) as pool:
+                    with pooled_forward(self.model, layer, self._forward(data)) as pool:
                         pooled[layer] = pool(data['inputs']).double().cpu().sum(0)
+                        if pooled[layer].shape != (self.plan.total,):
+                            raise ValueError(
+                                f'layer {layer!r} has {len(pooled[layer])} channels, but the channels were chosen among '
+                                f'{self.plan.total}: the rankings are of another model or layer'
+                            )
                 sums.append((positions[0], pooled))
             # In the order of the batches: the sum is the same for any number of processes.
             parts = sorted((part for share in all_gather_object(sums) for part in share), key=lambda part: part[0])

@@ -1,0 +1,237 @@
+"""Forwards of variants that share what comes before the layer, against plain forwards with the channels ablated."""
+
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmposenc.channels import ablate_channels
+from mmposenc.channels.sweep_plan import SweepOrder
+from mmposenc.channels.variants import VariantForwards
+
+SLICES = ((0, 1), (0, 3), (0, 6), (2, 5))
+
+
+def outputs_of(
+    model: nn.Module, layer: str, images: Tensor, channels: int, batches: int = 2, **options: Any
+) -> tuple[VariantForwards, list[str]]:
+    """Compare every run of two orders on some batches with plain forwards."""
+    model = model.eval()
+    orders = []
+    for seed in (0, 1):
+        order = torch.randperm(channels, generator=torch.Generator().manual_seed(seed)).tolist()
+        slices = tuple((a * channels // 6, b * channels // 6) for a, b in SLICES)
+        orders.append(SweepOrder(layer, tuple(order), slices, tuple(range(4 * seed, 4 * seed + 4))))
+    said: list[str] = []
+    variants = VariantForwards(model, layer, channels, say=said.append, **options)
+    with torch.no_grad():
+        for batch in range(batches):
+            shown = images + batch
+            found = dict(variants.run(orders, lambda copies, x=shown: model(x.repeat(copies, 1, 1, 1))))
+            assert sorted(found) == list(range(8))
+            base, different = model(shown), 0
+            for order in orders:
+                for run, (a, b) in zip(order.runs, order.slices, strict=True):
+                    with ablate_channels(
+                        model, layer, order.order[a:b], channel_dim=options.get('channel_dim'), allow_repeats=True
+                    ):
+                        expected = model(shown)
+                    different += not torch.equal(expected, base)
+                    assert float((found[run] - expected).abs().max()) <= 1e-4 * float(base.abs().max())
+            assert different > 4, 'the variants differ'
+    assert not any(module._forward_hooks or 'forward' in vars(module) for module in model.modules())
+    return variants, said
+
+
+def spread(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.3)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.2)
+    return model
+
+
+def vit() -> nn.Module:
+    return torchvision.models.VisionTransformer(16, 4, 4, 2, 12, 24, num_classes=5)
+
+
+def swin() -> nn.Module:
+    return torchvision.models.SwinTransformer([2, 2], 12, [2, 2], [2, 2], [2, 2], num_classes=5)
+
+
+def resnet() -> nn.Module:
+    return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5)
+
+
+@pytest.mark.parametrize('build, layer, channels, prefix, stacked', [
+    (resnet, 'layer3', 256, True, True),
+    (resnet, 'layer3.0.bn1', 256, True, True),
+    (resnet, 'layer4', 512, False, False),
+    (resnet, 'avgpool', 512, False, False),
+    (vit, 'encoder.layers.encoder_layer_2', 12, True, True),
+    (vit, 'encoder.layers.encoder_layer_0', 12, True, True),
+    (swin, 'features.1', 12, True, True),
+    (swin, 'features.3.0', 24, True, True),
+])  # fmt: skip
+def test_networks_of_torchvision(
+    build: Callable[[], nn.Module], layer: str, channels: int, prefix: bool, stacked: bool
+) -> None:
+    torch.manual_seed(0)
+    variants, said = outputs_of(spread(build()), layer, torch.randn(2, 3, 16, 16), channels)
+    assert variants.shares
+    assert (variants._prefix is not None, variants._copies > 1) == (prefix, stacked), said
+    assert (variants._readout is not None) == (not prefix)
+
+
+class Net(nn.Module):
+    """A stem that runs twice, a layer, and what writes into its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 1)
+        self.layer = nn.Conv2d(6, 6, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Conv2d(6, 4, 1)
+        self.runs = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.runs += 1
+        first, second = self.stem(images), self.stem(images.flip(-1))
+        features = self.relu(first).mul_(2) + second
+        return self.head(self.relu(self.layer(features))).mul_(3).mean((2, 3))
+
+
+def test_a_module_that_runs_twice_gives_each_output_in_its_turn() -> None:
+    torch.manual_seed(0)
+    variants, _ = outputs_of(Net(), 'layer', torch.randn(2, 3, 4, 5), 6)
+    assert variants._prefix is not None
+    # The stem in the same two batches, without the plain forwards of the comparison.
+    model, calls = Net().eval(), []
+    model.stem.register_forward_hook(lambda module, args, output: calls.append(output.shape[0]))
+    convolve = model.stem._conv_forward
+    real: list[int] = []
+    model.stem._conv_forward = lambda *args: real.append(1) or convolve(*args)
+    order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
+    variants = VariantForwards(model, 'layer', 6, stack=False)
+    with torch.no_grad():
+        list(variants.run([order], lambda copies: model(torch.ones(1, 3, 2, 2))))
+        real.clear()
+        list(variants.run([order], lambda copies: model(torch.ones(1, 3, 2, 2))))
+    assert len(real) == 2, 'both calls of the stem ran once for four variants'
+
+
+def test_a_layer_that_runs_twice_is_refused_or_runs_as_it_is() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="layer 'stem' must run once per forward, but ran 2 times"):
+        outputs_of(Net(), 'stem', torch.randn(2, 3, 4, 5), 6)
+    variants, said = outputs_of(Net(), 'stem', torch.randn(2, 3, 4, 5), 6, allow_repeats=True)
+    assert not variants.shares
+    assert 'runs 2 times per forward' in said[0]
+
+
+def test_foreign_hooks_act_on_what_is_replayed() -> None:
+    torch.manual_seed(0)
+    model = Net()
+    model.layer.register_forward_hook(lambda module, args, output: output * 2)
+    handle = model.stem.register_forward_hook(lambda module, args, output: output + 1)
+    with pytest.raises(AssertionError):  # The comparison's last line: these two hooks are still there.
+        outputs_of(model, 'layer', torch.randn(2, 3, 4, 5), 6)
+    handle.remove()
+
+
+Pair = namedtuple('Pair', 'a b')
+
+
+class Containers(nn.Module):
+    """Gives its tensors in a tuple, a dict and a named tuple."""
+
+    def forward(self, images: Tensor) -> Any:
+        return (images * 2, {'x': images + 1}, Pair(images.mean((2, 3)), 'text'))
+
+
+class Unusual(nn.Module):
+    """Functional use of the outputs of modules, positions without a batch, tokens first in the batch's place."""
+
+    def __init__(self, transposed: bool) -> None:
+        super().__init__()
+        self.containers, self.positions, self.layer = Containers(), nn.Embedding(20, 6), nn.Linear(6, 6)
+        self.tokens, self.head, self.transposed = nn.Linear(3, 6), nn.Linear(6, 4), transposed
+
+    def forward(self, images: Tensor) -> Tensor:
+        doubled, named, pair = self.containers(images)
+        doubled.add_(named['x'])
+        tokens = self.tokens((doubled + pair.a[:, :, None, None]).flatten(2).transpose(1, 2))
+        tokens = tokens + self.positions(torch.arange(tokens.shape[1]))
+        if self.transposed:
+            tokens = nn.Identity()(self.tokens(images.flatten(2).permute(2, 0, 1))) + tokens.transpose(0, 1)
+            tokens = tokens.transpose(0, 1)
+        return self.head(functional.relu(self.layer(tokens)).mean(1))
+
+
+@pytest.mark.parametrize('transposed', [False, True])
+def test_containers_functions_and_what_has_no_batch(transposed: bool) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 4, 5)
+    variants, said = outputs_of(Unusual(transposed), 'layer', images, 6, channel_dim=-1)
+    assert variants._prefix is not None, said
+    # Three images: a tensor of 20 tokens in the place of the batch cannot be stacked, and is not.
+    assert (variants._copies > 1) != transposed
+
+
+def test_what_changes_from_forward_to_forward_is_given_up() -> None:
+    class Counting(Net):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * self.runs  # Every forward is another one.
+
+    variants = VariantForwards(Counting().eval(), 'layer', 6, say=(said := []).append)
+    order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
+    with torch.no_grad():
+        list(variants.run([order], lambda copies: variants.model(torch.ones(2, 3, 2, 2).repeat(copies, 1, 1, 1))))
+    assert not variants.shares
+    assert 'changes the scores' in said[0]
+
+
+def test_memory_limits_the_copies() -> None:
+    torch.manual_seed(0)
+    model, images = spread(resnet()), torch.randn(2, 3, 16, 16)
+    large, _ = outputs_of(model, 'layer3', images, 256)
+    small, _ = outputs_of(model, 'layer3', images, 256, memory=0.2)
+    none, said = outputs_of(model, 'layer3', images, 256, memory=1e-6)
+    assert large._copies > small._copies > none._copies == 1
+    assert 'at once' not in said[0]
+
+
+def test_half_precision() -> None:
+    torch.manual_seed(0)
+    model = spread(resnet()).eval()
+    images = torch.randn(2, 3, 16, 16)
+    order = SweepOrder('layer3', tuple(range(256)), ((0, 100),), (1,))
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        variants = VariantForwards(model, 'layer3', 256)
+        (found,) = (output for _, output in variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))))
+        with ablate_channels(model, 'layer3', range(100)):
+            expected = model(images)
+    assert variants.shares
+    assert float((found - expected).abs().max()) <= 0.05 * float(expected.abs().max())
+
+
+def test_another_way_through_the_network_is_an_error() -> None:
+    class Branching(Net):
+        def forward(self, images: Tensor) -> Tensor:
+            features = self.stem(images) + (self.stem(images) if images.mean() > 0 else 0)
+            return self.head(self.layer(features)).mean((2, 3))
+
+    model = Branching().eval()
+    variants = VariantForwards(model, 'layer', 6, stack=False)
+    order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
+    with torch.no_grad():
+        list(variants.run([order], lambda copies: model(torch.ones(2, 3, 2, 2))))
+        with pytest.raises(ValueError, match='another way through its modules on this batch: sweep with reuse=False'):
+            list(variants.run([order], lambda copies: model(-torch.ones(2, 3, 2, 2))))
