@@ -86,7 +86,8 @@ def _listed(names: dict[str, nn.Module], limit: int = 20) -> str:
 def select_output(output: object, layer: str) -> Tensor:
     """The one tensor that a layer name stands for in the module's output.
 
-    A tuple or list of several tensors, as mmseg's backbones give, needs an index: 'backbone[3]' or 'backbone[-1]'.
+    A tuple or list of several tensors, as mmseg's backbones give, needs an index: 'backbone[3]' or 'backbone[-1]'. One
+    tensor counts as a tuple of one.
     """
     path, index = split_layer(layer)
     features = output
@@ -102,7 +103,7 @@ def select_output(output: object, layer: str) -> Tensor:
                 f'the index must be from {-len(output)} to {len(output) - 1}, got {index}'
             )
         features = output[index or 0]
-    elif index is not None:
+    elif index not in (None, 0, -1):
         raise ValueError(
             f'layer {layer!r} gives one {type(output).__name__}, not a tuple: write {path!r} for all of it, '
             f'or {f"{path}.{index}"!r} for its child module'

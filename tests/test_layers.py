@@ -58,7 +58,7 @@ def test_wrappers_are_passed_over_wherever_they_are(planted):
         ((torch.zeros(1, 2),) * 2, 'b', r"gives a tuple of 2.*write 'b\[-1\]' for the last or 'b\[i\]' with"),
         ((torch.zeros(1, 2),), 'b[1]', r'the index must be from -1 to 0, got 1'),
         ((), 'b', 'gives a tuple of 0'),
-        (torch.zeros(1, 2), 'b[0]', r"gives one Tensor, not a tuple: write 'b' for all of it, or 'b.0' for its child"),
+        (torch.zeros(1, 2), 'b[1]', r"gives one Tensor, not a tuple: write 'b' for all of it, or 'b.1' for its child"),
         ({'out': torch.zeros(1, 2)}, 'b', 'must give a tensor or a tuple of tensors, got dict'),
         (torch.zeros(7), 'b', r'must give \(N, C\), \(N, C, H, W\), .* got shape \(7,\)'),
         (torch.zeros(1, 2), 'a[x]', 'must be a dotted module path'),
@@ -85,7 +85,8 @@ def test_a_layer_that_does_not_exist(planted):
 def test_replace_output_keeps_the_kind_of_output_and_the_other_tensors():
     stages = namedtuple('stages', 'low high')
     low, high, new = torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 2), 7.0)
-    assert replace_output(low, 'b', new) is new
+    assert replace_output(low, 'b', new) is replace_output(low, 'b[-1]', new) is new
+    assert select_output(low, 'b[-1]') is low
     given = [low, high]
     replaced = replace_output(given, 'b[0]', new)
     assert isinstance(replaced, list)

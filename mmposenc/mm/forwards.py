@@ -1,4 +1,4 @@
-"""What hooks and loops ask of a runner's model: whole images, and a forward that pads images after they were changed."""
+"""What hooks and loops ask of a runner's model: whole images, and a forward that pads changed images."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,15 +1,22 @@
 """ChannelRankingLoop on networks whose ranking is known by hand, against plain PyTorch, and with a user's mistakes."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler, sampler
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from planted_segmenter import HEADS, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import nn
+from torch.utils.data import DataLoader
 
-from mmposenc.channels.rank import rank_channels
+from mmposenc.channels import rank_channels
+from mmposenc.layers import pooled_features
+from mmposenc.mm.loops import rank as rank_module
+from mmposenc.mm.loops.rank import build_loader, describe_data, share_of_rank
 from mmposenc.ranking import Ranking, model_fingerprint
 
 # A column c of 5 lit at 250 has the mean 50 and lies at x = c / 4: |z(I) - z(mI)| is 50 |2c - 4| / 4 in channel 0.
@@ -42,6 +49,71 @@ def test_planted_channels_under_any_head(tmp_path: Path, head: str) -> None:
     assert number_of_hooks(model) == 0
 
 
+def test_images_are_flipped_before_they_are_padded(tmp_path: Path) -> None:
+    model = make_segmenter()
+    model.data_preprocessor.test_cfg = dict(size_divisor=4)  # 5 px to 8 px: the padding is on the right
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    runner = rank(model, dataset, tmp_path)
+    images = torch.stack([runner.test_dataloader.dataset[index]['inputs'].float() for index in range(5)])
+
+    def padded(images: torch.Tensor) -> torch.Tensor:
+        return model(nn.functional.pad(images, (0, 3, 0, 3)), mode='tensor')
+
+    first, second = (pooled_features(model, 'backbone[-1]', view, padded) for view in (images, images.flip(-1)))
+    (found,) = runner.test_loop.rankings.values()
+    assert found.scores == pytest.approx((first - second).abs().mean(0).tolist(), rel=1e-6)
+
+
+def test_the_two_halves_of_the_data_set_make_up_the_whole(tmp_path: Path) -> None:
+    dataset, scores = lit_columns(tmp_path, *COLUMNS), {}
+    for split in ('all', 'even', 'odd'):
+        (found,) = rank(make_segmenter(), dataset, tmp_path, rank_split=split).test_loop.rankings.values()
+        scores[split] = found.num_images, found.scores[0]
+    assert found.data_set == 'BaseSegDataset images, odd images'
+    assert scores['even'] == (3, pytest.approx(50 * (1 + 0 + 1) / 3))
+    assert scores['odd'] == (2, pytest.approx(50 * (0.5 + 1) / 2))
+    assert scores['all'] == (5, pytest.approx(EQ2))
+
+
+def test_figures_go_to_the_visualizer(tmp_path: Path) -> None:
+    runner = rank(make_segmenter(), lit_columns(tmp_path, *COLUMNS), tmp_path)
+    (path,) = Path(runner.work_dir).glob('*/vis_data/scalars.json')
+    (found,) = (json.loads(line) for line in path.read_text().splitlines())
+    assert (found['rank/images'], found['rank/channels']) == (5, 5)
+    assert found['rank/reliability/flip_image-abs'] == pytest.approx(1)
+
+
+DEIT = dict(type='DistilledVisionTransformer', arch='deit-tiny', img_size=64)
+SWIN = dict(type='SwinTransformer', arch='tiny', img_size=64, pad_small_map=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'scope, layer, channels, config',
+    [
+        ('mmpretrain', 'backbone[-1]', 192, {**DEIT, 'out_type': 'featmap'}),
+        ('mmpretrain', 'backbone.ln1', 192, DEIT),
+        ('mmpretrain', 'backbone.layers.5', 192, DEIT),
+        ('mmpretrain', 'backbone[-1]', 768, SWIN),
+        ('mmpretrain', 'backbone.stages.1[0]', 384, SWIN),
+        ('mmseg', 'backbone[-1]', 64, dict(type='MixVisionTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
+        ('mmseg', 'backbone[-1]', 64, dict(type='SwinTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
+        ('mmseg', 'backbone[-1]', 24, dict(type='VisionTransformer', img_size=(64, 64), embed_dims=24, num_layers=2)),
+        ('mmseg', 'backbone[-1]', 32, dict(type='PIDNet', channels=8, ppm_channels=8, align_corners=False)),
+    ],
+)
+def test_networks_of_other_families(scope: str, layer: str, channels: int, config: dict) -> None:
+    import mmpretrain.models
+    import mmseg.models
+
+    registry = {'mmpretrain': mmpretrain.registry.MODELS, 'mmseg': mmseg.registry.MODELS}[scope]
+    torch.manual_seed(0)
+    model = nn.ModuleDict({'backbone': registry.build(config)}).eval()
+    ranking = rank_channels(model, [torch.rand(2, 3, 64, 64)], layer, forward=model['backbone'])
+    assert ranking.num_channels == channels
+    assert max(ranking.scores) > 1e-4
+
+
 def test_left_images_rank_the_other_way_than_right_ones(tmp_path: Path) -> None:
     dataset = lit_columns(tmp_path, *COLUMNS)
     scores = {}
@@ -68,7 +140,8 @@ def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, batch_si
     loader = dict(batch_size=batch_size, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler'))
     cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone.2', pairs=pairs, statistics=['abs', 'relative'])
     runner = make_runner(model, dataset, tmp_path, test_cfg=cfg, test_dataloader=loader)
-    assert runner.test() == {'images': 5.0, 'channels': 7.0}
+    metrics = runner.test()
+    assert (metrics['images'], metrics['channels']) == (5.0, 7.0)
     rankings = {(found.pair, found.statistic): found for found in runner.test_loop.rankings.values()}
     assert len(rankings) == 6
     # BGR images as they are read: here grey, so the order of their channels does not matter.
@@ -77,6 +150,7 @@ def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, batch_si
         plain = rank_channels(model.backbone, [images], '2', pair, statistic)
         assert found.scores == pytest.approx(plain.scores, rel=1e-5)
         assert found.num_images == plain.num_images
+        assert found.reliability == pytest.approx(metrics[f'reliability/{pair}-{statistic}'])
 
 
 def test_a_classifier_of_mmpretrain(tmp_path: Path, classifier_config: Path) -> None:
@@ -116,6 +190,7 @@ def test_centred_takes_the_signed_ranking_of_all_images(tmp_path: Path) -> None:
         (dict(layer='backbone'), r"gives a tuple of 2, one tensor is needed: write 'backbone\[-1\]'"),
         (dict(pairs=['mirror']), r"pair must be one of .*, got 'mirror'"),
         (dict(statistics=['mean']), r"statistic must be one of .*, got 'mean'"),
+        (dict(rank_split='half'), r"rank_split must be one of all, even, odd, got 'half'"),
         (dict(statistics='abs'), r"must be lists of names, got .* and 'abs'"),
         (dict(statistics=['centred']), r"reference, a 'signed' ranking of the whole data set, goes with .*'centred'"),
         (dict(loader=dict(sampler=dict(type='DefaultSampler'), drop_last=True)), r'4 images were ranked of .* of 5'),
@@ -169,3 +244,40 @@ def test_a_network_with_channels_off_is_not_ranked(tmp_path: Path) -> None:
     runner = make_runner(make_segmenter(), dataset, tmp_path, test_cfg=cfg, custom_hooks=[hook])
     with pytest.raises(ValueError, match='a ranking is of the whole network: take ChannelAblationHook out'):
         runner.test()
+
+
+@pytest.mark.parametrize('round_up', [True, False])
+@pytest.mark.parametrize('size, world_size', [(5, 2), (6, 2), (7, 3), (8, 8), (9, 4), (4, 1)])
+def test_the_shares_hold_each_image_once(
+    monkeypatch: pytest.MonkeyPatch, size: int, world_size: int, round_up: bool
+) -> None:
+    counted = []
+    for place in range(world_size):
+        for module in (rank_module, sampler):
+            monkeypatch.setattr(module, 'get_dist_info', lambda place=place: (place, world_size))
+        dealt = DefaultSampler(range(size), shuffle=True, seed=3, round_up=round_up)
+        loader = DataLoader(range(size), batch_size=2, sampler=dealt)
+        given = [index for batch in loader for index in batch.tolist()]
+        share = share_of_rank(loader)
+        counted += given[:share]
+        assert len(given) - share in ((0, 1) if round_up else (0,))
+    assert sorted(counted) == list(range(size))
+
+
+def test_what_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match='the data set or the subset is empty, so there is nothing to rank'):
+        share_of_rank(DataLoader([]))
+    monkeypatch.setattr(rank_module, 'get_dist_info', lambda: (1, 4))
+    with pytest.raises(ValueError, match='4 processes cannot share 3 images: start at most 3'):
+        share_of_rank(DataLoader(range(3)))
+    with pytest.raises(ValueError, match=r"need sampler=dict\(type='DefaultSampler', .* got SequentialSampler"):
+        share_of_rank(DataLoader(range(9)))
+
+
+def test_a_loader_is_built_once_and_names_hold_no_folders() -> None:
+    loader = DataLoader(range(3))
+    assert build_loader(loader) is loader
+    prefix = dict(img_path='/somewhere/leftImg8bit/val', seg_map_path='/somewhere/gtFine/val')
+    data = SimpleNamespace(data_prefix=prefix, ann_file='/lists/val-left.txt')
+    assert describe_data(data) == 'SimpleNamespace val val-left.txt'
+    assert describe_data(range(3)) == 'range'
