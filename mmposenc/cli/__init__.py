@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from mmposenc.host import errors
 from mmposenc.version import __version__
@@ -24,6 +25,8 @@ COMMANDS = {
     'report': 'draw the curves of a sweep, and write them with its tables into one page',
     'compare': 'compare rankings of the same channels',
     'region-lists': 'list the images that have all of a class in one half (Sec. 4.2.3)',
+    'consistency': 'measure Top-1 and consistency under shifts of a classifier, by all protocols (Sec. 4.1)',
+    'demo': 'run the whole story on handwritten digits, offline, on a CPU',
     'prepare-data': 'download and verify CIFAR-10 or CIFAR-100',
 }
 """Subcommands and what each does; `mmposenc/cli/<name>.py` implements it."""
@@ -39,17 +42,17 @@ def main(*words: str) -> None:
     errors.run(lambda: call(argv), traceback='--traceback' in argv)
 
 
-def call(argv: Sequence[str]) -> None:
-    """Parse the arguments and run the subcommand; exceptions are the caller's."""
+def call(argv: Sequence[str]) -> Any:
+    """Parse the arguments, run the subcommand and return what it returns; exceptions are the caller's."""
     name, *rest = argv or ['--help']
     if name in ('-h', '--help', '--version'):
         print(__version__ if name == '--version' else _overview())
-        return
+        return None
     if name not in COMMANDS:
         print(f'{_overview()}\n\nerror: no subcommand {name}', file=sys.stderr)
         raise SystemExit(2)
     module = import_module(f'mmposenc.cli.{name.replace("-", "_")}')
-    module.run(make_parser(name, module).parse_args(rest, Namespace(argv=rest)))
+    return module.run(make_parser(name, module).parse_args(rest, Namespace(argv=rest)))
 
 
 def make_parser(name: str, module: ModuleType) -> ArgumentParser:

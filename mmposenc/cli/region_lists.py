@@ -19,7 +19,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--citypersons', metavar='DIR', help="CityPersons' box files of one split, instead of label maps"
     )
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='val', help='data loader of the config')
-    parser.add_argument('--class-name', default='pedestrian', help="default: pedestrian; in Cityscapes' labels: person")
+    parser.add_argument(
+        '--class-name',
+        nargs='+',
+        default=['pedestrian'],
+        metavar='CLASS',
+        help="default: pedestrian (in Cityscapes' labels: person); several classes of label maps count as one",
+    )
     parser.add_argument(
         '--tolerance', type=float, default=0.0, help='share that may lie in the other half (default: 0)'
     )
@@ -38,7 +44,9 @@ def run(args: Namespace) -> None:
     from mmposenc.mm.datasets.region_subsets import subsets_from_boxes, subsets_from_labels, write_list
 
     if args.citypersons:
-        subsets = subsets_from_boxes(args.citypersons, args.class_name, args.tolerance)
+        if len(args.class_name) > 1:
+            raise ValueError(f'--citypersons takes one --class-name, got {" ".join(args.class_name)}')
+        subsets = subsets_from_boxes(args.citypersons, args.class_name[0], args.tolerance)
     else:
         cfg = common.load_config(args)
         common.require(cfg, f'{args.split}_dataloader')
@@ -48,4 +56,4 @@ def run(args: Namespace) -> None:
     for half, names in subsets.items():
         path = Path(args.out_dir, f'{args.split}-{half}.txt')
         write_list(names, path)
-        common.say(f'{len(names)} images with {args.class_name} only {half}: {path}')
+        common.say(f'{len(names)} images with {" ".join(args.class_name)} only {half}: {path}')

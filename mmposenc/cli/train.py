@@ -6,6 +6,7 @@ Examples:
 """
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from mmposenc.cli import common
 
@@ -24,8 +25,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
 
 
-def run(args: Namespace) -> None:
-    """Train, and end with the figures of the last validation and the checkpoint."""
+def run(args: Namespace) -> dict[str, Any]:
+    """Train, and end with the figures of the last validation, which are returned, and the checkpoint."""
     from mmposenc.host.config import deterministic, use_autocast
 
     cfg = common.load_config(args)
@@ -39,4 +40,6 @@ def run(args: Namespace) -> None:
             deterministic(cfg)
         runner = common.build_runner(cfg)
         runner.train()
-    common.report(*common.training_result(runner))
+    figures, checkpoint = common.training_result(runner)
+    common.report(figures, checkpoint)
+    return figures

@@ -7,11 +7,12 @@ Channel-Wise in CNNs", ICCV 2021.
 from mmposenc.figures.grids import draw_accuracy, draw_confusion, draw_inputs, draw_pooled_sums
 from mmposenc.figures.overlays import AblatedPredictions, draw_overlays
 from mmposenc.figures.style import save_figure
-from mmposenc.figures.sweeps import draw_dissociation, draw_sweep
+from mmposenc.figures.sweeps import draw_classes, draw_dissociation, draw_sweep
 
 __all__ = [
     'AblatedPredictions',
     'draw_accuracy',
+    'draw_classes',
     'draw_confusion',
     'draw_dissociation',
     'draw_inputs',

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from mmposenc.channels.sweep import Sweep
 from mmposenc.figures.style import save_figure
-from mmposenc.figures.sweeps import harm_metric, metric_label, ranking_labels
+from mmposenc.figures.sweeps import class_claims, harm_metric, metric_label, ranking_labels
 from mmposenc.results import atomic_write
 
 _PNG = b'\x89PNG\r\n\x1a\n'
@@ -247,6 +247,28 @@ def describe_curves(sweep: Sweep, metric: str | None = None, region: str = 'over
             caption = f'{metric_label(metric)} in %, {region}, with the top N channels ablated at {layer}.'
             parts.append(Table(['N', *(labels[curve.ranking] for curve in own)], rows, caption))
     return parts
+
+
+def describe_classes(
+    sweep: Sweep, rankings: Sequence[str] | None = None, layer: str | None = None
+) -> list[str | Table]:
+    """What each class loses to each ranking, with the p value beside it."""
+    claims = class_claims(sweep, layer or sweep.layers[0])
+    names = [name for name in sweep.rankings if name in (rankings or sweep.rankings)]
+    labels = ranking_labels(sweep.plan.rankings)
+    rows = []
+    for name in dict.fromkeys(row['class'] for row in claims):
+        own = {row['ranking']: row for row in claims if row['class'] == name}
+        first = next(iter(own.values()))
+        cells = [
+            name,
+            f'{first["random"]:.1f}',
+            f'{first["random"] + first["low"]:.1f} to {first["random"] + first["high"]:.1f}',
+        ]
+        rows.append([*cells, *(cell for n in names for cell in (f'{own[n]["harm"]:.1f}', f'{own[n]["p"]:.3f}'))])
+    head = ['class', 'random', '95% of orders', *(title for name in names for title in (labels[name], 'p'))]
+    caption = 'Loss of IoU in points, mean over N. p is the share of orders, the ranking included, that cost as much.'
+    return [Table(head, rows, caption)]
 
 
 def describe_dissociation(sweep: Sweep) -> list[str | Table]:

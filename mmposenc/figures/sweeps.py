@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,6 +105,64 @@ def draw_dissociation(sweep: Sweep) -> Figure:
         )
     shared_legend(figure, 4)
     return figure
+
+
+@styled
+def draw_classes(sweep: Sweep, rankings: Sequence[str] | None = None, layer: str | None = None) -> Figure:
+    """What each class loses with channels ablated, beside random channels (Sec. 4.2.2).
+
+    A dot is the mean loss of IoU over N; the grey bar holds 95% of single random orders, its line is their mean.
+
+    Args:
+        sweep: Of a segmenter, with at least 19 random orders.
+        rankings: Names of those to draw. Default: all.
+        layer: Where the channels are ablated. Default: the first layer.
+    """
+    layer = layer or sweep.layers[0]
+    rows = [row for row in class_claims(sweep, layer) if row['ranking'] in (rankings or sweep.rankings)]
+    labels = ranking_labels(sweep.plan.rankings)
+    names = list(dict.fromkeys(row['ranking'] for row in rows))
+    classes = list(dict.fromkeys(row['class'] for row in rows))
+    styles = line_styles(sweep.rankings)
+    figure, ((axis,),) = panels(1, 1, max(5, 1.2 * len(classes)), 3)
+    for row in rows:
+        place = classes.index(row['class'])
+        shift = 0.14 * (names.index(row['ranking']) - (len(names) - 1) / 2)
+        if row['ranking'] == names[0]:
+            height = row['high'] - row['low']
+            label = f'95% of single random orders ({sweep.plan.num_random} drawn)'
+            axis.bar(place, height, 0.8, row['random'] + row['low'], color=GREY, alpha=0.25, lw=0, label=label)
+            axis.hlines(row['random'], place - 0.4, place + 0.4, color=GREY, ls='--', label='random channels, mean')
+        style = {**styles[row['ranking']], 'linestyle': '', 'markersize': 6}
+        axis.plot(place + shift, row['harm'], **style, label=labels[row['ranking']])
+    axis.axhline(0, color='black', linewidth=0.8)
+    axis.grid(True, axis='y')
+    axis.set_xticks(range(len(classes)), classes)
+    axis.set_ylabel('loss of IoU, points')
+    axis.set_title(f'mean over N channels ablated at {layer}')
+    shared_legend(figure, 3)
+    return figure
+
+
+def class_claims(sweep: Sweep, layer: str) -> list[dict[str, Any]]:
+    """Mean loss of each class's IoU over N by ranking, beside random orders, with the p value of `chance_test`.
+
+    Classes come from the figures `IoU/<class>`; one without labelled pixels is left out.
+    """
+    rows = []
+    for metric in (name for name in sweep.metrics if name.startswith('IoU/')):
+        whole = sweep.whole(metric)
+        if whole != whole:
+            continue
+        own = {c.ranking: c for c in sweep.curves(metric) if (c.layer, c.kind) == (layer, 'top')}
+        random = own['random'].draws
+        for name in sweep.rankings:
+            # One mean per order: the band is then that of the mean over N.
+            harm = (whole - own[name].values).mean()[None]
+            test = chance_test(harm, (whole - random).mean(1, keepdim=True))
+            row = dict(ranking=name, harm=float(harm), random=float(test.random), low=float(test.low))
+            rows.append({'class': metric.removeprefix('IoU/'), **row, 'high': float(test.high), 'p': float(test.p)})
+    return rows
 
 
 def harm_metric(sweep: Sweep) -> str:

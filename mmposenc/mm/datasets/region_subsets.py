@@ -16,7 +16,7 @@ _FAR = 1e9  # px, wider than any image
 
 
 def subsets_from_labels(
-    dataset: BaseSegDataset, class_name: str = 'pedestrian', tolerance: float = 0.0
+    dataset: BaseSegDataset, class_name: str | Sequence[str] = 'pedestrian', tolerance: float = 0.0
 ) -> dict[str, list[str]]:
     """Split the images of a data set by the half that holds all of a class (Sec. 4.2.3: val-left and val-right).
 
@@ -24,7 +24,7 @@ def subsets_from_labels(
 
     Args:
         dataset: Any data set of mmseg, from files or in memory.
-        class_name: The class; Cityscapes calls its pedestrians 'person'.
+        class_name: The class; Cityscapes calls its pedestrians 'person'. Several classes count as one.
         tolerance: Share of the class's pixels that may lie in the other half, in [0, 0.5).
 
     Returns:
@@ -37,15 +37,18 @@ def subsets_from_labels(
     if not isinstance(dataset, BaseSegDataset):
         raise TypeError(f'dataset must be a BaseSegDataset of mmseg, got {type(dataset).__name__}; name one data set')
     classes = list(dataset.metainfo['classes'])
-    if class_name not in classes:
-        raise ValueError(f'class {class_name!r} is unknown; {type(dataset).__name__} has {", ".join(classes)}')
-    label, loading = classes.index(class_name), LoadAnnotations(backend_args=dataset.backend_args)
+    chosen = [class_name] if isinstance(class_name, str) else list(class_name)
+    for name in chosen:
+        if name not in classes:
+            raise ValueError(f'class {name!r} is unknown; {type(dataset).__name__} has {", ".join(classes)}')
+    numbers, loading = [classes.index(name) for name in chosen], LoadAnnotations(backend_args=dataset.backend_args)
     sides = {}
     for position in range(len(dataset)):
         info = dataset.get_data_info(position)
         labels = info['gt_seg_map'] if 'gt_seg_map' in info else loading(info)['gt_seg_map']
-        sides[_name(dataset, info)] = side(*halves(labels, label), tolerance)
-    return _subsets(sides, class_name, tolerance)
+        left, right = map(sum, zip(*(halves(labels, number) for number in numbers), strict=True))
+        sides[_name(dataset, info)] = side(left, right, tolerance)
+    return _subsets(sides, ', '.join(chosen), tolerance)
 
 
 def subsets_from_boxes(
