@@ -236,16 +236,25 @@ def every_second(dataloader: DataLoader, half: str) -> DataLoader:
     """A loader like another one, of the 'even' or the 'odd' images of its data set, in their order."""
     positions = range(half == 'odd', len(dataloader.dataset), 2)  # type: ignore[arg-type]
     dataset: Dataset = Subset(dataloader.dataset, positions)
+    sampler = DefaultSampler(dataset, shuffle=False) if len(positions) else None
+    return _loader_like(dataloader, dataset, batch_size=dataloader.batch_size, sampler=sampler)
+
+
+def loader_of(batches: list[list[int]], like: DataLoader) -> DataLoader:
+    """A loader of these batches of positions, in everything else like another one."""
+    return _loader_like(like, like.dataset, batch_sampler=batches)
+
+
+def _loader_like(like: DataLoader, dataset: Dataset, **options: Any) -> DataLoader:
     return DataLoader(
         dataset,
-        batch_size=dataloader.batch_size,
-        sampler=DefaultSampler(dataset, shuffle=False) if len(positions) else None,
-        num_workers=dataloader.num_workers,
-        collate_fn=dataloader.collate_fn,
-        pin_memory=dataloader.pin_memory,
-        worker_init_fn=dataloader.worker_init_fn,
-        prefetch_factor=dataloader.prefetch_factor,
-        multiprocessing_context=dataloader.multiprocessing_context,
+        num_workers=like.num_workers,
+        collate_fn=like.collate_fn,
+        pin_memory=like.pin_memory,
+        worker_init_fn=like.worker_init_fn,
+        prefetch_factor=like.prefetch_factor,
+        multiprocessing_context=like.multiprocessing_context,
+        **options,
     )
 
 

@@ -20,8 +20,7 @@ from mmposenc.channels.sweep_folder import SweepFolder, read_conditions
 from mmposenc.layers import check_layer, eager_forwards, pooled_forward, unwrap_model
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
-from mmposenc.mm.loops.data_share import loader_of
-from mmposenc.mm.loops.rank import build_loader, describe_data, every_second
+from mmposenc.mm.loops.rank import build_loader, describe_data, every_second, loader_of
 from mmposenc.mm.sweep.classification import ClassificationSweep
 from mmposenc.mm.sweep.segmentation import SegmentationSweep
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint

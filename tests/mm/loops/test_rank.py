@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from mmposenc.channels import rank_channels
 from mmposenc.layers import pooled_features
 from mmposenc.mm.loops import rank as rank_module
-from mmposenc.mm.loops.rank import build_loader, describe_data, share_of_rank
+from mmposenc.mm.loops.rank import build_loader, describe_data, loader_of, share_of_rank
 from mmposenc.ranking import Ranking, model_fingerprint
 
 # A column c of 5 lit at 250 has the mean 50 and lies at x = c / 4: |z(I) - z(mI)| is 50 |2c - 4| / 4 in channel 0.
@@ -95,7 +95,7 @@ SWIN = dict(type='SwinTransformer', arch='tiny', img_size=64, pad_small_map=True
         ('mmpretrain', 'backbone.ln1', 192, DEIT),
         ('mmpretrain', 'backbone.layers.5', 192, DEIT),
         ('mmpretrain', 'backbone[-1]', 768, SWIN),
-        ('mmpretrain', 'backbone.stages.1[0]', 384, SWIN),
+        ('mmpretrain', 'backbone.stages.1[0]', 192, SWIN),
         ('mmseg', 'backbone[-1]', 64, dict(type='MixVisionTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
         ('mmseg', 'backbone[-1]', 64, dict(type='SwinTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
         ('mmseg', 'backbone[-1]', 24, dict(type='VisionTransformer', img_size=(64, 64), embed_dims=24, num_layers=2)),
@@ -281,3 +281,8 @@ def test_a_loader_is_built_once_and_names_hold_no_folders() -> None:
     data = SimpleNamespace(data_prefix=prefix, ann_file='/lists/val-left.txt')
     assert describe_data(data) == 'SimpleNamespace val val-left.txt'
     assert describe_data(range(3)) == 'range'
+
+
+def test_a_loader_of_given_batches_is_like_the_other() -> None:
+    like = DataLoader([10, 11, 12, 13], batch_size=3, shuffle=True, collate_fn=tuple)
+    assert list(loader_of([[3, 0], [1]], like)) == [(13, 10), (11,)]
