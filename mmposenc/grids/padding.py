@@ -1,7 +1,7 @@
 """The same weights with another padding, and without learned position: what the probe compares a network with."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from typing import Any
@@ -47,9 +47,9 @@ class Padding(TorchFunctionMode):
         return func(*args, **kwargs) if replacement is None else replacement(self.mode, func, *args, **kwargs)
 
 
-def pad_maps(maps: Tensor, left: int, right: int, top: int, bottom: int, mode: str) -> Tensor:
-    """Pad the last two dimensions by any amounts, also wider than the map."""
-    for dim, before, after in ((-1, left, right), (-2, top, bottom)):
+def pad_maps(maps: Tensor, amounts: Sequence[int], mode: str) -> Tensor:
+    """Pad the last two dimensions by (left, right, top, bottom) px, also wider than the map."""
+    for dim, before, after in ((-1, *amounts[:2]), (-2, *amounts[2:])):
         if before or after:
             maps = maps.index_select(dim, _border(mode, maps.shape[dim], before, after, maps.device))
     return maps
@@ -84,7 +84,7 @@ def _conv(
             amounts += [reach // 2, reach - reach // 2]
         else:
             amounts += [0 if padding == 'valid' else _pair(padding)[axis]] * 2
-    return func(pad_maps(input, *amounts, mode), weight, bias, stride, 0, dilation, groups)
+    return func(pad_maps(input, amounts, mode), weight, bias, stride, 0, dilation, groups)
 
 
 def _max_pool(
@@ -100,7 +100,7 @@ def _max_pool(
     return_indices: bool = False,
 ) -> Any:
     maps = _pad_pool(mode, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return F.max_pool2d(maps, kernel_size, stride, 0, dilation, False, return_indices)
+    return func(maps, kernel_size, stride, 0, dilation, False, *[return_indices] * (func is not torch.max_pool2d))
 
 
 def _avg_pool(
@@ -133,12 +133,12 @@ def _pad_pool(
             windows -= (windows - 1) * step >= size + before  # the last window must begin inside
             after = max((windows - 1) * step + reach - size - before, before)
         amounts += [before, after]
-    return pad_maps(input, *amounts, mode)
+    return pad_maps(input, amounts, mode)
 
 
 def _pad(mode: str, func: Callable, /, input: Tensor, pad: Any, *args: Any, **kwargs: Any) -> Tensor:
     if input.ndim == 4 and len(pad) == 4 and min(pad) >= 0:
-        return pad_maps(input, *pad, mode)
+        return pad_maps(input, pad, mode)
     return func(input, pad, *args, **kwargs)
 
 
@@ -147,12 +147,12 @@ def _pair(value: Any) -> tuple[int, int]:
     return (values[0], values[-1])
 
 
-_MAX_POOLS = (torch.max_pool2d, F.max_pool2d, F._max_pool2d, F.max_pool2d_with_indices)
+MAX_POOLS: tuple[Callable, ...] = (torch.max_pool2d, F.max_pool2d, F.max_pool2d_with_indices, vars(F)['_max_pool2d'])
 _REPLACED: dict[Any, Callable] = {
     torch.conv2d: _conv,
     F.pad: _pad,
     F.avg_pool2d: _avg_pool,
-    **dict.fromkeys(_MAX_POOLS, _max_pool),
+    **dict.fromkeys(MAX_POOLS, _max_pool),
 }
 
 

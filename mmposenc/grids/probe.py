@@ -254,7 +254,7 @@ def probe_location(
     with evaluating(model), torch.no_grad(), eager_forwards():
         run = _Run(call, network, pictures, grid_size, patch_size, cell_size, batch_size)
         run.examine(layers, channel_dim, prefix_tokens)
-        conditions = [('none', None)]
+        conditions: list[tuple[str, int | None]] = [('none', None)]
         for control in dict.fromkeys(controls):
             conditions += [(control, seed) for seed in seeds] if control == 'random' else [(control, None)]
         run.progress, run.passes = progress, len(conditions)
@@ -363,7 +363,7 @@ class _Run:
         canvas = self.canvases(0, 'zeros')[:1].to(self.like)
         for layer in layers:
             check_layer(self.network, layer, canvas, self.call, channel_dim, prefix_tokens)
-        operations, places = 0, {}
+        operations, places = 0, dict[str, int]()
 
         def count(module: nn.Module, args: tuple, output: object) -> None:
             nonlocal operations

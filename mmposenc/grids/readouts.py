@@ -87,12 +87,20 @@ def fit_lda(train: Tensor, shrinkages: Sequence[float]) -> list[tuple[Tensor, Te
     z = (train - centre) * scale
     means = z.mean(0)
     within = (z - means).flatten(0, 1)
-    covariance = within.T @ within / len(within)
-    identity = torch.eye(len(scale), dtype=z.dtype) * covariance.diagonal().mean()
+    within = within / len(within) ** 0.5
+    spread = within.square().sum() / len(scale)
+    # The smaller of S and its Gram matrix, by the Woodbury identity.
+    small = len(within) < len(scale)
+    covariance = within @ within.T if small else within.T @ within
+    identity = torch.eye(len(covariance), dtype=z.dtype)
     fits = []
     for shrinkage in shrinkages:
-        factor = torch.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * identity)
-        weights = torch.cholesky_solve(means.T, factor)
+        factor = torch.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * spread * identity)
+        if small:
+            inside = within.T @ torch.cholesky_solve(within @ means.T, factor)
+            weights = (means.T - (1 - shrinkage) * inside) / (shrinkage * spread)
+        else:
+            weights = torch.cholesky_solve(means.T, factor)
         bias = -0.5 * (means.T * weights).sum(0)
         weights = weights * scale[:, None]
         fits.append((weights, bias - centre @ weights))

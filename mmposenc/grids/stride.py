@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_STRIDED = (torch.conv2d, F.avg_pool2d, torch.max_pool2d, F.max_pool2d, F._max_pool2d, F.max_pool2d_with_indices)
+from mmposenc.grids.padding import MAX_POOLS
+
+_STRIDED: tuple[Callable, ...] = (torch.conv2d, F.avg_pool2d, *MAX_POOLS)
 
 
 class TotalStride(TorchFunctionMode):
@@ -48,7 +50,7 @@ class TotalStride(TorchFunctionMode):
             total = max(known) * factor
             self.largest = max(self.largest, total)
             for tensor in tensors:
-                tensor._total_stride = total
+                tensor._total_stride = total  # type: ignore[attr-defined]
         return output
 
 

@@ -97,9 +97,9 @@ def cell_contrasts(grid_size: int) -> dict[str, Tensor]:
     """
     places = np.arange(grid_size) - (grid_size - 1) / 2
     columns, _ = np.linalg.qr(np.vander(places, increasing=True))
-    flat, waves = np.full(grid_size, grid_size**-0.5), columns.T[1:]
+    flat = np.full(grid_size, grid_size**-0.5)
     # Odd degrees begin at the top or left with a positive value, even ones are positive in the middle.
-    waves = [w * np.sign(w[0]) if i % 2 == 0 else -w * np.sign(w[0]) for i, w in enumerate(waves)]
+    waves = [w * np.sign(w[0]) * (1 if degree % 2 else -1) for degree, w in enumerate(columns.T)][1:]
     bases = {
         'top_bottom': [np.outer(w, flat) for w in waves[::2]],
         'left_right': [np.outer(flat, w) for w in waves[::2]],
@@ -111,7 +111,8 @@ def cell_contrasts(grid_size: int) -> dict[str, Tensor]:
 
 
 def _moments(y: Tensor) -> tuple[Tensor, Tensor]:
-    return y.mean(0), y.var(0)
+    mean = y.mean(0)
+    return mean, (y - mean).square().sum(0) / (len(y) - 1)
 
 
 def _moments_without_each(y: Tensor) -> tuple[Tensor, Tensor]:

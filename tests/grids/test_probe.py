@@ -1,0 +1,199 @@
+"""probe_location: the exact zero, controls, what it returns, what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+import mmposenc
+from mmposenc.grids import LocationProbe, probe_location
+from mmposenc.grids.random_weights import calibrate_batch_norm
+
+
+def images(number: int = 8, size: int = 32) -> torch.Tensor:
+    """Blobs of colour, so that neighbouring pixels are alike."""
+    coarse = torch.randn(number, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, size=(size, size), mode='bilinear')
+
+
+class Located(nn.Module):
+    """Channels with planted position: 0 answers at the top, 1 anywhere, 2 on the right, 3 on the left; 5 is dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.BatchNorm2d(6, affine=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        energy, fall = x.square().sum(1, keepdim=True), torch.linspace(1, 0, x.shape[-1])
+        maps = [energy * fall[:, None], energy, energy * (1 - fall), energy * fall.square(), x.sum(1, keepdim=True)]
+        return self.last(torch.cat([*maps, 0 * energy], 1))
+
+
+NETWORKS = {
+    'resnet18': (lambda: torchvision.models.resnet18(), ['maxpool', 'layer1', 'layer4']),
+    'mobilenet_v2': (lambda: torchvision.models.mobilenet_v2(), ['features.3', 'features.18']),
+    'efficientnet': (lambda: timm.create_model('tf_efficientnet_lite0'), ['blocks.3', 'bn2']),
+    'vit': (
+        lambda: torchvision.models.VisionTransformer(96, 16, 2, 4, 48, 96),
+        ['conv_proj', 'encoder.layers.encoder_layer_1'],
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_the_zero_of_the_scale(name: str):
+    torch.manual_seed(0)
+    build, layers = NETWORKS[name]
+    model, data = build().double().eval(), images().double()
+    if name == 'vit':
+        nn.init.normal_(model.encoder.pos_embedding)
+    calibrate_batch_norm(model, lambda: model(F.pad(data, (0, 64, 32, 32))))
+    probe = probe_location(model, data, layers, patch_size=32)
+    assert not any(probe.left_out.values())
+    for layer in layers:
+        none, circular = (probe.measures[layer][control] for control in ('none', 'circular'))
+        assert abs(circular['position'][0]) < 1e-7  # in %: 1e-9 of the variance
+        assert abs(circular['interaction'][0]) < 1e-7
+        for readout in ('order', 'sorted', 'sum'):
+            assert circular[readout] == pytest.approx((100 / 9, 100 / 9, 100 / 9), abs=1e-12)
+        if layer != 'conv_proj':  # patches of the embedding do not see the border
+            assert none['position'][0] + none['interaction'][0] > 0.5
+
+
+def test_where_the_zero_is_not_reached_the_control_is_left_out():
+    probe = probe_location(torchvision.models.squeezenet1_1(), images(), ['features.0', 'features.3'], patch_size=32)
+    assert list(probe.measures['features.3']) == ['none']
+    assert 'not invariant to moves of the image' in probe.left_out['features.3']['circular']
+
+
+def test_planted_channels_and_contrasts_are_found():
+    probe = probe_location(Located(), images(24, 16), ['last'], patch_size=16, controls=())
+    assert (probe.position['last'][1] / probe.variance['last'][1]).abs() < 1e-6
+    assert probe.dead == {'last': {'none': 1}}
+    assert set(probe.ranking('last').order[:3]) == {0, 2, 3}
+    top, left = (probe.ranking('last', contrast) for contrast in ('top_bottom', 'left_right'))
+    assert (top.order[0], left.order[0], left.order[-1]) == (0, 3, 2)
+    assert (top.region, top.statistic, top.pair, top.num_images) == ('top_bottom', 'position', 'none', 24)
+    # The square of the score is what the linear contrast takes of the variance.
+    code = probe.code('last').double()
+    slope = (code[:3, 0].mean() - code[6:, 0].mean()) / 6**0.5
+    assert top.scores[0] == pytest.approx((slope / probe.variance['last'][0].sqrt()).item(), rel=1e-5)
+
+
+def test_a_ranking_ablates_and_is_of_these_weights():
+    model = torchvision.models.mobilenet_v2().eval()
+    ranking = probe_location(model, images(), ['features.3'], patch_size=32, controls=()).ranking('features.3')
+    ranking.check_model(model)
+    with mmposenc.ablate_channels(model, 'features.3', mmposenc.top_channels(ranking, 4)):
+        assert model.features[:4](images()).abs().sum((0, 2, 3)).count_nonzero() == 20
+
+
+def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
+    torch.manual_seed(0)
+    model, seen = torchvision.models.resnet18(), []
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    probe = probe_location(
+        model,
+        [(images(5, 100), None), (images(9, 120)[:4], None)],
+        ['layer1', 'bn1'],
+        patch_size=32,
+        controls=['circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled'],
+        seeds=(0, 1),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+    assert seen[-1] == (9 * 3, 9 * 3)  # 8 passes and one more for the second seed, 9 images by fours
+    rows = probe.table()
+    assert [row['control'] for row in rows[:8]] == [
+        'none', 'circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled',
+    ]  # fmt: skip
+    assert [row['layer'] for row in rows[::8]] == ['bn1', 'layer1']  # in the order in which they run
+    assert probe.strides == {'bn1': 2, 'layer1': 4}
+    assert 0 < probe.depth['bn1'] < probe.depth['layer1'] < 1
+    for row in rows:
+        parts = [row[name] for name in ('position', 'content', 'interaction')]
+        assert sum(parts) == pytest.approx(100)
+        assert row['position_low'] <= row['position'] <= row['position_high']
+    by_control = {row['control']: row['position'] for row in rows[8:]}
+    assert len({round(value, 3) for value in by_control.values()}) == 8
+    probe.save(tmp_path / 'probe.json')
+    again = LocationProbe.load(tmp_path / 'probe.json')
+    assert again.table() == rows
+    assert again.curve_table() == probe.curve_table()
+    assert again.ranking('layer1', 'left_right') == probe.ranking('layer1', 'left_right')
+
+
+def test_the_same_every_time_and_whatever_the_batch():
+    model = torchvision.models.mobilenet_v2().double()
+    data = images().double()
+    torch.manual_seed(0)
+    first = probe_location(model, data, ['features.3'], patch_size=16, controls=['random', 'noise'], seeds=(3,))
+    torch.manual_seed(1)
+    again = probe_location(model, data, ['features.3'], patch_size=16, controls=['random', 'noise'], seeds=(3,))
+    assert first.table() == again.table()
+    other = probe_location(model, data, ['features.3'], patch_size=16, controls=['noise'], batch_size=9)
+    for control in ('none', 'noise'):
+        for measure, values in other.measures['features.3'][control].items():
+            assert values == pytest.approx(first.measures['features.3'][control][measure], abs=1e-6)
+
+
+def test_layers_of_other_layouts_and_recorded_before_in_place_relus():
+    torch.manual_seed(0)
+    swin = torchvision.models.swin_t()
+    probe = probe_location(swin, images(), ['features.1', 'norm'], patch_size=32, controls=())
+    assert probe.channels == {'features.1': 96, 'norm': 768}
+    assert probe.strides == {'features.1': 4, 'norm': 32}
+    net = torchvision.models.resnet18().eval()
+    code = probe_location(net, images(), ['bn1'], patch_size=32, controls=()).code('bn1')
+    canvases = torch.zeros(8, 3, 96, 96)
+    canvases[:, :, :32, :32] = images()
+    with torch.no_grad():
+        expected = net.bn1(net.conv1(canvases)).mean((0, 2, 3))
+    torch.testing.assert_close(code[0], expected, rtol=1e-4, atol=1e-6)
+    assert (code < 0).any()
+
+
+MOBILENET = torchvision.models.mobilenet_v2()
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(patch_size=40), r"cell_size must be a multiple of 16 px, the total stride up to layer 'features.10'.*48"),
+        (dict(patch_size=64), 'images must be at least 64x64 px .the patch., got 32x32'),
+        (dict(controls=['rolled']), 'images must be at least 96x96 px .the canvas of images and rolled., got 32x32'),
+        (dict(images=images(7)), 'at least 8 images, got 7'),
+        (dict(images=(images() * 255).byte()), 'floating point'),
+        (dict(images=images() * torch.nan), "layer 'features.10' gives features that are not finite"),
+        (dict(layers='features.10'), 'layers must be a list of different layers'),
+        (dict(layers=['features.99']), "layer 'features.99' does not exist"),
+        (dict(controls=['zeros']), r"controls must be a list out of circular, .*, got \['zeros'\]"),
+        (dict(grid_size=1), 'grid_size must be at least 2'),
+        (dict(cell_size=16), 'patch_size must be from 1 px to the cell size, 16 px, got 32'),
+        (dict(train_images=(7,)), 'train_images must be from 4 to 6'),
+        (dict(batch_size=0), 'batch_size must be at least 1'),
+        (dict(seeds=(), controls=['random']), 'seeds must name'),
+    ],
+)
+def test_bad_input(arguments: dict, message: str):
+    given = dict(images=images(size=40 if arguments.get('patch_size') == 40 else 32), layers=['features.10'])
+    with pytest.raises(ValueError, match=message):
+        probe_location(MOBILENET, **{**given, 'patch_size': 32, 'controls': (), **arguments})
+
+
+def test_a_layer_or_contrast_that_was_not_probed():
+    probe = probe_location(MOBILENET, images(), ['features.3'], 2, patch_size=32, controls=())
+    for call, message in (
+        (lambda: probe.ranking('features.4'), 'layer must be one of features.3'),
+        (lambda: probe.ranking('features.3', 'rest'), 'contrast must be one of top_bottom'),
+        (lambda: probe.ranking('features.3', 'vertical_even'), 'no vertical_even: give at least 3'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
