@@ -164,7 +164,8 @@ def check_same_result(args) -> float:
         dict(type='PackInputs'),
     ]
     samples = StockRandomImages(n, pipeline=pipeline)
-    single = model.data_preprocessor(default_collate([samples[i] for i in range(n)]), training=True)
+    preprocessor = MODELS.build(PREPROCESSOR)  # views come from the pipeline
+    single = preprocessor(default_collate([samples[i] for i in range(n)]), training=True)
     for a, b in zip(whole['inputs'], single['inputs'], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
     with torch.no_grad():

@@ -1,0 +1,178 @@
+"""`mmposenc consistency` of networks by name and of configs, against the plain function."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmposenc.cli import call
+from mmposenc.host.weights import build_network
+from mmposenc.shifts import ConsistencyCard, shift_consistency
+
+MINE = """
+from torch import nn
+def tiny(num_classes=2):
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), *head)
+"""
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """14 images of 16 x 16 px in folders of two classes, a network of one's own with its weights, the images' table."""
+    rng = np.random.default_rng(0)
+    for name in ('a', 'b'):
+        (tmp_path / 'images' / name).mkdir(parents=True)
+        for index in range(7):
+            cv2.imwrite(str(tmp_path / 'images' / name / f'{index}.png'), rng.integers(0, 256, (16, 16, 3), np.uint8))
+    table = [f'{name}/{index}.png,{int(name == "b")}' for name in 'ab' for index in range(7)]
+    (tmp_path / 'labels.csv').write_text('\n'.join(['file,class', *table]))
+    (tmp_path / 'mine.py').write_text(MINE)
+    torch.manual_seed(0)
+    model = build_network(f'{tmp_path}/mine.py:tiny')
+    nn.init.normal_(model[4].weight, std=30)
+    pooled = model[:4]((torch.rand(200, 3, 12, 12) - MEAN) / STD).mean(0)
+    model[4].bias.data = -model[4].weight.data @ pooled.detach()  # either class as often
+    torch.save({'state_dict': {f'module.{k}': v for k, v in model.state_dict().items()}}, tmp_path / 'w.pth')
+    return tmp_path
+
+
+def expected(folder: Path, **options) -> ConsistencyCard:
+    model = build_network(f'{folder}/mine.py:tiny')
+    weights = torch.load(folder / 'w.pth')['state_dict']
+    model.load_state_dict({name.removeprefix('module.'): value for name, value in weights.items()})
+    paths = [folder / 'images' / name / f'{index}.png' for name in 'ab' for index in range(7)]
+    images = [torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1) / 255 for path in paths]
+    labels = torch.tensor([0] * 7 + [1] * 7)
+    return shift_consistency(model, [((torch.stack(images) - MEAN) / STD, labels)], **options)
+
+
+def same(card: ConsistencyCard, other: ConsistencyCard) -> bool:
+    return str(card.table()) == str(other.table())
+
+
+@pytest.mark.parametrize('labels', [[], ['--labels', 'labels.csv']], ids=['folders', 'table'])
+def test_a_network_of_ones_own(folder, labels, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    argv = ['consistency', 'mine.py:tiny', '--weights', 'w.pth', '--data', 'images', '--resize', '16', '--crop', '12']
+    call(
+        [
+            *argv,
+            *labels,
+            '--max-shifts',
+            '2',
+            '--batch-size',
+            '5',
+            '--workers',
+            '0',
+            '--seed',
+            '3',
+            '--out',
+            'card.json',
+        ]
+    )
+    card = ConsistencyCard.load('card.json')
+    protocols = ['zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair', 'crop_pair']
+    reference = expected(folder, max_shifts=[2], protocols=protocols, seed=3, crop_size=12)
+    assert same(card, reference)
+    assert 0 < card.top1 < 100
+    assert len({row['consistency'] for row in card.table()}) > 2
+    text = capsys.readouterr().out
+    assert "4 tensors of w.pth, its 'state_dict'" in text
+    assert f'14 images, Top-1 {card.top1:.2f}%' in text
+    assert all(f'{row["protocol"]:14}' in text for row in card.table())
+
+
+def test_a_torchvision_network_by_order(folder, monkeypatch, capsys):
+    """With its own size, crop and normalisation; weights under other names."""
+    monkeypatch.chdir(folder)
+    torch.manual_seed(0)
+    weights = build_network('torchvision:squeezenet1_1', 2).state_dict()
+    torch.save({f'tensor{i}': value for i, value in enumerate(weights.values())}, 'other.pth')
+    argv = ['consistency', 'torchvision:squeezenet1_1', '--num-classes', '2', '--data', 'images', '--workers', '0']
+    options = ['--weights', 'other.pth', '--weights-by-order', '--protocols', 'zero_ref', 'crop_pair']
+    call([*argv, *options])
+    text = capsys.readouterr().out
+    assert 'every shape agrees, names were not compared' in text
+    assert 'side 256, crop 224, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]' in text
+    assert '14 images' in text
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkeypatch, tmp_path, capsys):
+    """The images and the preprocessing of the config; `--data` exchanges the folder."""
+    from mmengine.registry import init_default_scope
+    from mmpretrain.registry import MODELS
+
+    from mmposenc.host.config import read_config
+
+    monkeypatch.chdir(tmp_path)
+    cfg = read_config(str(classifier_config))
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+    nn.init.normal_(model.head.fc.weight, std=9)
+    torch.save({'state_dict': model.state_dict()}, 'w.pth')
+    argv = [
+        'consistency',
+        str(classifier_config),
+        '--weights',
+        'w.pth',
+        '--max-shifts',
+        '4',
+        '--protocols',
+        'roll_pair',
+    ]
+    for data, number in (([], 7), (['--data', str(tmp_path / 'images' / 'train')], 14)):
+        call([*argv, *data, '--out', 'card.json'])
+        card = ConsistencyCard.load('card.json')
+        assert card.images == number
+        root = tmp_path / 'images' / ('train' if data else 'val')
+        paths = [*sorted((root / 'bright').iterdir()), *sorted((root / 'dark').iterdir())]
+        images = torch.stack([torch.from_numpy(cv2.imread(str(path))).permute(2, 0, 1) for path in paths])
+        labels = torch.tensor([int(path.parent.name == 'dark') for path in paths])
+        pixels = (images.flip(1).float() - 128) / 64
+        reference = shift_consistency(model, [(pixels, labels)], max_shifts=[4], protocols=['roll_pair'])
+        assert same(card, reference)
+
+
+@pytest.mark.parametrize(
+    'argv, message',
+    [
+        (['mine.py:tiny'], 'needs --data, a folder of images'),
+        (['mine.py:tiny', '--data', 'images'], 'images of a folder differ in size: give --resize'),
+        (['mine.py:tiny', '--data', 'gone', '--resize', '9'], 'there is no folder gone'),
+        (['mine.py:tiny', '--data', 'images/a', '--resize', '9'], 'has no folders of classes: give --labels'),
+        (
+            ['mine.py:tiny', '--data', 'images/a', '--resize', '9', '--labels', 'labels.csv'],
+            r'a/0.png, which is not in',
+        ),
+        (
+            ['mine.py:tiny', '--data', 'images', '--resize', '9', '--labels', 'mine.py'],
+            'must hold lines "file name,numb',
+        ),
+        (['mine.py:three', '--data', 'images', '--resize', '9'], 'mine.py defines no function three'),
+        (['mine.py:tiny', '--cfg-options', 'a=1'], '--cfg-options: only for a config'),
+        (['mine.py', '--labels', 'x', '--mean', '0', '0', '0'], '--labels, --mean: not for a config'),
+        (['mine.py:tiny', '--num-classes', '3', '--data', 'images', '--resize', '9'], 'of another shape'),
+        (['hub:tiny', '--data', 'images'], 'timm:NAME, torchvision:NAME or FILE.py:FUNCTION, got hub:tiny'),
+    ],
+)
+def test_bad_input(argv, message, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        call(['consistency', *argv, '--weights', 'w.pth', '--workers', '0', '--max-shifts', '2'])
+
+
+def test_another_number_of_folders_than_classes(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / 'images' / 'c').mkdir()
+    cv2.imwrite('images/c/0.png', np.zeros((16, 16, 3), np.uint8))
+    argv = ['consistency', 'mine.py:tiny', '--weights', 'w.pth', '--data', 'images', '--resize', '16', '--workers', '0']
+    with pytest.raises(ValueError, match=r'images has 3 classes and mine.py:tiny has 2: .*alphabetical order'):
+        call([*argv, '--max-shifts', '2'])
