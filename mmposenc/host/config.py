@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 PREFIX = 'mmposenc::'
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 LOOPS = {'EpochBasedTrainLoop': 'mmposenc.ResumableEpochLoop', 'IterBasedTrainLoop': 'mmposenc.ResumableIterLoop'}
 HOOKS = {
     'checkpoint': ('CheckpointHook', 'mmposenc.AtomicCheckpointHook', dict(interval=1)),
@@ -119,11 +120,20 @@ def complete(cfg: Config) -> None:
     those of this package, which accept the same arguments. A progress bar, the hooks that let a training be
     interrupted, and the check of a classifier's classes are added. mmpretrain's own tools fill in parts of its data
     loaders; so does this.
+
+    Raises:
+        ValueError: If an entry that is read here is not a dict, or `custom_hooks` is not a list of dicts.
     """
+    for name in ('default_hooks', 'train_cfg', *LOADERS):
+        if not isinstance(cfg.get(name) or {}, dict):
+            raise ValueError(f'{name} in {cfg.filename} must be a dict, got {cfg[name]!r:.60}')
+    added = cfg.get('custom_hooks') or []
+    if not isinstance(added, list | tuple) or not all(isinstance(hook, dict) for hook in added):
+        raise ValueError(f'custom_hooks in {cfg.filename} must be a list of dicts, got {added!r:.60}')
     hooks = cfg.get('default_hooks') or ConfigDict()
     for name, (hosts, own, arguments) in HOOKS.items():
         hook = hooks.setdefault(name, ConfigDict(type=hosts, **arguments))
-        if hook and type_name(hook) == hosts:
+        if isinstance(hook, dict) and type_name(hook) == hosts:
             hook.type = own
     cfg.default_hooks = hooks
     for kind in ('ProgressBarHook', 'RandomStateHook', 'StopSignalHook'):
@@ -136,7 +146,7 @@ def complete(cfg: Config) -> None:
     if cfg.get('default_scope') == 'mmpretrain':
         if 'head_check' not in hooks:
             add_hook(cfg, 'mmposenc.HeadCheckHook')
-        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for name in LOADERS:
             loader = cfg.get(name)
             if loader:
                 loader.setdefault('pin_memory', torch.cuda.is_available())

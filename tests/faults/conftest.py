@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import runs
 
-ROOT = Path(__file__).parents[2]
 # 5 iterations an epoch; shifts and order of the images are drawn on the main process.
 WHOLE_BATCH = """
-_base_ = 'ROOT/configs/augshift_r18_digits.py'
+_base_ = 'mmposenc::augshift_r18_digits.py'
 model = dict(backbone=dict(base_channels=2, stem_channels=2), head=dict(in_channels=16))
 train_dataloader = dict(batch_size=16, dataset=dict(indices=90))
 val_dataloader = dict(batch_size=16, dataset=dict(indices=40))
@@ -44,13 +43,13 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runs.Run]]:
-    """Starts a tool; what still runs at the end of the test is killed."""
+    """Starts a command; what still runs at the end of the test is killed."""
     for name, value in runs.CPU.items():
         monkeypatch.setenv(name, value)
     started: list[runs.Run] = []
 
-    def begin(tool: str, *arguments: object, **environment: str) -> runs.Run:
-        started.append(runs.Run(tool, *arguments, environment=environment))
+    def begin(*arguments: object, **environment: str) -> runs.Run:
+        started.append(runs.Run(*arguments, environment=environment))
         return started[-1]
 
     yield begin
@@ -62,7 +61,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runs.Run]]:
 def config(classifier_config: Path, segmenter_config: Path, tmp_path: Path) -> Callable[..., str]:
     """Writes a config `name` of a kind, whose losses go to `name.losses`, with further lines and hooks."""
     texts = {
-        'whole_batch': WHOLE_BATCH.replace('ROOT', str(ROOT)),
+        'whole_batch': WHOLE_BATCH,
         'classifier': CLASSIFIER.replace('BASE', str(classifier_config)),
         'segmenter': SEGMENTER.replace('BASE', str(segmenter_config)),
     }

@@ -1,6 +1,5 @@
-"""Runs of the tools in processes of their own, which may be killed, and what they leave."""
+"""Commands in processes of their own, which may be killed, and what they leave."""
 
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -14,25 +13,23 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 CPU = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-# The hosts are imported once, in a process without threads and GPU, which is forked for each run.
+# OpenMMLab is imported once, in a process without threads and GPU, which is forked for each run.
 FORKS = multiprocessing.get_context('forkserver')
-FORKS.set_forkserver_preload(['runs', 'fault_hooks', 'mmposenc.cli.common', 'mmpretrain.models', 'mmseg.models'])
+FORKS.set_forkserver_preload(['runs', 'fault_hooks', 'mmposenc.host.patches', 'mmpretrain.models', 'mmseg.models'])
 
 
 class Run:
-    """A tool in a process and process group of its own; what it prints goes to a file."""
+    """A command in a process and process group of its own; what it prints goes to a file."""
 
-    def __init__(self, tool: str, *arguments: object, environment: Mapping[str, str] | None = None) -> None:
-        self.log = Path(f'{tool}.log')
-        number = 1
-        while self.log.exists():
-            self.log, number = Path(f'{tool}-{number}.log'), number + 1
+    def __init__(self, *arguments: object, environment: Mapping[str, str] | None = None) -> None:
+        number = len(list(Path().glob('*.log')))
+        self.log = Path(f'{number}.log')
         self.log.touch()
-        job = (tool, [str(argument) for argument in arguments], os.getcwd(), str(self.log), dict(environment or {}))
+        job = ([str(argument) for argument in arguments], os.getcwd(), str(self.log), dict(environment or {}))
         self.process = FORKS.Process(target=_run, args=job)
         self.process.start()
 
-    def status(self, seconds: float = 60) -> int:
+    def status(self, seconds: float = 90) -> int:
         """The exit status, negative for a signal; a run that takes longer is killed and is a failure."""
         self.process.join(seconds)
         late = self.process.exitcode is None
@@ -53,7 +50,7 @@ class Run:
         return [line for line in self.text().splitlines() if line.startswith('error: ')]
 
 
-def _run(tool: str, arguments: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
+def _run(arguments: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
     os.setsid()
     os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
@@ -61,12 +58,10 @@ def _run(tool: str, arguments: list[str], folder: str, log: str, environment: di
     os.dup2(file, 2)
     os.environ.update({**CPU, **environment})
     torch.set_num_threads(1)
-    from mmposenc.cli import common as command_line
+    from mmposenc.cli import main
 
-    spec = importlib.util.spec_from_file_location(f'tool_{tool}', ROOT / 'tools' / f'{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    command_line.run(lambda: module.main(arguments))
+    sys.argv = ['mmposenc', *arguments]
+    main()
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""tools/compare_rankings.py on rankings whose relation is known by hand, and with a user's mistakes."""
+"""`mmposenc compare` on rankings whose relation is known by hand, and with a user's mistakes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ Main = Callable[[list[str]], None]
 
 @pytest.fixture
 def compare(tool: Callable[[str], Main]) -> Main:
-    return tool('compare_rankings')
+    return tool('compare')
 
 
 def save(name: str, scores: list[float]) -> str:
@@ -29,7 +29,7 @@ def test_tables_by_hand(compare: Main, capsys: pytest.CaptureFixture) -> None:
         'Spearman rank correlation of the scores of 4 channels:\n\n'
         '|  | up | down | changed |\n| --- | --- | --- | --- |\n'
         '| down | -1.00 |  |  |\n| changed | 0.80 | -0.80 |  |\n| flat | - | - | - |\n\n'
-        'Common channels among the best 2; 1.0 are to be expected by chance:\n\n'
+        'Common channels among the 2 top-ranked; 1.0 are expected by chance:\n\n'
         '|  | up | down | changed |\n| --- | --- | --- | --- |\n'
         '| down | 0 |  |  |\n| changed | 1 | 1 |  |\n| flat | 0 | 2 | 1 |\n'
     )

@@ -1,0 +1,242 @@
+"""kill -9, SIGTERM, a lost rank and a full disk: nothing is lost, and nobody waits for ever."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from runs import Run, read, same
+
+from mmposenc.host.checkpoints import read_checkpoint
+from mmposenc.ranking import Ranking
+
+Start, Write = Callable[..., Run], Callable[..., str]
+pytestmark = pytest.mark.slow
+LAST = {'whole_batch': 'epoch_3.pth', 'classifier': 'epoch_3.pth', 'segmenter': 'iter_12.pth'}
+WORKERS = 'train_dataloader.update(num_workers=1)\nval_dataloader = dict(num_workers=1)'
+STOPPED = r'stopped by SIGTERM after iteration {} of \d+, saved in \S*stopped\.pth: the same command with --resume goes'
+
+
+def fault(name: str, iteration: int, **options: object) -> dict:
+    return dict(type='SignalAt', name=name, iteration=iteration, **options)
+
+
+def train(start: Start, config: str, folder: str, *options: str) -> Run:
+    return start('train', config, '--work-dir', folder, *options)
+
+
+def ends(run: Run, status: int = 0) -> Run:
+    assert run.status() == status, run.text()
+    return run
+
+
+def assert_same_checkpoint(kind: str, *folders: str) -> None:
+    one, other = (read_checkpoint(f'{folder}/{LAST[kind]}') for folder in folders)
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'random_states'):
+        assert same(one[part], other[part]), part
+
+
+@pytest.mark.parametrize(
+    'kind, killed_in, resumed_after', [('whole_batch', 13, 10), ('classifier', 7, 4), ('segmenter', 7, 4)]
+)
+def test_a_killed_training_resumes_to_the_same_bits(
+    start: Start, config: Write, kind: str, killed_in: int, resumed_after: int
+) -> None:
+    seedless = 'randomness = dict(seed=None)' if kind == 'classifier' else ''  # then that of the checkpoint
+    ends(train(start, config(kind, 'whole', lines=seedless), 'whole'))
+    if seedless:  # A kill before the seed is saved anywhere begins another training.
+        seed = read_checkpoint('whole/epoch_1.pth')['meta']['seed']
+        killed = config(kind, 'killed', fault('SIGKILL', killed_in), lines=f'randomness = dict(seed={seed})')
+    else:
+        killed = config(kind, 'killed', fault('SIGKILL', killed_in))
+    ends(train(start, killed, 'killed'), -9)
+    ends(train(start, config(kind, 'again', lines=seedless), 'killed', '--resume'))
+    whole, resumed = read('whole.losses'), read('again.losses')
+    position = next(i for i, line in enumerate(whole) if line.startswith(f'{resumed_after} '))
+    assert resumed == whole[position + 1 :]
+    losses = [line.split()[1] for line in whole if line[0].isdigit()]
+    assert len(set(losses)) == len(losses)
+    assert_same_checkpoint(kind, 'whole', 'killed')
+
+
+@pytest.mark.parametrize(
+    'kind, stops',
+    [
+        # Inside an epoch, at its last batch, and in the validation after it.
+        ('whole_batch', [fault('SIGTERM', 7), fault('SIGTERM', 10), fault('SIGTERM', 10, stage='val')]),
+        ('segmenter', [fault('SIGTERM', 6), fault('SIGTERM', 8, stage='val')]),
+    ],
+)
+def test_a_stopped_training_resumes_from_that_very_iteration(
+    start: Start, config: Write, kind: str, stops: list[dict]
+) -> None:
+    ends(train(start, config(kind, 'whole'), 'whole'))
+    parts = []
+    for number, stop in enumerate(stops):
+        run = ends(train(start, config(kind, f'part{number}', stop), 'parts', '--resume'), 143)
+        (line,) = [line for line in run.text().splitlines() if 'stopped by' in line]
+        assert re.search(STOPPED.format(stop['iteration']), line)
+        assert read_checkpoint('parts/stopped.pth')['meta']['iter'] == stop['iteration']
+        parts += read(f'part{number}.losses')
+    ends(train(start, config(kind, 'last'), 'parts', '--resume'))
+    # Every iteration and every validation once, with the same loss and figures.
+    assert parts + read('last.losses') == read('whole.losses')
+    assert not Path('parts/stopped.pth').exists()
+    assert_same_checkpoint(kind, 'whole', 'parts')
+
+
+def test_workers_live_through_the_signal_and_a_killed_one_is_one_line(start: Start, config: Write) -> None:
+    stopped = config('classifier', 'stopped', fault('SIGTERM', 6, to='group'), lines=WORKERS)
+    run = ends(train(start, stopped, 'work'), 143)
+    assert re.search(STOPPED.format(6), run.text())
+    assert not run.errors()
+    killed = config('classifier', 'killed', fault('SIGKILL', 9, to='workers'), lines=WORKERS)
+    run = ends(train(start, killed, 'work', '--resume'), 1)
+    (line,) = run.errors()
+    assert re.fullmatch(r'error: DataLoader worker \(pid.*; if nobody killed it, memory ran out: .* --resume', line)
+    assert 'Traceback' not in run.text()
+    assert [line.split()[0] for line in read('killed.losses')][:3] == ['7', '8', 'validated']
+    assert read_checkpoint('work/epoch_2.pth')['meta']['epoch'] == 2
+
+
+@pytest.fixture
+def both(start: Start) -> Callable[..., list[Run]]:
+    """Starts two processes by hand, without torchrun."""
+
+    def begin(*arguments: str) -> list[Run]:
+        with socket.socket() as listener:
+            listener.bind(('127.0.0.1', 0))
+            port = str(listener.getsockname()[1])
+        meet = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        return [
+            start('train', *arguments, '--launcher', 'pytorch', RANK=rank, LOCAL_RANK=rank, **meet) for rank in '01'
+        ]
+
+    return begin
+
+
+@pytest.mark.dist
+def test_a_lost_rank_ends_the_other(both: Callable, config: Write) -> None:
+    start = time.monotonic()
+    two = both(config('whole_batch', 'killed', fault('SIGKILL', 3, rank=1)), '--work-dir', 'killed')
+    assert [run.status() for run in two] == [1, -9]
+    assert time.monotonic() - start < 90
+    (line,) = two[0].errors()
+    assert re.fullmatch(r'error: another process of this run has ended .*; its own output says why\..*--resume', line)
+
+    hanging = config('whole_batch', 'hanging', fault('SIGSTOP', 3, rank=1))
+    first, second = both(hanging, '--work-dir', 'hanging', '--cfg-options', 'env_cfg.dist_cfg.timeout=3')
+    ends(first, 1)
+    assert re.match(r'error: another process of .* does not answer \(.*[Tt]imed out.*3000ms', first.errors()[0])
+    assert second.process.exitcode is None
+
+
+@pytest.mark.dist
+def test_a_signal_to_one_rank_stops_both_and_they_resume(both: Callable, start: Start, config: Write) -> None:
+    def run(name: str, status: int, folder: str, *options: dict, resume: bool = True) -> list[Run]:
+        two = both(config('whole_batch', name, *options), '--work-dir', folder, *['--resume'] * resume)
+        return [ends(one, status) for one in two]
+
+    run('whole', 0, 'whole', resume=False)
+    # They agree one iteration later: after the 4th, the last of the second epoch.
+    first, _ = run('one', 143, 'work', fault('SIGTERM', 3, rank=1), resume=False)
+    assert first.text().count('stopped by SIGTERM after iteration 4') == 1
+    run('two', 143, 'work', fault('SIGTERM', 4, stage='val'))
+    run('three', 0, 'work')
+    for rank in (0, 1):
+        whole, one, twice, three = (read(f'{name}.losses', rank) for name in ('whole', 'one', 'two', 'three'))
+        assert one + twice + three == whole
+    assert read('whole.losses', 0) != read('whole.losses', 1)
+    assert_same_checkpoint('whole_batch', 'whole', 'work')
+    alone = ends(train(start, config('whole_batch', 'alone'), 'work', '--resume', 'work/epoch_2.pth'))
+    assert 'the checkpoint is of 2 processes, this run has 1: augmentations are drawn anew' in alone.text()
+
+
+@pytest.mark.dist
+def test_torchrun_hands_its_signal_on(config: Write) -> None:
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'mmposenc']
+    command += ['train', config('whole_batch', 'run'), '--work-dir', 'work']
+    command += ['--cfg-options', 'train_cfg.max_epochs=100000', 'default_hooks.checkpoint.interval=100000']
+    environment = {**os.environ, **runs.CPU, 'PYTHONPATH': f'{Path(__file__).parent}{os.pathsep}{runs.ROOT}'}
+    with Path('log').open('w') as file:
+        process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+    try:
+        end = time.monotonic() + 120
+        while len(read('run.losses')) < 2 and time.monotonic() < end:
+            assert process.poll() is None, Path('log').read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1  # torchrun's own
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert Path('log').read_text().count('stopped by SIGTERM after iteration') == 1
+    assert read_checkpoint('work/stopped.pth')['meta']['iter'] >= 2
+
+
+@pytest.fixture
+def sweep(start: Start, config: Write, segmenter_config: Path) -> Callable[..., Run]:
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(segmenter_config).model)
+    torch.save({'state_dict': model.state_dict()}, 'weights.pth')
+    conditions = dict(statistic='abs', pair='flip_image', num_images=1)
+    Ranking(layer='backbone[-1]', scores=torch.rand(32).tolist(), **conditions).save('ranking.json')
+
+    def begin(name: str, out: str, *hooks: dict) -> Run:
+        options = ['--rankings', 'ranking.json', '--num-channels', '0:33:16', '--random', '1', '--matched', '0']
+        return start('sweep', config('segmenter', name, *hooks), 'weights.pth', *options, '--out', out)
+
+    return begin
+
+
+def files(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def test_a_killed_sweep_resumes_and_a_full_disk_leaves_whole_files(sweep: Callable[..., Run]) -> None:
+    ends(sweep('whole', 'whole'))
+    whole = files('whole')
+    assert {'sweep.json', 'sweep_counts.npz', 'sweep.csv'} <= set(whole)
+    ends(sweep('killed', 'parts', fault('SIGKILL', 3, stage='test')), -9)
+    ends(sweep('again', 'parts'))
+    assert files('parts') == whole
+    for number, part in enumerate(('.npz', 'sweep.csv')):
+        run = ends(sweep(f'full{number}', f'full{number}', dict(type='FullDisk', part=part)), 1)
+        (line,) = run.errors()
+        assert 'the disk or the quota is full. Files written before are whole: make room and give the same' in line
+        assert 'Traceback' not in run.text()
+        left = files(f'full{number}')
+        assert 'sweep.csv' not in left
+        assert not [name for name in left if name.endswith('.tmp') or name == '.lock.txt']
+        ends(sweep(f'full{number}-again', f'full{number}'))
+        assert files(f'full{number}') == whole
+
+
+def test_a_second_run_in_a_folder_is_refused(start: Start, config: Write) -> None:
+    endless = ['--cfg-options', 'train_cfg.max_epochs=100000', 'train_cfg.val_interval=100000']
+    first = train(start, config('whole_batch', 'first'), 'work', *endless)
+    end = time.monotonic() + 60
+    while len(read('first.losses')) < 6 and time.monotonic() < end:
+        time.sleep(0.02)
+    second = ends(train(start, config('whole_batch', 'second'), 'work', '--resume'), 1)
+    holder = rf'pid {first.process.pid} on {re.escape(socket.gethostname())}, started \d{{4}}-\d\d-\d\dT\S+'
+    line = rf'error: another run works in work \({holder}\): wait until it has ended, or give this one another --work-dir'
+    assert re.fullmatch(line, second.text().rstrip())
+    assert not Path('work/second.py').exists()
+    # The lock is gone with the process, also after kill -9.
+    first.kill()
+    epochs = int(read('first.losses')[-1].split()[0]) // 5 + 2
+    last = ['--cfg-options', f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=100000']
+    ends(train(start, config('whole_batch', 'third'), 'work', '--resume', *last))
+    assert not Path('work/.lock.txt').exists()
