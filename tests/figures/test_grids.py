@@ -1,0 +1,166 @@
+"""What the figures of the grid experiments show, read back from their axes."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from mmposenc.figures import draw_accuracy, draw_confusion, draw_inputs, draw_pooled_sums, save_figure
+
+# Two images a cell. Cells 0 and 2 are both silent and both predicted as cell 2; cell 3 lies above cell 1.
+SUMS = np.array([0.0, 2.0, 0.0, 90.0, 0.0, 4.0, 0.0, 110.0])
+CELLS = np.array([0, 1, 2, 3, 0, 1, 2, 3])
+COUNTS = np.array([[0, 0, 2, 0], [0, 2, 0, 0], [0, 0, 2, 0], [0, 1, 0, 1]])
+
+
+def run(net: str, grid_size: int, accuracy: float, paper: float | None, task='location', padding='zeros') -> dict:
+    return dict(task=task, padding=padding, net=net, grid_size=grid_size, accuracy=accuracy, paper=paper)
+
+
+def lines(axis) -> list[list[tuple[float, float]]]:
+    return [[(float(x), float(y)) for x, y in line.get_xydata()] for line in axis.lines]
+
+
+def test_inputs_are_shown_as_they_are_under_their_titles():
+    images = np.random.default_rng(0).integers(0, 256, (7, 6, 6, 3), dtype=np.uint8)
+    figure = draw_inputs(images, [f'cell {i}' for i in range(7)], 3)
+    assert len(figure.axes) == 12
+    for i, axis in enumerate(figure.axes[:7]):
+        assert np.array_equal(axis.images[0].get_array(), images[i])
+        assert axis.get_title() == f'cell {i}'
+        assert sorted({y for line in lines(axis) for _, y in line}) == [0, 1, 2, 4, 6]  # 0 to 1: along the axis
+    assert not any(axis.images for axis in figure.axes[7:])
+
+
+def test_accuracy_is_drawn_through_the_means_beside_the_papers_and_chance():
+    runs = [run('permutenet', 5, 40.0, 37.8), run('permutenet', 3, 70.0, 78.8), run('permutenet', 3, 80.0, 78.8)]
+    (axis,) = draw_accuracy(runs).axes
+    assert lines(axis) == [
+        [(3, 70), (3, 80), (5, 40)],  # each run
+        [(3, 75), (5, 40)],  # means
+        [(3, 78.8), (5, 37.8)],  # the paper's
+        [(3, pytest.approx(100 / 9)), (5, 4)],  # chance
+    ]
+    low, high = axis.get_ylim()
+    assert low <= 0
+    assert high >= 100
+    assert '%' in axis.get_ylabel()
+
+
+def test_a_panel_per_task_and_padding_and_a_legend_of_what_is_there():
+    runs = [
+        run('gapnet', 3, 99.0, 100.0),
+        run('sumnet', 3, 30.0, None),
+        run('gapnet', 3, 80.0, 83.8, 'category', 'reflect'),
+    ]
+    figure = draw_accuracy(runs)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [
+        f'{task}, {padding} padding' for task in ('location', 'category') for padding in ('zeros', 'reflect')
+    ]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        'GAPNet',
+        'sum of channels',
+        "the paper's",
+        'chance',
+    ]
+    assert lines(figure.axes[3])[-1] == [(3, 10)]  # chance of ten categories
+    assert [(3, 30)] in lines(figure.axes[0])
+    assert len(lines(figure.axes[1])) == 1  # location with reflect padding: chance alone
+
+
+def test_no_run_is_no_picture():
+    with pytest.raises(ValueError, match='no finished run to draw; train one first'):
+        draw_accuracy([])
+
+
+def test_confusion_lies_on_the_grid_each_cell_in_its_place():
+    counts = np.eye(4) * 3
+    counts[1] = [2, 0, 0, 6]  # of 8 patches in cell 1, row 0 column 1: two are said to be in cell 0, six in cell 3
+    figure = draw_confusion(counts, 2, 'GAPNet')
+    panels = figure.axes[:4]
+    assert [panel.images[0].get_array().tolist() for panel in panels] == [
+        [[100, 0], [0, 0]],
+        [[25, 0], [0, 75]],
+        [[0, 0], [100, 0]],
+        [[0, 0], [0, 100]],
+    ]
+    assert [panel.patches[0].get_xy() for panel in panels] == [(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5)]
+    assert all(panel.images[0].get_clim() == (0, 100) for panel in panels)
+    assert [text.get_text() for text in panels[1].texts] == ['25', '75']
+    assert figure.get_suptitle() == 'GAPNet: 52.9% correct, chance 25.0%'  # 9 of 17
+
+
+@pytest.mark.parametrize(
+    'counts, message',
+    [
+        (np.ones((10, 10)), r'3x3 grid must have the shape \(9, 9\), got \(10, 10\); .* predicts locations'),
+        (np.diag([1, 1, 1, 1, 0, 1, 1, 1, 1]), 'cell 4 has no sample; test on more images'),
+    ],
+)
+def test_counts_that_cannot_be_drawn(counts: np.ndarray, message: str):
+    with pytest.raises(ValueError, match=message):
+        draw_confusion(counts, 3)
+
+
+@pytest.mark.parametrize('suffix', ['png', 'svg'])
+def test_a_picture_is_written_whole(tmp_path: Path, suffix: str):
+    path = save_figure(draw_confusion(np.eye(4), 2), tmp_path / 'new' / f'confusion.{suffix}')
+    assert [file.name for file in path.parent.iterdir()] == [f'confusion.{suffix}']
+    assert path.stat().st_size > 1000
+    if suffix == 'png':
+        assert cv2.imread(str(path)) is not None
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(b'old')
+    broken = Figure()
+    broken.text(0, 0, '$\\nosuchcommand$')
+    with pytest.raises(ValueError, match='nosuchcommand'):
+        save_figure(broken, path)
+    assert path.read_bytes() == b'old'
+
+
+def test_cells_stand_in_the_order_of_their_sums():
+    figure = draw_pooled_sums(SUMS, CELLS, COUNTS)
+    bars, dots = figure.axes[0].collections
+    assert dots.get_offsets().tolist() == [[0, 0], [1, 0], [2, 3], [3, 100]]
+    assert dots.get_array().tolist() == [0, 100, 100, 50]
+    assert dots.get_clim() == (0, 100)
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[0, 0], [0, 0], [2, 4], [90, 110]]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ['0, 0', '1, 0', '0, 1', '1, 1']
+    bottom, top = figure.axes[0].get_ylim()
+    assert bottom < 0 < 110 < top
+
+
+def test_sums_that_are_all_zero_or_negative_lie_inside_the_picture():
+    for sums in (np.zeros(4), -np.arange(4.0)):
+        axis = draw_pooled_sums(sums, np.arange(4), np.eye(4)).axes[0]
+        bottom, top = axis.get_ylim()
+        assert bottom < sums.min() <= sums.max() < top
+
+
+def test_a_large_grid_has_no_name_under_each_dot():
+    axis = draw_pooled_sums(np.arange(49.0), np.arange(49), np.eye(49)).axes[0]
+    assert axis.get_xlabel() == 'cells, sorted by their sum'
+
+
+@pytest.mark.parametrize(
+    'sums, cells, message',
+    [
+        (SUMS[:7], CELLS, 'of the same images'),
+        (SUMS, CELLS[::-1] // 2, 'of the same images'),
+        (np.full(8, np.nan), CELLS, 'not finite: the training diverged'),
+    ],
+)
+def test_sums_that_cannot_be_drawn(sums, cells, message):
+    with pytest.raises(ValueError, match=message):
+        draw_pooled_sums(sums, cells, COUNTS)
+
+
+def test_a_cell_without_an_image():
+    with pytest.raises(ValueError, match='at least one in each cell'):
+        draw_pooled_sums(SUMS[:3], CELLS[:3], np.diag([1, 1, 1, 0]))
