@@ -150,7 +150,7 @@ class LocationProbe(Result):
         """Share of position and accuracy over depth, as a matplotlib Figure."""
         from mmposenc.figures.probe import plot_depth
 
-        return plot_depth([self])
+        return plot_depth(self)
 
     def plot_curves(self) -> Any:
         """Accuracy of every read-out over the number of training images, a panel per layer."""
