@@ -457,9 +457,10 @@ def _stand_in(tensor: Tensor) -> Tensor:
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
-    """Equal up to the rounding of another order of summation."""
+    """Equal up to the rounding of another order of summation; on a GPU up to that of TF32."""
     if one.shape != other.shape:
         return False
+    coarse = one.is_cuda or one.dtype in (torch.float16, torch.bfloat16)
     one, other = one.double(), other.double()
-    tolerance = 1000 * torch.finfo(torch.float32).eps
-    return bool(torch.allclose(one, other, rtol=0, atol=tolerance * float(one.abs().max()), equal_nan=True))
+    largest = float(one.nan_to_num(0, 0, 0).abs().max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=0, atol=(2e-2 if coarse else 1e-4) * largest, equal_nan=True)

@@ -228,11 +228,11 @@ def test_bad_questions() -> None:
 
 
 def test_folders_that_are_not_a_sweep(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match='there is no sweep.json'):
+    with pytest.raises(FileNotFoundError, match=r'there is no sweep\.json'):
         Sweep.load(tmp_path)
     sweep_by_hand().save(tmp_path)
     (tmp_path / 'sweep.json').write_text('{"format": "mmposenc.sweep/1"}')
-    with pytest.raises(ValueError, match="must have the format 'mmposenc.sweep/2', got 'mmposenc.sweep/1'"):
+    with pytest.raises(ValueError, match=r"the format 'mmposenc\.sweep/2', got 'mmposenc\.sweep/1'"):
         Sweep.load(tmp_path)
     (tmp_path / 'sweep.json').write_text('[')
     with pytest.raises(ValueError, match='is not of a sweep'):

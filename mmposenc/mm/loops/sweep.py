@@ -241,8 +241,8 @@ class AblationSweepLoop(BaseLoop):
                         pooled[layer] = pool(data['inputs']).double().cpu().sum(0)
                         if pooled[layer].shape != (self.plan.total,):
                             raise ValueError(
-                                f'layer {layer!r} has {len(pooled[layer])} channels, but the channels were chosen among '
-                                f'{self.plan.total}: the rankings are of another model or layer'
+                                f'layer {layer!r} has {len(pooled[layer])} channels, but the channels were chosen '
+                                f'among {self.plan.total}: the rankings are of another model or layer'
                             )
                 sums.append((positions[0], pooled))
             # In the order of the batches: the sum is the same for any number of processes.
@@ -359,6 +359,7 @@ def _first_batch(loader: DataLoader, positions: list[int]) -> str:
                 add(item)
 
     for batch in _loaded(loader_of([positions], loader)):
+        _check_inputs(batch['inputs'])
         add(batch)
     return digest.hexdigest()
 

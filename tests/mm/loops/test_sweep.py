@@ -1,6 +1,9 @@
+"""`mmposenc sweep` and its loop: files, resuming, data and metrics that differ, what is typed."""
+
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,15 +11,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import cv2
 import pytest
 import torch
 from sweep_commands import make_aspp, result, save_inputs
 
+from mmposenc.channels import Sweep
+
 ROOT = Path(__file__).parents[2]
 Main = Callable[[list[str]], None]
 POOLED = 'decode_head.image_pool.0'
-SWEEP = ['--num-channels', '0:33:8', '--windows', '8', '--random', '2']
+SWEEP = ['--num-channels', '0:33:8', '--windows', '8', '--random', '2', '--matched', '0']
+PLAIN = ['--random', '0']
 
 
 @pytest.fixture
@@ -37,34 +43,46 @@ def rows(folder: str) -> list[dict[str, str]]:
 def test_a_sweep_of_two_layers_from_the_command_line(
     sweep: Main, arguments: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    sweep([*arguments, *SWEEP, '--layer', POOLED, 'backbone[-1]', '--out', 'out'])
+    numbers = ['--num-channels', '0:33:8', '--windows', '8', '--random', '19']
+    sweep([*arguments, *numbers, '--layer', POOLED, 'backbone[-1]', '--out', 'out'])
     said = capsys.readouterr()
     output = said.out + said.err
-    assert f'sweep at {POOLED}: level 3, all but the pooling branch of ASPPHead is shared' in output
-    assert 'by multiply-adds an image costs' in output
-    assert f'region attack at {POOLED}, left half: harm left > overall > right holds at' in output
-    assert f'left at {POOLED}: its top N harm more than random channels at' in output
+    assert f'sweep at {POOLED}: level 3, all but the pooled branch of ASPPHead is shared' in output
+    assert f'a pass over the images measures the mean activation at {POOLED}, backbone[-1]' in output
+    assert f'double dissociation of left and right at {POOLED}: ' in output
+    assert f'left at {POOLED}: mean harm ' in output
     assert output.rstrip().splitlines()[-1].startswith('done: ')
     files = result('out')
-    assert sorted(files) == ['random_control.csv', 'region_attack.csv', 'sweep.csv', 'sweep.json', 'sweep_counts.npz']
-    # Per layer 3 rankings with 5 N and 4 windows, 2 draws with 5 N; 4 regions.
+    assert sorted(files) == ['claims.csv', 'dissociation.csv', 'sweep.csv', 'sweep.json', 'sweep_counts.npz']
+    # Per layer 3 rankings, 19 random orders and 3 times 19 matched ones with 5 N and 4 windows; 4 regions.
     table = rows('out')
-    assert len(table) == 2 * (3 * (5 + 4) + 2 * 5) * 4
-    conditions = json.loads(files['sweep.json'])
-    assert conditions['levels'] == {POOLED: 3, 'backbone[-1]': 3}
-    assert conditions['rankings']['left']['region'] == 'left'
+    assert len(table) == 2 * (3 + 19 + 57) * (5 + 4) * 4
+    found = Sweep.load('out')
+    assert [found.plan.num_random, found.plan.num_matched, found.about['num_images']] == [19, 19, 4]
+    assert found.plan.rankings['left'].region == 'left'
     assert str(Path.cwd()) not in files['sweep.json'].decode()
     for row in table:
-        same = [r for r in table if r['num_channels'] == '0' and r['region'] == row['region']]
         if row['num_channels'] == '0':
+            same = [r for r in table[:40] if r['num_channels'] == '0' and r['region'] == row['region']]
             assert all(r['mIoU'] == row['mIoU'] for r in same), 'N = 0 is one and the same'
-    assert len({row['mIoU'] for row in table}) > 30, 'the variants differ'
-    with np.load('out/sweep_counts.npz') as arrays:
-        counts = arrays['counts']
-    assert counts.shape[0] == 4
+    assert len({row['mIoU'] for row in table}) > 100, 'the variants differ'
     # Every pixel of every image is counted once in every run.
-    assert (counts[:, :, :, 0].sum((2, 3)) == 32 * 32).all()
-    assert (counts[:, :, :, 1].sum((2, 3)) == 32 * 32).all()
+    assert (found.counts[:, :, :, 0].sum((2, 3)) == 32 * 32).all()
+    assert (found.counts[:, :, :, 1].sum((2, 3)) == 32 * 32).all()
+    with open('out/claims.csv', newline='') as file:
+        claims = list(csv.DictReader(file))
+    assert len(claims) == 2 * 4 * 3
+    assert [float(claims[0][name]) for name in ('harm', 'random_p', 'matched_p')] == pytest.approx(
+        [found.claims()[0][name] for name in ('harm', 'random_p', 'matched_p')], abs=1e-6
+    )
+    with open('out/dissociation.csv', newline='') as file:
+        assert len(list(csv.DictReader(file))) == 4
+    # Scalars of the whole network, and a curve for each ranking, for TensorBoard, W&B and MLflow.
+    (scalars,) = Path('work_dirs').rglob('scalars.json')
+    logged = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert logged[0]['sweep/overall/mIoU'] == pytest.approx(found.whole('mIoU'), abs=1e-3)
+    curve = [entry for entry in logged if 'sweep/backbone_-1_/left/mIoU' in entry]
+    assert [entry['step'] for entry in curve] == [0, 8, 16, 24, 32]
 
 
 def test_n_zero_is_the_plain_test_and_levels_agree(
@@ -76,9 +94,9 @@ def test_n_zero_is_the_plain_test_and_levels_agree(
         tables[level] = rows(level)
     assert tables['1'] == tables['2']
     for one, three in zip(tables['1'], tables['3'], strict=True):
-        assert list(three.values())[:7] == list(one.values())[:7]
-        assert [float(value) for value in list(three.values())[7:]] == pytest.approx(
-            [float(value) for value in list(one.values())[7:]], abs=0.05, nan_ok=True
+        assert list(three.values())[:8] == list(one.values())[:8]
+        assert [float(value) for value in list(three.values())[8:]] == pytest.approx(
+            [float(value) for value in list(one.values())[8:]], abs=0.05, nan_ok=True
         )
     capsys.readouterr()
     tool('test')([*arguments[:2], '--cfg-options', 'test_evaluator.type=mmposenc.RegionIoUMetric'])
@@ -91,7 +109,7 @@ def test_n_zero_is_the_plain_test_and_levels_agree(
 def test_neither_the_order_of_n_nor_the_budget_nor_the_batch_changes_the_rows(
     sweep: Main, arguments: list[str]
 ) -> None:
-    tail = ['--layer', POOLED, 'backbone[-1]']
+    tail = ['--layer', POOLED, 'backbone[-1]', *PLAIN]
     sweep([*arguments, '--num-channels', '0,4,8,20', *tail, '--out', 'a'])
     sweep([*arguments, '--num-channels', '20,8,0,4,8', *tail, '--out', 'b', '--memory-budget', '0.01'])
     batch = ['--cfg-options', 'test_dataloader.batch_size=3']
@@ -115,10 +133,10 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
         return count(self, data, positions)
 
     monkeypatch.setattr(SegmentationSweep, 'count', fail_at_the_third)
-    monkeypatch.setattr('mmposenc.mm.sweep.store._SECONDS_PER_UNIT', 0)
+    monkeypatch.setattr('mmposenc.channels.sweep_folder._SECONDS_PER_UNIT', 0)
     with pytest.raises(RuntimeError, match='killed'):
         sweep([*arguments, *SWEEP, '--out', 'parts'])
-    assert sorted(path.name for path in Path('parts').iterdir()) == ['sweep.json', 'units']
+    assert sorted(path.name for path in Path('parts').glob('[!.]*')) == ['sweep.json', 'units']
     counted.clear()
     monkeypatch.setattr(SegmentationSweep, 'count', lambda *args: counted.append(args[2]) or count(*args))
     sweep([*arguments, *SWEEP, '--out', 'parts'])
@@ -127,29 +145,57 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
     sweep([*arguments, *SWEEP, '--out', 'parts'])
     assert counted == [[2], [3]], 'nothing is counted again'
     assert result('parts') == result('whole')
-    with pytest.raises(ValueError, match=r'holds a sweep of other conditions \(.*window'):
-        sweep([*arguments, *SWEEP[:2], '--out', 'parts'])
+    with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(plan differ'):
+        sweep([*arguments, *SWEEP[:2], '--random', '0', '--out', 'parts'])
+
+
+@pytest.mark.parametrize(
+    'option, what',
+    [
+        ('model.data_preprocessor.mean=[0,0,0]', 'model_config_sha256'),
+        ('test_dataloader.dataset.data_root=other', 'data_config_sha256, first_batch_sha256'),
+        ('test_evaluator.ignore_index=0', 'metric'),
+    ],
+)
+def test_a_sweep_does_not_go_on_with_other_data(
+    sweep: Main, arguments: list[str], tmp_path: Path, option: str, what: str
+) -> None:
+    sweep([*arguments, '--num-channels', '8', *PLAIN, '--out', 'out'])
+    shutil.copytree(tmp_path / 'scenes', 'other')
+    for file in Path('other/images').iterdir():
+        cv2.imwrite(str(file), cv2.imread(str(file)) // 2)
+    with pytest.raises(ValueError, match=rf'holds a sweep under other conditions \({what} differ'):
+        sweep([*arguments, '--num-channels', '8', *PLAIN, '--out', 'out', '--cfg-options', option])
+    before = result('out')
+    sweep([*arguments, '--num-channels', '8', *PLAIN, '--out', 'new', '--cfg-options', option])
+    assert result('new')['sweep.json'] != before['sweep.json']
+
+
+def test_images_that_the_rankings_were_not_made_from(sweep: Main, arguments: list[str]) -> None:
+    for split in ('all', 'even', 'odd'):
+        sweep([*arguments, *SWEEP, '--split', split, '--out', split])
+    every, even, odd = (Sweep.load(split).counts for split in ('all', 'even', 'odd'))
+    assert torch.equal(torch.stack([even, odd], 1).flatten(0, 1), every)
 
 
 def test_regions_are_those_of_the_metric_in_the_config(sweep: Main, arguments: list[str]) -> None:
     options = ['test_evaluator.type=mmposenc.RegionIoUMetric', 'test_evaluator.regions.top="(0,0,1,0.5)"']
-    sweep([*arguments, '--num-channels', '0,8', '--out', 'out', '--cfg-options', *options])
+    sweep([*arguments, '--num-channels', '0,8', '--random', '19', '--out', 'out', '--cfg-options', *options])
     assert [row['region'] for row in rows('out')[:2]] == ['top', 'overall']
-    assert json.loads(Path('out/sweep.json').read_text())['regions']['top'] == [0, 0, 1, 0.5]
-    assert not Path('out/region_attack.csv').exists()
+    assert json.loads(Path('out/sweep.json').read_text())['metric']['regions']['top'] == [0, 0, 1, 0.5]
+    assert not Path('out/dissociation.csv').exists()
 
 
 def test_a_classifier(sweep: Main, classifier_config: Path, tmp_path: Path) -> None:
     arguments = save_inputs(classifier_config, 'neck', tmp_path)
     sweep([*arguments, '--num-channels', '0:33:16', '--random', '1', '--max-shift', '3', '--out', 'out'])
     table = rows('out')
-    assert len(table) == (3 + 1) * 3
+    assert len(table) == (3 + 1 + 3) * 3
     assert table[0].keys() >= {'top1', 'cons3_zero_ref'}
     everything_off = [row for row in table if row['num_channels'] == '32']
     # Without any feature the same class is predicted for all of the 4 + 3 images.
     assert {row['cons3_zero_ref'] for row in everything_off} == {'100.000000'}
     assert {row['top1'] for row in everything_off} <= {f'{100 * n / 7:.6f}' for n in (3, 4)}
-    assert json.loads(Path('out/sweep.json').read_text())['levels'] == {'neck': 2}
 
 
 @pytest.mark.parametrize(
@@ -168,15 +214,39 @@ def test_a_classifier(sweep: Main, classifier_config: Path, tmp_path: Path) -> N
 )
 def test_mistakes(sweep: Main, arguments: list[str], extra: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        sweep([*arguments, *extra, '--out', 'out'])
+        sweep([*arguments, *PLAIN, *extra, '--out', 'out'])
     assert not list(Path('out').glob('*.csv'))
+
+
+FLIPS = "[dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)], [dict(type='LoadAnnotations')]"
+PIPELINE = "[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]"
+
+
+def test_pipelines_that_cannot_be_swept(sweep: Main, arguments: list[str]) -> None:
+    config = Path(arguments[0])
+    text = config.read_text()
+    augmented = f"dict(type='TestTimeAug', transforms=[{FLIPS}, [dict(type='PackSegInputs')]])"
+    config.write_text(text.replace(PIPELINE, f"[dict(type='LoadImageFromFile'), {augmented}]"))
+    with pytest.raises(ValueError, match='a sweep takes each image once: use a test pipeline without test-time'):
+        sweep([*arguments, '--num-channels', '1', *PLAIN])
+    config.write_text(text)
+    for folder in ('images', 'labels'):
+        file = str(config.parent / 'scenes' / folder / '1.png')
+        cv2.imwrite(file, cv2.resize(cv2.imread(file, cv2.IMREAD_UNCHANGED), (48, 32)))
+    batch = ['--cfg-options', 'test_dataloader.batch_size=2']
+    with pytest.raises(
+        ValueError, match=r'images of one batch must have one size, got \[\(3, 32, 32\), \(3, 32, 48\)\]'
+    ):
+        sweep([*arguments, '--num-channels', '1', *PLAIN, *batch])
+    with pytest.raises(FileNotFoundError, match=r'there is no ranking file at none\.json'):
+        sweep([*arguments[:3], 'none.json', '--num-channels', '1'])
 
 
 def test_rankings_of_other_weights(sweep: Main, arguments: list[str]) -> None:
     path = Path(arguments[3])
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, 'model_sha256': 'f' * 64}))
-    command = [*arguments, '--num-channels', '4', '--out', 'out']
+    command = [*arguments, '--num-channels', '4', *PLAIN, '--out', 'out']
     with pytest.raises(ValueError, match='the ranking was made from other weights'):
         sweep(command)
     sweep([*command, '--allow-other-weights'])
@@ -189,9 +259,21 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.slow
 def test_kill_9_and_go_on(sweep: Main, arguments: list[str]) -> None:
-    slow = [*arguments, '--num-channels', '0:33:1', '--random', '20', '--level', '1', '--work-dir', 'work']
+    slow = [
+        *arguments,
+        '--num-channels',
+        '0:33:1',
+        '--random',
+        '20',
+        '--matched',
+        '0',
+        '--level',
+        '1',
+        '--work-dir',
+        'work',
+    ]
     sweep([*slow, '--out', 'whole'])
-    command = [sys.executable, str(ROOT / 'tools' / 'sweep.py'), *slow, '--out', 'killed']
+    command = [sys.executable, '-m', 'mmposenc', 'sweep', *slow, '--out', 'killed']
     for units in (1, 2):
         with open('log', 'w') as log:
             process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)

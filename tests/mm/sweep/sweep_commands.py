@@ -55,6 +55,6 @@ def _balance(model: Any) -> None:
 
 def result(folder: str | Path) -> dict[str, bytes]:
     """The files of a sweep that has ended."""
-    names = sorted(path.name for path in Path(folder).iterdir())
+    names = sorted(path.name for path in Path(folder).iterdir() if path.name != '.lock')
     assert names[-3:] == ['sweep.csv', 'sweep.json', 'sweep_counts.npz']
     return {name: (Path(folder) / name).read_bytes() for name in names}

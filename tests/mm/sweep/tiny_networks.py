@@ -1,4 +1,4 @@
-"""Networks of both hosts with a few channels, whose batch norms are not at their initial values, and their batches."""
+"""Networks of mmseg and mmpretrain with a few channels and batch norms that do something, and their batches."""
 
 from typing import Any
 
@@ -11,23 +11,25 @@ from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from mmposenc.channels.channel_choice import random_ranking
 from mmposenc.channels.sweep import SweepPlan
+from mmposenc.ranking import Ranking
 
 NORM = dict(type='BN')
 HEADS: dict[str, dict[str, Any]] = {
     'aspp': dict(type='ASPPHead', dilations=(1, 2, 3)),
     'fcn': dict(type='FCNHead', num_convs=1),
-    'sep_aspp': dict(type='DepthwiseSeparableASPPHead', dilations=(1, 2), c1_in_channels=4, c1_channels=4),
-    'psp': dict(type='PSPHead', pool_scales=(1, 2)),
+    'sep_aspp': dict(type='DepthwiseSeparableASPPHead', dilations=(1, 2, 3), c1_in_channels=4, c1_channels=4),
+    'psp': dict(type='PSPHead', pool_scales=(1, 2, 3)),
 }
 CLASSES = ['a', 'b', 'c', 'd', 'e']
 
 
-def tiny_segmentor(head: str = 'aspp', mode: str = 'whole', **options: Any) -> EncoderDecoder:
+def tiny_segmentor(
+    head: str = 'aspp', mode: str = 'whole', kind: Any = EncoderDecoder, **options: Any
+) -> EncoderDecoder:
     """C = 32 channels at the backbone's end, at an eighth of the size."""
     torch.manual_seed(0)
-    model = EncoderDecoder(
+    model = kind(
         backbone=dict(
             type='ResNetV1c', depth=18, base_channels=4, stem_channels=4, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)
         ),
@@ -79,5 +81,13 @@ def classification_batch(images: int, size: int = 32) -> dict:
     return dict(inputs=torch.randn(images, 3, size, size, generator=generator), data_samples=samples)
 
 
-def tiny_plan(layers: list[str], num_channels: Any = (0, 3, 8, 16, 32), window: int = 8) -> SweepPlan:
-    return SweepPlan({'one': random_ranking(32, 7, 'x')}, layers, num_channels, window, num_random=1)
+def tiny_ranking(seed: int = 7, channels: int = 32, **options: Any) -> Ranking:
+    scores = torch.rand(channels, generator=torch.Generator().manual_seed(seed)).tolist()
+    options = {'layer': 'x', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 1, **options}
+    return Ranking(scores=scores, **options)
+
+
+def tiny_plan(
+    layers: list[str], num_channels: Any = (0, 3, 8, 16, 32), window: int = 8, channels: int = 32
+) -> SweepPlan:
+    return SweepPlan({'one': tiny_ranking(channels=channels)}, layers, num_channels, window, num_random=1)

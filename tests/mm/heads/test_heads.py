@@ -1,0 +1,132 @@
+"""The shared heads against plain forwards in float64, and when they stand aside."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from mmseg.models import EncoderDecoder
+from tiny_networks import tiny_segmentor
+
+from mmposenc.channels import ablate_channels
+from mmposenc.mm.heads import find_head
+
+# Nested sets in no order, whole windows side by side, windows across the bounds of others, everything.
+SLICES = [(0, 5), (0, 1), (3, 6), (0, 32), (6, 9), (2, 10), (9, 12), (0, 9)]
+POOLED = {
+    'aspp': ['decode_head.image_pool.0'],
+    'sep_aspp': ['decode_head.image_pool.0'],
+    'psp': ['decode_head.psp_modules.0.0'],
+}
+TWO_POOLED = dict(pool_scales=(2, 1, 1))
+NO_DECODER = dict(c1_in_channels=0, c1_channels=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('head, options, layer', [
+    *((head, {}, layer) for head, pooled in POOLED.items() for layer in (*pooled, 'backbone[-1]')),
+    ('sep_aspp', NO_DECODER, 'backbone[3]'),
+    ('psp', TWO_POOLED, 'decode_head.psp_modules.2.0'),
+    ('psp', TWO_POOLED, 'backbone[-1]'),
+])  # fmt: skip
+def test_every_variant_equals_a_plain_forward(head: str, options: dict, layer: str, align_corners: bool) -> None:
+    model = tiny_segmentor(head, align_corners=align_corners, **options).double()
+    shared, reason = find_head(model, layer)
+    assert shared is not None, reason
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(3)).tolist()
+    different = 0
+    for size in ((37, 61), (9, 8), (1, 1), (20, 17)):  # Maps of 5x8, 2x1, 1x1 and 3x3 pixels.
+        images = torch.randn(2, 3, *size, dtype=torch.float64)
+        with shared.record() as seen:
+            base = model(images, mode='tensor')
+        expected = []
+        for start, stop in SLICES:
+            with ablate_channels(model, layer, order[start:stop]):
+                expected.append(model(images, mode='tensor'))
+        for image, chunk in ((0, 1), (0, 3), (1, 10)):
+            variants = shared.variants({name: tensor[image : image + 1] for name, tensor in seen.items()})
+            places = []
+            for chosen, logits in variants.logits(order, SLICES, chunk):
+                assert len(chosen) == len(logits) <= chunk
+                places += chosen
+                for place, found in zip(chosen, logits, strict=True):
+                    assert (found - expected[place][image]).abs().max() < 1e-12 * base.abs().max()
+            assert sorted(places) == list(range(len(SLICES)))
+        different += sum(not torch.equal(logits, base) for logits in expected)
+    assert different > 24, 'the variants differ'
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+class OwnPostprocessing(EncoderDecoder):
+    def postprocess_result(self, seg_logits: Any, data_samples: Any = None) -> Any:
+        return super().postprocess_result(-seg_logits, data_samples)
+
+
+class OwnPredict(EncoderDecoder):
+    def predict(self, inputs: Any, data_samples: Any = None) -> Any:
+        return super().predict(inputs.flip(-1), data_samples)
+
+
+class OwnEncodeDecode(EncoderDecoder):
+    def encode_decode(self, inputs: Any, batch_img_metas: Any) -> Any:
+        return super().encode_decode(inputs, batch_img_metas) * 2
+
+
+class Unchanged(EncoderDecoder):
+    """A subclass that changes nothing that matters."""
+
+
+LAYERS = ('decode_head.image_pool.0', 'backbone[-1]')
+
+
+@pytest.mark.parametrize('layer', LAYERS)
+@pytest.mark.parametrize('kind, method', [
+    (OwnPostprocessing, 'postprocess_result'), (OwnPredict, 'predict'), (OwnEncodeDecode, 'encode_decode'),
+])  # fmt: skip
+def test_a_model_with_a_method_of_its_own_is_run_as_it_is(kind: type, method: str, layer: str) -> None:
+    assert find_head(tiny_segmentor(kind=kind), layer) == (None, f'{kind.__name__} has its own {method}')
+    assert find_head(tiny_segmentor(kind=Unchanged), layer)[0] is not None
+
+
+@pytest.mark.parametrize('place, reason', [
+    ('', 'the model has forward hooks'),
+    ('decode_head', 'decode_head has forward hooks'),
+    ('decode_head.bottleneck.norm', r'decode_head.bottleneck.\w+ has forward hooks'),
+])  # fmt: skip
+def test_foreign_hooks_are_seen(place: str, reason: str) -> None:
+    model = tiny_segmentor()
+    module = model.decode_head.bottleneck.norm if place.endswith('norm') else model.get_submodule(place)
+    module.register_forward_hook(lambda *args: None)
+    found, said = find_head(model, LAYERS[0])
+    assert found is None
+    assert re.fullmatch(reason, said)
+
+
+def test_a_method_set_on_the_instance_is_seen() -> None:
+    model = tiny_segmentor()
+    model.decode_head.cls_seg = lambda features: features
+    assert find_head(model, LAYERS[0]) == (None, 'EncoderDecoder has its own cls_seg')
+
+
+@pytest.mark.parametrize('head, options, layer, reason', [
+    ('fcn', {}, 'backbone[-1]', 'the head is FCNHead, not one of ASPPHead, DepthwiseSeparableASPPHead, PSPHead'),
+    ('aspp', {}, 'backbone[0]', 'the layer is neither decode_head.image_pool.0 nor what the head gets'),
+    ('aspp', {}, 'backbone.layer4', 'the layer is neither'),
+    ('aspp', {}, 'decode_head.bottleneck', 'the layer is neither'),
+    ('psp', dict(pool_scales=(2, 3)), 'decode_head.psp_modules.0.0', 'the layer is neither a pooled layer nor'),
+    ('sep_aspp', dict(in_index=0, in_channels=4), 'backbone[0]', 'the decoder takes its early features from the same'),
+    ('aspp', dict(norm_cfg=None), LAYERS[0], 'a block is not a zero-padded convolution'),
+    ('aspp', dict(norm_cfg=dict(type='GN', num_groups=2)), LAYERS[0], 'a block is not'),
+    ('aspp', dict(act_cfg=None), LAYERS[0], 'a block is not'),
+    ('aspp', dict(in_channels=[16, 32], in_index=[2, 3], input_transform='resize_concat'), LAYERS[1], 'is neither'),
+])  # fmt: skip
+def test_reasons(head: str, options: dict, layer: str, reason: str) -> None:
+    found, said = find_head(tiny_segmentor(head, **options), layer)
+    assert found is None
+    assert reason in said
+
+
+def test_a_layer_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match=r"layer 'decode_head\.gap' does not exist"):
+        find_head(tiny_segmentor(), 'decode_head.gap')

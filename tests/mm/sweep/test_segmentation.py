@@ -1,0 +1,196 @@
+"""Counts of a segmentor's sweep against a hook, an ordinary test and a count for each run."""
+
+from typing import Any
+
+import pytest
+import torch
+from mmseg.models import EncoderDecoder
+from tiny_networks import CLASSES, tiny_plan
+from tiny_networks import segmentation_batch as single_batch
+from tiny_networks import tiny_segmentor as single_segmentor
+from torch import Tensor
+
+from mmposenc.channels import SweepPlan, ablate_channels
+from mmposenc.mm.sweep.segmentation import SegmentationSweep
+from mmposenc.regions import MeanIoU, RegionStrips, confusion_margins, count_strips
+
+POOLED = 'decode_head.image_pool.0'
+BOTH = [POOLED, 'backbone[-1]']
+
+
+def tiny_segmentor(*args: Any, **options: Any) -> EncoderDecoder:
+    """In float64, where ties between classes do not depend on the order of summation."""
+    return single_segmentor(*args, **options).double()
+
+
+def segmentation_batch(*args: Any, **meta: Any) -> dict:
+    data = single_batch(*args, **meta)
+    return {**data, 'inputs': data['inputs'].double()}
+
+
+def sweep(model: Any, plan: SweepPlan, level: str = 'auto', **options: Any) -> SegmentationSweep:
+    return SegmentationSweep(model, plan, MeanIoU(CLASSES), level, **options)
+
+
+def levels(chosen: SegmentationSweep) -> list[int]:
+    return [chosen.level(layer) for layer in chosen.plan.layers]
+
+
+@torch.no_grad()
+def plain(model: Any, plan: SweepPlan, data: dict) -> Tensor:
+    """A hook, an ordinary test and a count for each run."""
+    slices = {0: (plan.layers[0], ())}
+    for order in plan.orders:
+        for run, (start, stop) in zip(order.runs, order.slices, strict=True):
+            slices[run] = (order.layer, order.order[start:stop])
+    counts = []
+    for run in range(plan.num_runs):
+        with ablate_channels(model, *slices[run], allow_repeats=True):
+            outputs = model(data['inputs'], data['data_samples'], mode='predict')
+        pairs = [(sample.gt_sem_seg.data[0], sample.pred_sem_seg.data[0]) for sample in outputs]
+        counts.append(torch.stack([confusion_margins(count_strips(*pair, 5, RegionStrips())) for pair in pairs]))
+    return torch.stack(counts, dim=1)
+
+
+def same_pixels(counts: Tensor, wanted: Tensor) -> bool:
+    """At most 1 pixel in 1e5 is counted elsewhere, and none of run 0."""
+    moved = (counts - wanted).abs().sum((-3, -2, -1)) / 2
+    pixels = wanted[:, :, :, 0].sum((-2, -1))
+    return (
+        counts.shape == wanted.shape and torch.equal(counts[:, 0], wanted[:, 0]) and bool((moved <= pixels / 1e5).all())
+    )
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('images, height, width', [(1, 32, 64), (2, 37, 61), (3, 20, 17)])
+def test_level_3_counts_what_the_plain_hook_counts(images: int, height: int, width: int, align_corners: bool) -> None:
+    model, plan = tiny_segmentor(align_corners=align_corners), tiny_plan(BOTH)
+    data = segmentation_batch(images, height, width)
+    wanted = plain(model, plan, data)
+    assert len(wanted.flatten(2).unique(dim=1).unbind(1)) > 10, 'the variants differ'
+    for memory in (1024, 0.001):
+        chosen = sweep(model, plan, memory=memory)
+        assert same_pixels(chosen.count(data, range(images)), wanted)
+        assert levels(chosen) == [3, 3]
+
+
+@pytest.mark.gpu
+def test_level_3_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, 'allow_tf32', False)
+    model, plan, data = tiny_segmentor().cuda(), tiny_plan(BOTH), segmentation_batch(2, 37, 61)
+    data = dict(inputs=data['inputs'].cuda(), data_samples=[sample.cuda() for sample in data['data_samples']])
+    counts = sweep(model, plan).count(data, range(2))
+    assert counts.device.type == 'cpu'
+    assert same_pixels(counts, plain(model, plan, data).cpu())
+
+
+@pytest.mark.parametrize('head, pooled', [('sep_aspp', POOLED), ('psp', 'decode_head.psp_modules.0.0')])
+def test_the_other_heads_count_the_same(head: str, pooled: str) -> None:
+    model, plan, data = tiny_segmentor(head), tiny_plan([pooled, 'backbone[-1]']), segmentation_batch(2, 37, 61)
+    chosen = sweep(model, plan)
+    assert same_pixels(chosen.count(data, range(2)), plain(model, plan, data))
+    assert levels(chosen) == [3, 3]
+
+
+@pytest.mark.parametrize('head, level', [('fcn', '1'), ('fcn', '2'), ('fcn', 'auto'), ('psp', '2'), ('sep_aspp', '2')])
+def test_levels_1_and_2_count_the_same_to_the_last_pixel(head: str, level: str) -> None:
+    model, plan, data = tiny_segmentor(head), tiny_plan(['backbone[-1]']), segmentation_batch(2, 37, 61)
+    chosen = sweep(model, plan, level)
+    assert torch.equal(chosen.count(data, range(2)), plain(model, plan, data))
+    assert chosen.forwards['backbone[-1]'].shares == (level != '1')
+
+
+@pytest.mark.parametrize('meta', [
+    dict(ori_shape=(29, 50), img_shape=(37, 61), pad_shape=(37, 61)),
+    dict(ori_shape=(30, 64), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7]),
+    dict(ori_shape=(55, 128), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7]),
+    dict(flip=True, flip_direction='horizontal'),
+    dict(ori_shape=(50, 70), flip=True, flip_direction='vertical'),
+])  # fmt: skip
+def test_padding_flips_and_other_sizes_are_undone_as_mmseg_does(meta: dict) -> None:
+    height, width = meta.get('pad_shape', (37, 61))
+    model, plan, data = tiny_segmentor(), tiny_plan(BOTH), segmentation_batch(2, height, width, **meta)
+    wanted = plain(model, plan, data)
+    chosen = sweep(model, plan)
+    assert same_pixels(chosen.count(data, range(2)), wanted)
+    assert levels(chosen) == [3, 3]
+
+
+def test_a_network_with_one_output_for_two_classes() -> None:
+    model, plan = tiny_segmentor(num_classes=2, out_channels=1, threshold=0.5), tiny_plan(BOTH)
+    data = segmentation_batch(1, 32, 64)
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data.clamp_(max=1)
+    chosen = sweep(model, plan)
+    assert same_pixels(chosen.count(data, [0]), plain(model, plan, data))
+    assert levels(chosen) == [3, 3]
+
+
+def test_layers_of_all_levels_in_one_pass() -> None:
+    model, data, said = tiny_segmentor(), segmentation_batch(1, 37, 61), []
+    plan = tiny_plan([POOLED, 'backbone[-1]', 'backbone.layer4'])
+    chosen = sweep(model, plan, say=said.append)
+    assert same_pixels(chosen.count(data, [0]), plain(model, plan, data))
+    assert levels(chosen) == [3, 3, 2]
+    assert said[0] == f'sweep at {POOLED}: level 3, all but the pooled branch of ASPPHead is shared'
+    assert said[2].startswith('sweep at backbone.layer4: level 2, the layer is neither')
+    assert said[3] == 'sweep at backbone.layer4: what comes before the layer is computed once per batch'
+    assert not any(module._forward_hooks or 'forward' in vars(module) for module in model.modules())
+
+
+class Rotating(EncoderDecoder):
+    """Predicts with its own post-processing, and runs its backbone twice."""
+
+    def predict(self, inputs: Tensor, data_samples: Any = None) -> Any:
+        metas = [sample.metainfo for sample in data_samples]
+        logits = self.inference(inputs, metas) + self.inference(inputs.flip(-1), metas).flip(-1)
+        return self.postprocess_result(logits, data_samples)
+
+
+def test_a_model_that_predicts_in_its_own_way_is_counted_as_it_predicts() -> None:
+    model, data = tiny_segmentor(kind=Rotating), segmentation_batch(2, 37, 61)
+    plan = tiny_plan([POOLED])
+    chosen = sweep(model, plan, allow_slide=True)
+    assert torch.equal(chosen.count(data, range(2)), plain(model, plan, data))
+    assert levels(chosen) == [2]
+    with pytest.raises(ValueError, match='must run once per forward, but ran 2 times'):
+        sweep(model, plan).count(data, range(2))
+
+
+def test_a_head_that_computes_something_else_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmposenc.mm.heads.deeplabv3 import DeepLabV3
+
+    monkeypatch.setattr(DeepLabV3, 'tail', lambda self, seen: lambda maps: self.head.cls_seg(maps) + 1)
+    model, plan, data, said = tiny_segmentor(), tiny_plan([POOLED]), segmentation_batch(1, 37, 61), []
+    chosen = sweep(model, plan, say=said.append)
+    assert torch.equal(chosen.count(data, [0]), plain(model, plan, data))
+    assert levels(chosen) == [2]
+    assert f'sweep at {POOLED}: not level 3, as its first variant differs from a plain forward' in said
+
+
+def test_sliding_windows_run_as_they_are() -> None:
+    model, plan, data = tiny_segmentor(mode='slide'), tiny_plan([POOLED]), segmentation_batch(1, 40, 56)
+    chosen = sweep(model, plan, allow_slide=True)
+    assert torch.equal(chosen.count(data, [0]), plain(model, plan, data))
+    assert levels(chosen) == [1]
+
+
+def test_a_level_can_be_asked_for_but_not_above_what_is_possible() -> None:
+    model, plan = tiny_segmentor(), tiny_plan([POOLED])
+    assert [levels(sweep(model, plan, level)) for level in ('1', '2', '3')] == [[1], [2], [3]]
+    with pytest.raises(ValueError, match=r"level 3 is not possible at 'backbone\.layer4': the layer is neither"):
+        sweep(model, tiny_plan(['backbone.layer4']), '3')
+    with pytest.raises(ValueError, match="level must be one of auto, 1, 2, 3, got '4'"):
+        sweep(model, plan, '4')
+
+
+def test_wrong_and_missing_labels() -> None:
+    model, data = tiny_segmentor(), segmentation_batch(1, 32, 64)
+    data['data_samples'][0].gt_sem_seg.data[0, 5, 5] = 77
+    with pytest.raises(ValueError, match='label 77 in 1 pixels is outside the 5 classes'):
+        sweep(model, tiny_plan(BOTH)).count(data, [0])
+    assert not any(module._forward_hooks or 'forward' in vars(module) for module in model.modules())
+    del data['data_samples'][0].gt_sem_seg
+    with pytest.raises(ValueError, match='a sample has no gt_sem_seg: put LoadAnnotations'):
+        sweep(model, tiny_plan(BOTH)).count(data, [0])
