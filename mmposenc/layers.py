@@ -239,7 +239,7 @@ def _dim_of_type(module: nn.Module, output: Tensor) -> int | None:
     if isinstance(module, _CHANNELS_FIRST):
         return 1
     if _is_layer_norm(module):
-        width = module.normalized_shape[0]  # type: ignore[index, union-attr]
+        width = module.normalized_shape[0]  # type: ignore[index]
         fits = [dim for dim in range(1, output.ndim) if output.shape[dim] == width]
         if type(module).forward is nn.LayerNorm.forward:
             return output.ndim - 1

@@ -27,7 +27,7 @@ def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
         )
 
 
-def tensor_forward(model: nn.Module, batch: dict[str, Any]) -> Callable[[Tensor], object]:
+def tensor_forward(model: Any, batch: dict[str, Any]) -> Callable[[Tensor], object]:
     """A function from images as a data loader gives them to the network's output, through its preprocessor.
 
     The preprocessor normalises and pads, so images that are flipped or rolled before it have their padding where the

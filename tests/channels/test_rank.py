@@ -1,5 +1,8 @@
 """Running sums by hand, and rankings of networks whose right ranking is known by hand."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -344,3 +347,36 @@ def test_images_that_a_sampler_repeats_are_left_out(planted, lit_columns):
     expected = collect_sums(planted, [images], 'neck')['flip_image']
     assert sums.num_images == 3
     assert torch.equal(sums.scores(), expected.scores())
+
+
+TWO_PROCESSES = """
+import sys
+import torch
+from torch import distributed, nn
+from torch.utils.data import DataLoader, DistributedSampler
+from mmposenc import rank_channels
+
+rank = int(sys.argv[1])
+distributed.init_process_group('gloo', init_method=f'file://{sys.argv[2]}', rank=rank, world_size=2)
+torch.manual_seed(0)
+net, images = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU()), torch.rand(5, 3, 6, 6)
+sampler = DistributedSampler(images, shuffle=False)
+ranking = rank_channels(net, DataLoader(images, 2, sampler=sampler), '1')
+alone = rank_channels(net, DataLoader(images, 2, sampler=range(rank, 5, 2)), '1')
+distributed.destroy_process_group()
+whole = rank_channels(net, [images], '1')
+for found in (ranking, alone):
+    torch.testing.assert_close(torch.tensor(found.scores), torch.tensor(whole.scores))
+    print(found.num_images, found.order == whole.order, round(found.reliability, 6) == round(whole.reliability, 6))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_every_process_returns_the_ranking_of_all_images(tmp_path):
+    command = [sys.executable, '-c', TWO_PROCESSES]
+    started = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / 'meet')], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    assert [process.communicate(timeout=120)[0] for process in started] == ['5 True True\n' * 2] * 2

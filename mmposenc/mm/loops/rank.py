@@ -93,15 +93,16 @@ class ChannelRankingLoop(BaseLoop):
         self.model = unwrap_model(runner.model)
         find_module(self.model, layer)
         require_whole_images(runner.model, allow_slide)
-        super().__init__(runner, build_loader(dataloader))
+        loader = build_loader(dataloader)
         self.layer, self.pairs, self.statistics, self.region = layer, tuple(pairs), tuple(statistics), region
         self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
         self.reference = None if reference is None else self._load_reference(reference)
         self.out = Path(runner.work_dir, 'ranking.json') if out is None else Path(out)
-        self.data_set = describe_data(self.dataloader.dataset) if data_set is None else data_set
+        self.data_set = describe_data(loader.dataset) if data_set is None else data_set
         if rank_split != 'all':
             self.data_set = f'{self.data_set}, {rank_split} images'
-            self.dataloader = every_second(self.dataloader, rank_split)
+            loader = every_second(loader, rank_split)
+        super().__init__(runner, loader)
         self.rankings: dict[Path, Ranking] = {}
         self._batch: dict = {}
 
