@@ -17,9 +17,10 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +157,7 @@ def plan(out: Path) -> list[Step]:
         ),
         Step(
             'overlays',
-            f'draw overlays {segmenter} --cfg-options {SMALL_SCENES} --ranking {file("left.json")} --num-channels 16 '
+            f'draw overlays {segmenter} --cfg-options {SMALL_SCENES} --ranking {file("left.json")} --num-channels 32 '
             f'--images 0 1 2 --out {file("fig5.png")}',
             'predictions with channels ablated',
             3,
@@ -221,10 +222,17 @@ def run_steps(steps: Sequence[Step], out: Path, jobs: int) -> dict[str, dict[str
                 for future in ended:
                     step = running.pop(future)
                     error = future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        names = ', '.join([step.name, *(other.name for other in running.values())])
+                        raise ValueError(f'a worker process was killed while {names} ran: start the demo again')
                     if error is not None:
                         raise ValueError(f'{step.name}: {error}; see {log_of(out, step.name)}')
                     results[step.name] = future.result()
                     display.end(step)
+    except BaseException:
+        for child in active_children():  # A training that is told to end saves what it has first.
+            child.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     return results
@@ -330,8 +338,8 @@ class Display(AbstractContextManager):
     def left(self) -> str:
         """The remaining time, by what the finished steps took beside what was expected of them."""
         finished = [step for step in self.steps if step.name in self.seconds]
-        expected = sum(step.seconds for step in finished)
-        slowness = sum(self.seconds[step.name] for step in finished) / expected if expected else 1.0
+        # A minute as expected is added, so that the first short step does not decide alone.
+        slowness = (60 + sum(self.seconds[s.name] for s in finished)) / (60 + sum(s.seconds for s in finished))
         rest = sum(
             max(step.seconds * slowness - self._elapsed(step), 1.0)
             for step in self.steps
@@ -498,7 +506,7 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'tuple[list[Section], list[st
 
 
 FIG5 = (
-    'Three scenes (Fig. 5): whole network, 16 left-specific channels ablated, 16 random channels ablated. Look at the '
+    'Three scenes (Fig. 5): whole network, 32 left-specific channels ablated, 32 random channels ablated. Look at the '
     'blocks on the left; the last column shows what changes.'
 )
 CLASSES = (

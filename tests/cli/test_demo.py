@@ -1,0 +1,100 @@
+"""The demo's plan, its bookkeeping and its page; that its commands work is shown by running it."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmposenc.cli import COMMANDS, demo, make_parser
+from mmposenc.cli.demo import Step
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+def test_every_step_is_a_command_with_configs_that_exist_and_earlier_steps(tmp_path: Path) -> None:
+    from importlib import import_module
+
+    seen: set[str] = set()
+    for step in demo.plan(tmp_path / 'a folder'):
+        name, *words = shlex.split(step.command)
+        assert name in COMMANDS
+        make_parser(name, import_module(f'mmposenc.cli.{name.replace("-", "_")}')).parse_args(words)
+        configs = [word.removeprefix('mmposenc::') for word in words if word.startswith('mmposenc::')]
+        assert configs
+        assert all((CONFIGS / config).is_file() for config in configs)
+        # Every other file lies in the folder of the demo, wherever that is.
+        assert all(str(tmp_path / 'a folder') in word for word in words if '/' in word)
+        assert set(step.after) <= seen
+        seen.add(step.name)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs steps in this process, and notes their names."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    ran: list[str] = []
+
+    def work(command: list[str], out: str, name: str) -> dict[str, Any]:
+        if command == ['fail']:
+            raise ValueError('no digits')
+        ran.append(name)
+        result = dict(command=shlex.join(command), figures={'x': 1.0}, seconds=0.0, cpu_seconds=0.0)
+        Path(out, 'steps').mkdir(exist_ok=True)
+        Path(out, 'steps', f'{name}.json').write_text(json.dumps(result))
+        return result
+
+    monkeypatch.setattr(demo, 'work', work)
+    monkeypatch.setattr(demo, 'ProcessPoolExecutor', lambda jobs, context: ThreadPoolExecutor(jobs))
+    return ran
+
+
+def step(name: str, command: str = 'train x', after: tuple[str, ...] = ()) -> Step:
+    return Step(name, command, name, 1, after)
+
+
+def test_finished_steps_are_skipped_and_what_follows_a_repeated_one_is_not(
+    in_process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    steps = [step('a'), step('b', after=('a',)), step('c')]
+    results = demo.run_steps(steps, tmp_path, 2)
+    assert sorted(in_process) == ['a', 'b', 'c']
+    assert in_process.index('a') < in_process.index('b')
+    assert results['b']['figures'] == {'x': 1.0}
+    assert 'done   b, 0 s; ' in capsys.readouterr().out
+    demo.run_steps(steps, tmp_path, 2)
+    assert len(in_process) == 3
+    demo.run_steps([step('a', 'train y'), *steps[1:]], tmp_path, 2)
+    assert in_process[3:] == ['a', 'b']
+
+
+def test_a_failing_step_names_its_log_and_runs_again(in_process: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'two: no digits; see .*two\.log'):
+        demo.run_steps([step('one'), step('two', 'fail', ('one',))], tmp_path, 1)
+    demo.run_steps([step('one'), step('two', after=('one',))], tmp_path, 1)
+    assert in_process == ['one', 'two']
+
+
+def test_the_output_of_a_step_is_in_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    def call(command: list[str]) -> dict[str, Any]:
+        os.write(1, b'figures\n')
+        return {'accuracy/top1': 97.5, 'name': 'text'}
+
+    monkeypatch.setattr('mmposenc.cli.call', call)
+    result = demo.work(['train', 'a b'], str(tmp_path), 'one')
+    print('after')
+    assert demo.log_of(tmp_path, 'one').read_text() == 'figures\n'
+    assert capfd.readouterr().out == 'after\n'
+    assert result['figures'] == {'accuracy/top1': 97.5}
+    assert demo.read_result(tmp_path, step('one', "train 'a b'")) == result
+    assert demo.read_result(tmp_path, step('one', 'train a b')) is None
+
+
+def test_the_remaining_time() -> None:
+    shown = demo.Display([step(name) for name in 'abc'], {}, {}, jobs=1)
+    assert shown.left() == 'about 0:03 left'
+    shown.seconds['a'] = 62.0  # 61 seconds more than expected: twice as slow as a minute and a second
+    assert shown.left() == 'about 0:04 left'
