@@ -231,9 +231,9 @@ def _read_cifar(kind: str, folder: str, transform: Any) -> _Images:
 
     try:
         data = getattr(datasets, kind)(folder, 'test', download=False)
-    except ValueError as error:
+    except ValueError:
         data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
-        common.say(f'not the official files, but they hold what those do ({error})')
+        common.say(f'not the official files of {kind}, whose checksums differ; read without running anything')
     return _Images(data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist(), transform)
 
 

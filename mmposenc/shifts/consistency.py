@@ -158,7 +158,9 @@ def shift_consistency(
     return make_card(views, totals)
 
 
-def predict_views(score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+def predict_views(
+    score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int] | Tensor
+) -> tuple[Tensor, Tensor]:
     """Predict the labels of all views of a batch.
 
     Args:

@@ -126,7 +126,7 @@ class ShiftedViews:
         top, left = round((height - self.crop_size) / 2), round((width - self.crop_size) / 2)
         return images[..., top : top + self.crop_size, left : left + self.crop_size]
 
-    def shifted(self, key: str, images: Tensor, indices: Sequence[int]) -> Iterator[Tensor]:
+    def shifted(self, key: str, images: Tensor, indices: Sequence[int] | Tensor) -> Iterator[Tensor]:
         """Yield the shifted views of one figure: one that is compared with the reference, or a pair.
 
         Args:
@@ -149,7 +149,7 @@ class ShiftedViews:
         for offsets in self._draw(protocol, spans, indices):
             yield cut_windows(images, offsets, height, width)
 
-    def _draw(self, protocol: str, spans: tuple[range, range], indices: Sequence[int]) -> tuple[Tensor, ...]:
+    def _draw(self, protocol: str, spans: tuple[range, range], indices: Sequence[int] | Tensor) -> tuple[Tensor, ...]:
         positions = torch.as_tensor(indices)
         table = self._tables.get((protocol, spans))
         if table is None or len(table) <= positions.max():
