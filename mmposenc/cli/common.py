@@ -173,6 +173,8 @@ def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
         raise ValueError(
             f'another run works in {folder} ({who}): wait until it has ended, or give this one another {instead}'
         ) from None
+    except OSError as error:  # Some network file systems have no locks.
+        say(f'warning: {folder} cannot be locked ({error}): start no second run in it')
     try:
         started = datetime.now().astimezone().isoformat(timespec='seconds')
         holder.write_text(f'pid {os.getpid()} on {socket.gethostname()}, started {started}')

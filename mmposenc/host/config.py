@@ -134,7 +134,7 @@ def complete(cfg: Config) -> None:
     for name, (hosts, own, arguments) in HOOKS.items():
         hook = hooks.setdefault(name, ConfigDict(type=hosts, **arguments))
         if isinstance(hook, dict) and type_name(hook) == hosts:
-            hook.type = own
+            hook['type'] = own
     cfg.default_hooks = hooks
     for kind in ('ProgressBarHook', 'RandomStateHook', 'StopSignalHook'):
         add_hook(cfg, f'mmposenc.{kind}')

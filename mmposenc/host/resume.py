@@ -350,7 +350,7 @@ def _batches_from(loader: DataLoader, start: int) -> Iterable:
     with kept_random_state():
         rest = DataLoader(
             loader.dataset,
-            batch_sampler=list(loader.batch_sampler)[start:],
+            batch_sampler=list(loader.batch_sampler or ())[start:],
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
             pin_memory=loader.pin_memory,

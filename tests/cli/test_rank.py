@@ -38,7 +38,9 @@ def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, weights: str, 
     ranking = Ranking.load('work_dirs/tiny_seg/ranking.json')
     best = ', '.join(map(str, ranking.order[:10]))
     assert named == f'work_dirs/tiny_seg/ranking.json: flip_image, abs, overall; top-ranked channels {best}'
-    assert re.fullmatch(r'done: images 4, channels 32, reliability/flip_image-abs 0\.\d+; checkpoint: weights.pth', done)
+    assert re.fullmatch(
+        r'done: images 4, channels 32, reliability/flip_image-abs 0\.\d+; checkpoint: weights.pth', done
+    )
     assert (ranking.layer, ranking.num_images, ranking.region) == ('backbone[-1]', 4, 'overall')
     assert (ranking.checkpoint_sha256, ranking.data_set) == (file_sha256(weights), 'BaseSegDataset images')
     assert len(set(ranking.scores)) > 10
@@ -70,7 +72,10 @@ def test_mistakes_end_with_one_line_and_no_file(
     Path('empty.txt').write_text('\n')
     for arguments, message in (
         (['--layer', 'decode_head.convs.9'], r"error: layer 'decode_head.convs.9' does not exist: the deepest part .*"),
-        (['--region-list', 'absent.txt'], r'error: there is no region list at absent.txt: make one with mmposenc region-lists'),
+        (
+            ['--region-list', 'absent.txt'],
+            r'error: there is no region list at absent.txt: make one with mmposenc region-lists',
+        ),
         (['--region-list', 'empty.txt'], r'error: the region list empty.txt is empty, so there is nothing to rank'),
         (['--max-images', '0'], r'error: --max-images must be at least 1, got 0'),
         (['--cfg-options', 'model.test_cfg.mode=slide'], r'error: position in the image needs whole-image inference.*'),

@@ -172,7 +172,10 @@ def test_checkpoints_that_do_not_fit(
         (['train_dataloader=None'], r'error: \S*tiny\.py has no train_dataloader; add it, or give another config'),
         (['train_dataloader.num_workers=-1'], r'error: .*num_workers.*'),
         (['train_dataloader.dataset.data_root=nowhere'], r'error: .*nowhere.*'),
-        (['optim_wrapper.type=ApexOptimWrapper'], r'error: --amp replaces an optim_wrapper of type OptimWrapper, got .*'),
+        (
+            ['optim_wrapper.type=ApexOptimWrapper'],
+            r'error: --amp replaces an optim_wrapper of type OptimWrapper, got .*',
+        ),
     ],
 )
 def test_a_mistake_in_a_config_is_one_line(

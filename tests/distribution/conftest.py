@@ -1,6 +1,6 @@
-"""Runs on several processes: their folder also finds the small networks of tests/engine."""
+"""Runs on several processes: their folder also finds the small networks of tests/mm/sweep."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / 'engine'))
+sys.path.append(str(Path(__file__).parents[1] / 'mm' / 'sweep'))

@@ -1,13 +1,12 @@
-"""Runs several tools one after the other, by 1, 2 and 4 processes, and keeps the figures that each process ends with.
+"""Runs several commands one after the other, by 1, 2 and 4 processes, and keeps the figures that each process reports.
 
     python every_job.py JOBS.json 1 2 4
 
-To import the hosts takes longer than any of the jobs, so it is done once: the processes are forks, with the environment
-that torchrun gives. JOBS.json holds, by the name of a job, the tool and its arguments. Each number of processes has a
-folder beside it, with what the tools write and with `figures-RANK.json`: by the name of the job, figures and counts.
+To import OpenMMLab takes longer than any of the jobs, so it is done once: the processes are forks, with the environment
+that torchrun gives. JOBS.json holds, by the name of a job, its arguments. Each number of processes has a
+folder beside it, with what the commands write and with `figures-RANK.json`: by the name of the job, figures and counts.
 """
 
-import importlib.util
 import json
 import os
 import sys
@@ -20,18 +19,18 @@ from mmpretrain.models import ImageClassifier  # noqa: F401, imported for its ti
 from mmseg.models import EncoderDecoder  # noqa: F401
 from started import free_port
 
-from mmposenc.cli import common as command_line
+from mmposenc.cli import call, common
 from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 ROOT = Path(__file__).parents[2]
 
 
-def run_jobs(jobs: dict[str, tuple[str, list[str]]]) -> None:
+def run_jobs(jobs: dict[str, list[str]]) -> None:
     """Run the jobs here, in this process's part."""
     figures: dict[str, Any] = {}
     counts: dict[str, Any] = {}
     compute_metrics = RegionIoUMetric.compute_metrics
-    for job, (tool, arguments) in jobs.items():
+    for job, arguments in jobs.items():
 
         def report(found: dict[str, Any], checkpoint: str | None, job: str = job) -> None:
             figures[job] = found
@@ -40,24 +39,21 @@ def run_jobs(jobs: dict[str, tuple[str, list[str]]]) -> None:
             counts[job] = [result.tolist() for result in results]
             return compute_metrics(self, results)
 
-        command_line.report = report
+        common.report = report
         RegionIoUMetric.compute_metrics = counted
-        spec = importlib.util.spec_from_file_location(tool, ROOT / 'tools' / f'{tool}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
         forget_runs()
-        module.main(arguments)
+        call(arguments)
     found = {'processes': get_world_size(), 'figures': figures, 'counts': counts}
     Path(f'figures-{os.environ["RANK"]}.json').write_text(json.dumps(found))
 
 
-def process(rank: int, processes: int, port: str, jobs: dict[str, tuple[str, list[str]]]) -> None:
+def process(rank: int, processes: int, port: str, jobs: dict[str, list[str]]) -> None:
     os.chdir(str(processes))
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     if processes > 1:
-        os.environ['TORCHELASTIC_RUN_ID'] = 'none'  # By which the tools know torchrun.
-    command_line.run(lambda: run_jobs(jobs))
+        os.environ['TORCHELASTIC_RUN_ID'] = 'none'  # By which the commands know torchrun.
+    common.run(lambda: run_jobs(jobs))
 
 
 def main(path: Path, numbers: list[int]) -> None:

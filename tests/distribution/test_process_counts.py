@@ -15,15 +15,15 @@ from started import run_together
 from sweep_commands import make_aspp, result, save_inputs
 from torch import nn
 
-from mmposenc.channels.sums import PairedSums
+from mmposenc.channels import PairedSums
 
 POOLED = 'decode_head.image_pool.0'
 RANKINGS = [f'ranking-{pair}-{kind}.json' for pair in ('flip_image', 'flip_kernels') for kind in ('abs', 'signed')]
 
 
 @pytest.fixture
-def jobs(segmenter_config: Path, classifier_config: Path, tmp_path: Path) -> dict[str, tuple[str, list[str]]]:
-    """By name, tool and arguments; 5 scenes and 7 images, of which 2 and 4 are no divisors."""
+def jobs(segmenter_config: Path, classifier_config: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """The arguments by name; 5 scenes and 7 images, of which 2 and 4 are no divisors."""
     scene, labels = (cv2.imread(str(tmp_path / 'scenes' / kind / '0.png'), -1) for kind in ('images', 'labels'))
     cv2.imwrite(str(tmp_path / 'scenes' / 'images' / '4.png'), np.roll(scene, 9, axis=1))
     cv2.imwrite(str(tmp_path / 'scenes' / 'labels' / '4.png'), np.roll(labels, 9, axis=1))
@@ -33,6 +33,7 @@ def jobs(segmenter_config: Path, classifier_config: Path, tmp_path: Path) -> dic
         cv2.imwrite(
             str(path), generator.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
         )
+    (tmp_path / 'images' / 'val' / 'third').mkdir()
     text = classifier_config.read_text().replace('num_classes=2, in_channels', 'num_classes=3, in_channels')
     classifier_config.write_text(text)
     folders = [tmp_path / name for name in ('segmenter', 'classifier')]
@@ -60,12 +61,16 @@ def jobs(segmenter_config: Path, classifier_config: Path, tmp_path: Path) -> dic
     swept = ['--num-channels', '0:33:8', '--windows', '8', '--random', '2']
     # Batches of 3 scenes and of 3 images: the last one is smaller, and one of 4 processes has none.
     batches = ['--cfg-options', 'test_dataloader.batch_size=3']
+    ablated = tmp_path / 'ablated.py'
+    hook = "dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', random=(16, 0))"
+    ablated.write_text(f"_base_ = '{regions}'\ncustom_hooks = [{hook}]\n")
     return {
-        'consistency': ('test', [str(shifts), classifier[1], '--work-dir', 'run']),
-        'regions': ('test', [str(regions), segmenter[1], '--work-dir', 'run']),
-        'ranking': ('rank_channels', [*segmenter[:2], *pairs]),
-        'sweep': ('sweep', [*segmenter, *swept, '--layer', POOLED, 'backbone[-1]', '--out', 'sweep', *batches]),
-        'classes': ('sweep', [*classifier, *swept, '--max-shift', '3', '--out', 'classes', *batches]),
+        'consistency': ['test', str(shifts), classifier[1], '--work-dir', 'run'],
+        'regions': ['test', str(regions), segmenter[1], '--work-dir', 'run'],
+        'ablated': ['test', str(ablated), segmenter[1], '--work-dir', 'run'],
+        'ranking': ['rank', *segmenter[:2], *pairs],
+        'sweep': ['sweep', *segmenter, *swept, '--layer', POOLED, 'backbone[-1]', '--out', 'sweep', *batches],
+        'classes': ['sweep', *classifier, *swept, '--max-shift', '3', '--out', 'classes', *batches],
     }
 
 
@@ -96,8 +101,10 @@ def test_1_2_and_4_processes_give_the_same(jobs: dict, tmp_path: Path) -> None:
     one, (expected,) = tmp_path / '1', ends(tmp_path, 1)
     assert expected.pop('processes') == 1
     figures = expected['figures']
-    assert figures['ranking'] == {'images': 5, 'channels': 32}
-    assert np.sum(expected['counts']['regions']) == 5 * 32 * 32, 'each pixel is counted once'
+    assert (figures['ranking']['images'], figures['ranking']['channels']) == (5, 32)
+    assert figures['ablated'] != figures['regions']
+    labelled = np.array(expected['counts']['regions'])[..., 0, :]
+    assert labelled.sum() == 5 * 32 * 32, 'each pixel is counted once'
     assert all(len(set(figures[job].values())) > 10 for job in ('consistency', 'regions')), 'figures that could differ'
     assert all(len(set(json.loads((one / name).read_text())['scores'])) > 20 for name in RANKINGS)
     for processes in (2, 4):
