@@ -17,10 +17,12 @@ import argparse
 import json
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from augshift_training import images_per_second, measure, resident_images_per_second
+from mmcv.transforms import BaseTransform
 from mmengine.dataset import default_collate
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.structures import BaseDataElement
 from random_cifar import RandomImages, StockRandomImages
 from torch import Tensor
@@ -47,8 +49,26 @@ class RandomGridImages(RandomImages):
         return {**batch, 'grid': self.grid, **cells}
 
 
+@TRANSFORMS.register_module()
+class PlaceOnGrid(BaseTransform):
+    """The canvas of one sample on the CPU, as an ordinary pipeline makes it."""
+
+    def __init__(self, random_cell: bool) -> None:
+        self.random_cell = random_cell
+
+    def transform(self, results: dict) -> dict:
+        patch = results['img']
+        height, width = patch.shape[:2]
+        cell = np.random.randint(GRID**2) if self.random_cell else results['sample_idx'] % GRID**2
+        row, column = divmod(cell, GRID)
+        canvas = np.empty((GRID * height, GRID * width, 3), np.uint8)
+        canvas[...] = MEAN
+        canvas[row * height : (row + 1) * height, column * width : (column + 1) * width] = patch
+        return {**results, 'img': canvas, 'img_shape': canvas.shape[:2], 'gt_label': cell}
+
+
 def pipeline(flip: float, random_cell: bool) -> list[dict]:
-    place = dict(type='mmposenc.PlaceOnGrid', grid_size=GRID, random_cell=random_cell, canvas_value=MEAN)
+    place = dict(type='PlaceOnGrid', random_cell=random_cell)
     return [dict(type='RandomFlip', prob=flip), place, dict(type='PackInputs')]
 
 
