@@ -99,7 +99,7 @@ def sweep_channels(
     inner = unwrap_model(model)
     for ranking in named.values():
         ranking.check_model(inner, allow_other_weights)
-    options = dict(forward=forward, unpack=unpack, channel_dim=channel_dim, prefix_tokens=prefix_tokens)
+    options: dict[str, Any] = dict(forward=forward, unpack=unpack, channel_dim=channel_dim, prefix_tokens=prefix_tokens)
     plan = SweepPlan(named, layers, num_channels, window, num_random)  # Before a pass over the data: it may be refused.
     if num_matched:
         strength = known_activation(plan, activation)
@@ -132,7 +132,10 @@ def sweep_channels(
             def scores(copies: int, images: Tensor = images) -> Tensor:
                 return read_logits(call(images.repeat(copies, 1, 1, 1) if copies > 1 else images))
 
-            parts.append(_count(plan, forwards, scores, lambda outputs, t=targets: measure.count(outputs, t)))
+            def count(outputs: Tensor, targets: Any = targets) -> Tensor:
+                return measure.count(outputs, targets)
+
+            parts.append(_count(plan, forwards, scores, count))
             places += [batch.position + batch.step * i for i in range(len(images))]
     counts = _gathered(torch.cat(parts) if parts else None, places)
     about = dict(
@@ -154,7 +157,10 @@ def known_activation(plan: SweepPlan, given: Mapping[str, Sequence[float]] | Non
 
 
 def _count(
-    plan: SweepPlan, forwards: Mapping[str, VariantForwards], scores: Forward, count: Callable[[Tensor], Tensor]
+    plan: SweepPlan,
+    forwards: Mapping[str, VariantForwards],
+    scores: Callable[[int], Tensor],
+    count: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Sums of the images of one batch in every run, (N, runs, ...)."""
     whole = small(count(scores(1)))

@@ -21,9 +21,14 @@ class Metric(Protocol):
         harm_of: Name of the figure whose loss is called harm. Its set of classes must not depend on the predictions.
     """
 
-    name: str
-    regions: Sequence[str]
-    harm_of: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def regions(self) -> Sequence[str]: ...
+
+    @property
+    def harm_of(self) -> str: ...
 
     def count(self, outputs: Any, targets: Any) -> Tensor:
         """Additive sums of each image, (N, ...), integers where possible."""
@@ -59,7 +64,7 @@ class Rates:
         self.figures = list(figures)
         self.harm_of = self.figures[0]
 
-    def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def count(self, outputs: Tensor, targets: Any) -> Tensor:
         """Sums of hits (N, figures); `targets` is not used."""
         return torch.cat([outputs, torch.ones_like(outputs[..., :1])], dim=-1).to(torch.uint8)
 

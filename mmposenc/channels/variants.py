@@ -5,8 +5,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +109,14 @@ class VariantForwards:
                 yield from zip((run for run, _ in chunk), outputs, strict=True)
 
     def _plain(self, channels: Sequence[int], forward: Forward) -> Any:
-        options = dict(channel_dim=self._channel_dim, allow_repeats=self._allow_repeats)
-        with ablate_channels(self.model, self.layer, channels, num_channels=self.num_channels, **options):
+        with ablate_channels(
+            self.model,
+            self.layer,
+            channels,
+            num_channels=self.num_channels,
+            channel_dim=self._channel_dim,
+            allow_repeats=self._allow_repeats,
+        ):
             return forward(1)
 
     def _replayed(self, prefix: '_Prefix', sets: Sequence[Sequence[int]], forward: Forward) -> list[Any]:
@@ -135,7 +143,8 @@ class VariantForwards:
 
     def _prepare(self, orders: Sequence[SweepOrder], check: Forward) -> None:
         """Find out on the first batch what can be shared."""
-        some = next((o.order[a:b] for o in orders for a, b in o.slices if b - a < self.num_channels), orders[0].order)
+        sets = [order.order[a:b] for order in orders for a, b in order.slices]
+        some = max((s for s in sets if len(s) < self.num_channels), key=len, default=sets[0])
         fewer = some[: len(some) // 2]
         plain, other = self._plain(some, check), self._plain(fewer, check)
         trace = _Trace(self.model, self.layer, lambda: check(1), self._channel_dim, self._prefix_tokens)
@@ -208,22 +217,33 @@ class _Trace:
         self.calls, self.suffix_bytes = 0, 0
         self.layout, self.pooled = Layout(), torch.empty(0)
         self.linears: list[tuple[nn.Linear, Tensor, Tensor]] = []
-        self._stack: list[dict[str, Any]] = []
-        records: list[dict[str, Any]] = []
+        records: list[_Call] = []
+        running: list[_Call] = []
+        given: dict[int, tuple[ref[Tensor], _Call]] = {}
 
         def traced(module: nn.Module, run: Callable) -> Callable:
             def call(*args: Any, **kwargs: Any) -> Any:
-                record = dict(module=module, before=not self.calls, parent=self._stack[-1] if self._stack else None)
-                record['inputs'] = [id(value) for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+                record = _Call(module, running[-1] if running else None)
+                for value in (*args, *kwargs.values()):
+                    made, maker = given.get(id(value), (None, None))
+                    if maker is not None and made is not None and made() is value:
+                        record.takes.append(maker)
+                record.is_layer = module is self.module and not self.calls
                 self.calls += module is self.module
-                record['is_layer'] = module is self.module and self.calls == 1
                 records.append(record)
-                self._stack.append(record)
-                output = run(*args, **kwargs)
-                self._stack.pop()
-                record['finished'] = not self.calls
-                record['output'] = output
-                self._note(record, args, output)
+                running.append(record)
+                try:
+                    output = run(*args, **kwargs)
+                finally:
+                    running.pop()
+                record.before = not self.calls
+                if isinstance(output, Tensor):
+                    given[id(output)] = ref(output), record
+                behind = record.is_layer or (self.calls and not any(other.is_layer for other in running))
+                if behind and (record.is_layer or not any(True for _ in module.children())):
+                    self.suffix_bytes += sum(tensor.nbytes for tensor in _tensors(output))
+                if behind and type(module) is nn.Linear and len(args) == 1 and args[0].ndim == 2:
+                    self.linears.append((module, args[0], output))
                 return output
 
             return call
@@ -236,32 +256,44 @@ class _Trace:
             self.output = forward()
         self._keep(records)
 
-    def _note(self, record: dict[str, Any], args: tuple, output: Any) -> None:
-        module = record['module']
-        leaf = not any(True for _ in module.children())
-        if record['is_layer'] or (self.calls and leaf):
-            self.suffix_bytes += sum(tensor.nbytes for tensor in _tensors(output))
-        if self.calls and isinstance(module, nn.Linear) and args:
-            self.linears.append((module, args[0], output))
-
-    def _keep(self, records: list[dict[str, Any]]) -> None:
+    def _keep(self, records: list['_Call']) -> None:
         """Keep the outermost calls that ended before the layer began, and the layer's own."""
         self.kept: dict[nn.Module, list[bool]] = {}
-        given: dict[int, tuple[nn.Module, int]] = {}
-        taken: set[int] = set()
+        self.dead: set[tuple[nn.Module, int]] = set()
         for record in records:
-            inside = record['parent'] is not None and record['parent']['replayed']
-            record['replayed'] = inside or record['finished'] or record['is_layer']
+            inside = record.parent is not None and record.parent.replayed
+            record.replayed = inside or record.before or record.is_layer
             if inside:
                 continue
-            calls = self.kept.setdefault(record['module'], [])
-            calls.append(record['replayed'])
-            if record['replayed']:
-                taken.update(record['inputs'])
-                if not record['is_layer'] and isinstance(record['output'], Tensor):
-                    given[id(record['output'])] = record['module'], len(calls) - 1
+            calls = self.kept.setdefault(record.module, [])
+            record.number = len(calls)
+            calls.append(record.replayed)
+            if record.replayed:
+                self.dead |= {(maker.module, maker.number) for maker in record.takes if maker.number is not None}
         self.kept = {module: calls for module, calls in self.kept.items() if any(calls)}
-        self.dead = {call for number, call in given.items() if number in taken}
+
+
+@dataclass(eq=False)
+class _Call:
+    """One call of a module in a trace.
+
+    Args:
+        module: Which one.
+        parent: The call it happened in.
+        takes: The calls whose outputs it got.
+        is_layer: It is the first call of the layer.
+        before: It ended before the layer began.
+        replayed: It is not run in a replay.
+        number: Among the calls of the module that happen in a replay.
+    """
+
+    module: nn.Module
+    parent: '_Call | None'
+    takes: list['_Call'] = field(default_factory=list)
+    is_layer: bool = False
+    before: bool = False
+    replayed: bool = False
+    number: int | None = None
 
 
 class _Prefix:
@@ -276,8 +308,7 @@ class _Prefix:
         self._kept = trace.kept
         self._dead = trace.dead if stand_ins else set()
         self._outputs: dict[tuple[nn.Module, int], Any] = {}
-        self._given: dict[tuple[nn.Module, int], list[Tensor]] = {}
-        self._copies: tuple[int, int] = (0, 0)
+        self._copies = 0
         self._tiled: dict[tuple[nn.Module, int], Any] = {}
         self._written: set[tuple[nn.Module, int]] | None = None
 
@@ -314,7 +345,7 @@ class _Prefix:
                 )
             yield
         finally:
-            self._outputs, self._tiled, self._copies = {}, {}, (0, 0)
+            self._outputs, self._tiled, self._copies = {}, {}, 0
 
     @contextmanager
     def replaying(self, copies: int) -> Iterator[None]:
@@ -442,7 +473,12 @@ def _mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def _tensors(output: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    _mapped(output, lambda tensor: found.append(tensor) or tensor)
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _mapped(output, note)
     return found
 
 

@@ -104,7 +104,7 @@ class AblationSweepLoop(BaseLoop):
         if split != 'all':
             self.dataloader = every_second(self.dataloader, split)
         data_set = self.dataloader.dataset
-        self.num_images = len(data_set)
+        self.num_images = len(data_set)  # type: ignore[arg-type]
         if not self.num_images:
             raise ValueError('the data set or the subset is empty, so there is nothing to sweep: check its ann_file')
         self.out = Path(runner.work_dir, 'sweep') if out is None else Path(out)
