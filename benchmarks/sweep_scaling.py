@@ -1,4 +1,4 @@
-"""How much faster `tools/sweep.py` is with 2 processes than with 1, on a CPU, each process with one thread.
+"""How much faster `mmposenc sweep` is with 2 processes than with 1, on a CPU, each process with one thread.
 
     python benchmarks/sweep_scaling.py
 
@@ -30,8 +30,8 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from mmposenc.channels.channel_choice import random_ranking
 from mmposenc.host.patches import prepare_hosts
+from mmposenc.ranking import Ranking
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ['decode_head.image_pool.0', 'backbone[-1]']
@@ -76,7 +76,9 @@ def prepare(folder: Path, scenes: int) -> None:
         model.train()(torch.randn(4, 3, 64, 128), mode='tensor')
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'net.pth')
     for seed in range(3):
-        random_ranking(128, seed, LAYERS[0]).save(folder / f'ranking{seed}.json')
+        scores = torch.rand(128, generator=torch.Generator().manual_seed(seed)).tolist()
+        ranking = Ranking(layer=LAYERS[0], statistic='abs', pair='flip_image', scores=scores, num_images=1)
+        ranking.save(folder / f'ranking{seed}.json')
 
 
 def sweep(folder: Path, processes: int, step: int, out: str) -> dict[str, float]:
@@ -84,7 +86,20 @@ def sweep(folder: Path, processes: int, step: int, out: str) -> dict[str, float]
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), str(ROOT / 'tools' / 'sweep.py')]
     command += ['config.py', 'net.pth', '--rankings', *(f'ranking{seed}.json' for seed in range(3))]
-    command += ['--layer', *LAYERS, '--num-channels', f'0:129:{step}', '--random', '5', '--work-dir', out, '--out', out]
+    command += [
+        '--layer',
+        *LAYERS,
+        '--num-channels',
+        f'0:129:{step}',
+        '--random',
+        '5',
+        '--matched',
+        '0',
+        '--work-dir',
+        out,
+        '--out',
+        out,
+    ]
     alone = dict(
         OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(Path(__file__).parent)
     )
