@@ -214,6 +214,11 @@ def tiny_maxvit() -> nn.Module:
     )  # fmt: skip
 
 
+def square_mixer() -> nn.Module:
+    """As many tokens as channels."""
+    return timm.models.mlp_mixer.MlpMixer(img_size=32, patch_size=8, embed_dim=16, num_blocks=1)
+
+
 def transformers_model(name: str, **options) -> nn.Module:
     import transformers
 
@@ -328,6 +333,7 @@ def test_layouts_of_families(family):
         (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', r'gives \(2, 512, 4\), .* pass channel_dim='),
         (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', r'gives \(2, 512, 256\), .* pass channel_dim='),
         (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', r'gives \(18, 49, 96\), .* pass channel_dim='),
+        (square_mixer, 32, 'blocks.0.mlp_tokens', r'gives \(2, 16, 16\), .* pass channel_dim='),
         (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', r'gives \(2, 3, 64\)'),
     ],
 )
