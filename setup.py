@@ -36,6 +36,7 @@ DEV = [
     'setuptools>=70.1',  # as pyproject.toml asks; the venv of Python 3.11 brings an older one
     'statsmodels',
     'tensorboard',
+    'transformers',  # layouts of its networks are tested
     'twine',
 ]
 
