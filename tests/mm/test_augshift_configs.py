@@ -44,31 +44,11 @@ def test_rows_of_table_2_differ_in_method_only(data):
     assert [rows[n].model.loss.mse_weight for n in names[:3]] == [10.0, 0.0, 10.0]
 
 
-def test_narrow_rows_differ_in_method_only_and_learn(hosts_unchanged):
-    """Both train on a batch of images in memory; the backbone has a sixteenth of the weights, nearly."""
-    import torch
-    from mmengine.registry import init_default_scope
-    from mmpretrain.registry import MODELS
-
-    import mmposenc  # noqa: F401, registers
-
-    prepare_hosts()
-    weights = {}
-    for name in ('baseline_r18', 'baseline_r18-narrow', 'augshift_r18-narrow'):
-        cfg = load(f'{name}_cifar10')
-        init_default_scope(cfg.default_scope)
-        model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
-        weights[name] = sum(p.numel() for p in model.backbone.parameters())
-        batch = {'inputs': torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8), 'labels': torch.arange(4)}
-        losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
-        sum(losses.values()).backward()
-        assert ('loss_mse' in losses) == name.startswith('augshift')
-        assert all(p.grad.isfinite().all() for p in model.parameters())
-    assert weights['augshift_r18-narrow'] == weights['baseline_r18-narrow'] < weights['baseline_r18'] / 15.9
+def test_narrow_rows_differ_in_method_only():
     narrow, baseline = load('augshift_r18-narrow_cifar10'), load('baseline_r18-narrow_cifar10')
     for same in ('optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'test_cfg'):
         assert narrow[same] == baseline[same]
-    assert narrow.train_cfg.max_epochs == narrow.param_scheduler[-1].end == 10
+    assert narrow.model.backbone == baseline.model.backbone
     shift = baseline.data_preprocessor.train_transforms[-1]
     assert narrow.data_preprocessor.train_transforms[-1].transforms == [shift]
 

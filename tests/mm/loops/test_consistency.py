@@ -217,30 +217,16 @@ class Recorder(Hook):
     def __init__(self):
         self.calls, self.outputs, self.metrics = [], [], []
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.calls.append(f'after_val_iter {batch_idx}')
-        self.outputs += outputs
+    def __getattribute__(self, name):
+        if not name.startswith(('before_val', 'after_val', 'before_test', 'after_test')):
+            return super().__getattribute__(name)
 
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.calls.append(f'after_test_iter {batch_idx}')
+        def record(runner, batch_idx=None, data_batch=None, outputs=(), metrics=None):
+            self.calls.append(name if batch_idx is None else f'{name} {batch_idx}')
+            self.outputs += outputs
+            self.metrics += [metrics] if metrics else []
 
-    def after_val_epoch(self, runner, metrics=None):
-        self.calls.append('after_val_epoch')
-        self.metrics.append(metrics)
-
-    def after_test_epoch(self, runner, metrics=None):
-        self.calls.append('after_test_epoch')
-        self.metrics.append(metrics)
-
-
-for _name in ('before_val', 'before_val_epoch', 'after_val', 'before_test', 'before_test_epoch', 'after_test'):
-    setattr(Recorder, _name, lambda self, runner, name=_name: self.calls.append(name))
-for _name in ('before_val_iter', 'before_test_iter'):
-    setattr(
-        Recorder,
-        _name,
-        lambda self, runner, batch_idx, data_batch=None, name=_name: self.calls.append(f'{name} {batch_idx}'),
-    )
+        return record
 
 
 class TestMmpretrain:
