@@ -118,11 +118,11 @@ class AblationSweepLoop(BaseLoop):
             self.metric = MeanIoU(classes, regions, ignore_index)
         elif regions is not None:
             raise ValueError('regions are of segmentations, and the model is a classifier: leave them out')
-        self.task = self._task()  # A layer or a level that does not fit is refused before a pass over the data.
+        # A layer or a level that does not fit is refused before a pass over the data.
+        self.task = self._task(lambda line: None)
         self.sweep: Sweep | None = None
 
-    def _task(self) -> SegmentationSweep | ClassificationSweep:
-        say = self.runner.logger.info
+    def _task(self, say: Callable[[str], None]) -> SegmentationSweep | ClassificationSweep:
         if self.metric is not None:
             return SegmentationSweep(
                 self.model, self.plan, self.metric, self.level, self.memory, self.allow_slide, say=say
@@ -149,7 +149,8 @@ class AblationSweepLoop(BaseLoop):
                 self._num_matched,
                 self._activation(),
             )
-            self.task.plan = self.plan
+        # Heads hold products of the weights, and the runner loads those after it has built the loop.
+        self.task = self._task(self.runner.logger.info)
         about = self._about()
         folder = SweepFolder(self.out, sweep_conditions(self.plan, self.task.metric, about))
         barrier()  # Nothing is written before every process has checked what is there.
