@@ -47,6 +47,7 @@ def test_a_sweep_of_two_layers_from_the_command_line(
     sweep([*arguments, *numbers, '--layer', POOLED, 'backbone[-1]', '--out', 'out'])
     said = capsys.readouterr()
     output = said.out + said.err
+    assert 'not level 3' not in output
     assert f'sweep at {POOLED}: level 3, all but the pooled branch of ASPPHead is shared' in output
     assert f'a pass over the images measures the mean activation at {POOLED}, backbone[-1]' in output
     assert f'double dissociation of left and right at {POOLED}: ' in output
