@@ -119,7 +119,7 @@ def check_same_canvases(args) -> dict[str, float]:
     }
     results = {}
     for name, batch in batches.items():
-        preprocessor = MODELS.build(model_config(args, place)['data_preprocessor'])
+        preprocessor = MODELS.build(model_config(args, place if name == 'ours' else ())['data_preprocessor'])
         data = preprocessor(batch, training=True)
         results[name] = data['inputs'], torch.cat([sample.gt_label for sample in data['data_samples']])
     torch.testing.assert_close(results['ours'][0], results['stock'][0], rtol=0, atol=1e-6)

@@ -128,7 +128,7 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
         args.patch_size,
         args.cell_size,
         args.controls,
-        build=lambda seed: torch.manual_seed(seed) and build_network(name).to(next(model.parameters()).device),
+        build=lambda seed: build_network(name),  # seeded by probe_location
         seeds=args.seeds,
         batch_size=args.batch_size,
         progress=progress,

@@ -8,8 +8,6 @@ from torch import Tensor
 
 SHRINKAGES = (1e-4, 1e-3, 1e-2, 0.1, 0.5)
 """Shrinkage of the within-class covariance towards the identity that `read_cells` chooses from."""
-TIE = 1e-9
-"""Log-likelihoods that differ by no more than this are equal, whatever the order of summation."""
 
 
 def _shuffled(features: Tensor) -> Tensor:
@@ -119,9 +117,8 @@ def choose_shrinkage(train: Tensor) -> float:
 
 
 def predict_cells(features: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """The most likely cell of each canvas; of equals, the first. Without position, one for all cells of an image."""
-    scores = features @ weights + bias
-    return (scores >= scores.amax(-1, keepdim=True) - TIE).int().argmax(-1)
+    """The most likely cell of each canvas. Without position, one for all cells of an image."""
+    return (features @ weights + bias).argmax(-1)
 
 
 def _interval(accuracies: Tensor) -> tuple[float, float, float]:
