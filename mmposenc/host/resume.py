@@ -22,7 +22,6 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmposenc.layers import unwrap_model
 from mmposenc.registry import HOOKS, LOOPS
 from mmposenc.results import atomic_write
 
@@ -114,13 +113,10 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.remove_outdated()
 
 
-def read_random_state(model: nn.Module | None = None) -> dict[str, Any]:
-    """The state of PyTorch (CPU and current GPU), numpy, Python and the model's own generators.
+def read_random_state() -> dict[str, Any]:
+    """The state of PyTorch (CPU and current GPU), numpy and Python.
 
     Tensors, lists and numbers only, so that a checkpoint with it is read without running code.
-
-    Args:
-        model: Its modules may hold generators as attributes, as a seeded `PermuteNeck` does.
     """
     _, keys, *numpy_rest = np.random.get_state()
     _, words, gauss = random.getstate()
@@ -128,23 +124,19 @@ def read_random_state(model: nn.Module | None = None) -> dict[str, Any]:
         'torch': torch.get_rng_state(),
         'numpy': [torch.from_numpy(np.asarray(keys).astype(np.int64)), *numpy_rest],
         'python': [torch.tensor(words), gauss],
-        'model': {name: generator.get_state() for name, generator in _own_generators(model)},
     }
     if torch.cuda.is_available():
         state['cuda'] = torch.cuda.get_rng_state()
     return state
 
 
-def set_random_state(state: dict[str, Any], model: nn.Module | None = None) -> None:
+def set_random_state(state: dict[str, Any]) -> None:
     """Restore what `read_random_state` returned, from whatever device it was loaded to."""
     torch.set_rng_state(state['torch'].cpu())
     keys, *numpy_rest = state['numpy']
     np.random.set_state(('MT19937', keys.cpu().numpy().astype(np.uint32), *numpy_rest))
     words, gauss = state['python']
     random.setstate((3, tuple(words.tolist()), gauss))
-    for name, generator in _own_generators(model):
-        if name in state['model']:
-            generator.set_state(state['model'][name].cpu())
     if torch.cuda.is_available() and 'cuda' in state:
         torch.cuda.set_rng_state(state['cuda'].cpu())
 
@@ -157,13 +149,6 @@ def kept_random_state() -> Iterator[None]:
         yield
     finally:
         set_random_state(state)
-
-
-def _own_generators(model: nn.Module | None) -> Iterator[tuple[str, torch.Generator]]:
-    for path, module in model.named_modules() if model is not None else ():
-        for name, value in vars(module).items():
-            if isinstance(value, torch.Generator):
-                yield f'{path}.{name}', value
 
 
 @HOOKS.register_module()
@@ -206,21 +191,21 @@ class RandomStateHook(Hook):
                 f'the checkpoint is of {len(states)} processes, this run has {world_size}: augmentations are drawn anew'
             )
         else:
-            set_random_state(states[rank], unwrap_model(runner.model))
+            set_random_state(states[rank])
 
     def before_val(self, runner: Runner) -> None:
-        self._gather(runner)
+        self._states = all_gather_object(read_random_state())
         self._validating = True
 
     def after_val(self, runner: Runner) -> None:
         states, self._states, self._validating = self._states, None, False
         if states is not None:
-            set_random_state(states[get_dist_info()[0]], unwrap_model(runner.model))
+            set_random_state(states[get_dist_info()[0]])
 
     def before_checkpoint(self, runner: Runner) -> None:
         """Gather the states; every process calls it, the first one saves next."""
         if not self._validating:
-            self._gather(runner)
+            self._states = all_gather_object(read_random_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the states; only the first process comes here."""
@@ -230,9 +215,6 @@ class RandomStateHook(Hook):
             checkpoint[RANDOM_STATES] = self._states
         if not self._validating:
             self._states = None
-
-    def _gather(self, runner: Runner) -> None:
-        self._states = all_gather_object(read_random_state(unwrap_model(runner.model)))
 
 
 class _ResumableLoop(BaseLoop):

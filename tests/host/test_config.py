@@ -74,7 +74,8 @@ def test_configs_of_packages_are_found_by_name(tmp_path: Path) -> None:
     path.write_text("_base_ = 'mmposenc::augshift_r18_cifar100.py'\nmodel = dict(loss=dict(mse_weight=3.0))\n")
     cfg = Config.fromfile(path)
     assert cfg.model.loss.mse_weight == 3.0
-    assert cfg.model.backbone == headline.model.backbone, 'no scope is written into it'
+    assert cfg.model.backbone == headline.model.backbone
+    assert '_scope_' not in cfg.model, 'types are written mmposenc.X'
     path.write_text("_base_ = 'mmseg::_base_/models/deeplabv3_r50-d8.py'\n")
     assert Config.fromfile(path).model.decode_head.type == 'ASPPHead'
     with pytest.raises(FileNotFoundError, match=r'config mmposenc::absent\.py cannot be read: .*configs/absent\.py'):
