@@ -41,7 +41,7 @@ def test_each_subcommand_has_help_with_two_examples(name: str, capsys: pytest.Ca
     assert ended([name, '--help']) == 0
     text = capsys.readouterr().out
     assert text.startswith(f'usage: mmposenc {name} ')
-    assert text.count(f'mmposenc {name} ') > 2
+    assert text.count(f'mmposenc {name}') > 2, 'the usage and two examples'
     assert '--traceback' in text or name == 'draw'
 
 
