@@ -90,7 +90,7 @@ def draw_sections(
     from mmposenc.figures.report import Section, describe_claims, describe_curves, describe_dissociation, save_picture
 
     # Everything is drawn before anything is written, so that a mistake leaves no file.
-    chosen: list[str | None] = [*(metrics or [None])]
+    chosen: list[str | None] = [*metrics] if metrics else [None]
     names = ['fig4', *(f'fig4-{i}' for i in range(2, len(chosen) + 1))]
     drawn = {name: draw_sweep(sweep, metric, region) for name, metric in zip(names, chosen, strict=True)}
     tables = [part for metric in chosen for part in describe_curves(sweep, metric, region)]

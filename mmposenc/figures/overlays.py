@@ -87,8 +87,13 @@ def draw_overlays(
     seen = np.unique(np.concatenate([part.ravel() for row in rows for part in (row.labels, row.whole)]))
     legend = {classes[label]: palette[label] for label in seen if label < len(classes)}
     legend |= {'changed: was correct': LOST, 'changed: now correct': GAINED, 'changed: neither correct': OTHER}
-    shared_legend(figure, 6, {name: Patch(color=np.array(colour) / 255) for name, colour in legend.items()})
+    shared_legend(figure, 6, {name: Patch(color=_fractions(colour)) for name, colour in legend.items()})
     return figure
+
+
+def _fractions(colour: Sequence[int]) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255
 
 
 def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

@@ -155,11 +155,13 @@ def class_claims(sweep: Sweep, layer: str) -> list[dict[str, Any]]:
         if whole != whole:
             continue
         own = {c.ranking: c for c in sweep.curves(metric) if (c.layer, c.kind) == (layer, 'top')}
-        random = own['random'].draws
+        drawn = own['random'].draws if 'random' in own else None
+        if drawn is None:
+            raise ValueError('the sweep has no random orders to compare with: sweep again with 39')
         for name in sweep.rankings:
             # One mean per order: the band is then that of the mean over N.
             harm = (whole - own[name].values).mean()[None]
-            test = chance_test(harm, (whole - random).mean(1, keepdim=True))
+            test = chance_test(harm, (whole - drawn).mean(1, keepdim=True))
             row = dict(ranking=name, harm=float(harm), random=float(test.random), low=float(test.low))
             rows.append({'class': metric.removeprefix('IoU/'), **row, 'high': float(test.high), 'p': float(test.p)})
     return rows
