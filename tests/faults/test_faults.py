@@ -231,7 +231,9 @@ def test_a_second_run_in_a_folder_is_refused(start: Start, config: Write) -> Non
         time.sleep(0.02)
     second = ends(train(start, config('whole_batch', 'second'), 'work', '--resume'), 1)
     holder = rf'pid {first.process.pid} on {re.escape(socket.gethostname())}, started \d{{4}}-\d\d-\d\dT\S+'
-    line = rf'error: another run works in work \({holder}\): wait until it has ended, or give this one another --work-dir'
+    line = (
+        rf'error: another run works in work \({holder}\): wait until it has ended, or give this one another --work-dir'
+    )
     assert re.fullmatch(line, second.text().rstrip())
     assert not Path('work/second.py').exists()
     # The lock is gone with the process, also after kill -9.
