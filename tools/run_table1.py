@@ -1,6 +1,6 @@
-"""Train Table 1, or any part of it: the same as `mmposenc table1`."""
+"""A door to `mmposenc reproduce table1`."""
 
 from mmposenc.cli import main
 
 if __name__ == '__main__':
-    main('table1')
+    main('reproduce', 'table1')

@@ -27,7 +27,7 @@ COMMANDS = {
     'region-lists': 'list the images that have all of a class in one half (Sec. 4.2.3)',
     'consistency': 'measure Top-1 and consistency under shifts of a classifier, by all protocols (Sec. 4.1)',
     'probe': 'measure how much position the pooled features of frozen networks hold (Sec. 3)',
-    'table1': "train Table 1, or any part of it, and print it beside the paper's numbers",
+    'reproduce': 'run the experiments of the paper and of the results that are not done, or list them',
     'demo': 'run the whole story on handwritten digits, offline, on a CPU',
     'prepare-data': 'download and verify CIFAR-10 or CIFAR-100',
 }

@@ -1,0 +1,3 @@
+# The baseline of Table 2 on CIFAR-10 without a random crop: images are flipped, never shifted.
+_base_ = 'baseline_r18_cifar10.py'
+data_preprocessor = dict(train_transforms=[dict(type='mmposenc.BatchRandomFlip', prob=0.5)])

@@ -1,3 +1,0 @@
-# GAPNet classifies a CIFAR-10 patch on a 5x5 grid, reflect padding (Table 1).
-_base_ = 'gapnet_r18_grid5-category_cifar10.py'
-model = dict(backbone=dict(padding_mode='reflect'), head=dict(padding_mode='reflect'))

