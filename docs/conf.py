@@ -1,7 +1,9 @@
 """How the documentation site is built: `make docs`. Nothing is fetched, neither while building nor while reading."""
 
+import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
@@ -11,13 +13,13 @@ from sphinx.application import Sphinx
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mmposenc import __version__
+from mmposenc.cli import COMMANDS, make_parser
 
 project = 'mmposenc'
 copyright = '2026, the mmposenc authors. Apache-2.0'
 version = release = __version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
-exclude_patterns = ['results.in.md']
 suppress_warnings = ['myst.header']
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
@@ -37,16 +39,6 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_custom_sections = ['Shape', 'Required Keys', 'Modified Keys', 'Added Keys']
 
-PACKAGE = Path(__file__).parents[1] / 'mmposenc'
-MODULE = """
-## {name}
-
-```{{eval-rst}}
-.. automodule:: {name}
-   :members:
-   :show-inheritance:
-```
-"""
 _CODE = re.compile(r'(``?[^`]+``?)')
 
 
@@ -65,11 +57,13 @@ def skip_fields(app: Sphinx, what: str, name: str, obj: object, skip: bool, opti
     return True if type(obj).__name__ == '_tuplegetter' else None
 
 
-def add_modules(app: Sphinx, page: str, source: list[str]) -> None:
-    """The reference of the modules that lie in no folder, on one page."""
-    if page == 'api/mmposenc':
-        names = sorted(path.stem for path in PACKAGE.glob('*.py') if path.stem not in ('__init__', 'version'))
-        source[0] += ''.join(MODULE.format(name=f'mmposenc.{name}') for name in names)
+def add_commands(app: Sphinx, page: str, source: list[str]) -> None:
+    """What `--help` of every subcommand prints, on the page about the command line."""
+    if page == 'reference/cli':
+        os.environ['COLUMNS'] = '110'
+        for name, text in COMMANDS.items():
+            parser = make_parser(name, import_module(f'mmposenc.cli.{name.replace("-", "_")}'))
+            source[0] += f'\n## {name}\n\n{text[0].upper()}{text[1:]}.\n\n```text\n{parser.format_help()}```\n'
 
 
 def inline_math(translator: nodes.NodeVisitor, node: nodes.math) -> None:
@@ -86,7 +80,7 @@ def display_math(translator: nodes.NodeVisitor, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    app.connect('source-read', add_modules)
+    app.connect('source-read', add_commands)
     app.connect('autodoc-process-docstring', escape_markup, priority=400)  # before napoleon
     app.connect('autodoc-skip-member', skip_fields)
     app.add_html_math_renderer('mathml', (inline_math, None), (display_math, None))

@@ -246,7 +246,7 @@ def test_the_documented_lines_ablate_a_stock_upernet(
     tool: Callable, segmenter_config: Path, capsys: pytest.CaptureFixture
 ) -> None:
     snippet = (ROOT / 'docs' / 'snippets' / 'ablated_upernet_r50_ade20k.py').read_text()
-    assert f'```python\n{snippet}```' in (ROOT / 'docs' / 'segmentation.md').read_text()
+    assert f'```python no-run\n{snippet}```' in (ROOT / 'docs' / 'guides' / 'segmentation.md').read_text()
     Path('stock.py').write_text(snippet)
     assert Config.fromfile('stock.py').model.decode_head.type == 'UPerHead'
     Path('upernet.py').write_text(TINY_UPERNET.replace('BASE', str(segmenter_config)))

@@ -125,7 +125,7 @@ def ends(folder: Path, processes: int) -> list[dict[str, Any]]:
 
 
 def test_the_order_of_the_sums_changes_the_last_digit_of_few_scores() -> None:
-    """What docs/distributed.md says of rankings over many images."""
+    """What docs/operations/clusters.md says of rankings over many images."""
     torch.manual_seed(0)
     scale = 0.1 * torch.randn(2048).exp()
     # Some far smaller than others: sums of numbers of one size need no rounding.
