@@ -174,7 +174,14 @@ def sides(folder: str, kinds: Sequence[str]) -> str:
     return markdown(['rankings by', 'layer', 'half', 'own side', 'overall', 'other side', 'order holds at'], cells)
 
 
-FUNCTIONS = (table2, narrow, narrow_table1, grid_fifth, grid_digits, camvid_harm, camvid_windows, camvid_sides)
+def status() -> str:
+    """Every table and figure of the paper: ours beside the paper's, command and minutes."""
+    from mmposenc.cli.reproduce import status_table
+
+    return status_table()
+
+
+FUNCTIONS = (status, table2, narrow, narrow_table1, grid_fifth, grid_digits, camvid_harm, camvid_windows, camvid_sides)
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function for function in (*FUNCTIONS, camvid_full_harm, camvid_full_sides)
 }
