@@ -23,6 +23,8 @@ PAPER = {
     'URL': 'https://arxiv.org/abs/2108.07884',
 }
 PROTOCOLS = ('zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair', 'crop_pair')
+NOT_MEASURED = 'n.m.'
+FIGURES = ('Top-1', 'zero_ref [95%]', *PROTOCOLS[1:])
 NETS = {'gapnet': 'GAPNet', 'permutenet': 'PermuteNet', 'sortnet': 'SortNet'}
 RANKINGS = {
     'overall-flip_image-abs': 'Eq. 2',
@@ -47,14 +49,17 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def table2() -> str:
     """Top-1 and Cons.8 by all protocols, the headline one with its 95% interval, beside the paper's."""
     results = read('table2.json')
-    rows = []
-    for row in results['rows']:
-        paper = results['paper'][row['data']].get(row['method'])
-        method = f'[{row["method"]}](../../{row["config"]})'
-        cells = [row['data'], method, str(row['epochs']), *consistency(row['figures'])]
-        rows.append([*cells, ' / '.join(map(str, paper)) if paper else '-'])
-    head = ['data', 'method', 'epochs', 'Top-1', 'zero_ref [95%]', *PROTOCOLS[1:], 'paper, Top-1 / Cons.8']
-    return f'{markdown(head, rows)}\n\n{conditions(results)}; seed 0, one seed per row.'
+    tables = []
+    for data in dict.fromkeys(row['data'] for row in results['rows']):
+        own = [row for row in results['rows'] if row['data'] == data]
+        rows = []
+        for row in own:
+            paper = results['paper'][data].get(row['method'])
+            method = f'[{row["method"]}](../../{row["config"]})'
+            rows.append([method, *consistency(row['figures']), ' / '.join(map(str, paper)) if paper else '-'])
+        head = [f'{data}, {own[0]["epochs"]} epochs', *FIGURES, 'paper: Top-1 / Cons.8']
+        tables.append(markdown(head, rows))
+    return '\n\n'.join([*tables, f'{conditions(results)}; seed 0, one seed per row.'])
 
 
 def narrow() -> str:
@@ -64,14 +69,14 @@ def narrow() -> str:
         [row['method'], str(row.get('lambda', '-')), f'{row["crop_px"]} px', *consistency(row['figures'])]
         for row in results['rows']
     ]
-    head = ['method', 'lambda', 'crop within', 'Top-1', 'zero_ref [95%]', *PROTOCOLS[1:]]
+    head = ['method', 'lambda', 'crop within', *FIGURES]
     return f'{markdown(head, rows)}\n\n{conditions(results)}; {results["seeds"]}.'
 
 
 def consistency(figures: dict[str, float]) -> list[str]:
     """Cells of a row: Top-1, the headline protocol with its interval, the others."""
     f = {key.removeprefix('consistency/cons8_'): value for key, value in figures.items()}
-    others = [f'{f[name]:.2f}' if name in f else 'not measured' for name in PROTOCOLS[1:]]
+    others = [f'{f[name]:.2f}' if name in f else NOT_MEASURED for name in PROTOCOLS[1:]]
     headline = f'{f["zero_ref"]:.2f} [{f["zero_ref_low"]:.1f}, {f["zero_ref_high"]:.1f}]'
     return [f'{f["accuracy/top1"]:.2f}', headline, *others]
 
