@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import index
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 Forward = Callable[[Tensor], object]
 
 _LAYER = re.compile(r'(?P<path>[^\[\]\s]+?)(\[(?P<index>-?\d{1,9})\])?')
-WRAPPERS = frozenset({'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParallel', 'BaseTTAModel'})
+_WRAPPERS = frozenset({'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParallel', 'BaseTTAModel'})
 
 
 def split_layer(layer: str) -> tuple[str, int | None]:
@@ -32,15 +32,10 @@ def split_layer(layer: str) -> tuple[str, int | None]:
 
 
 def unwrap_model(model: nn.Module) -> Any:
-    """The network that dotted layer paths start from, without the wrappers around it.
-
-    Args:
-        model: Maybe inside `DistributedDataParallel` or its like, mmengine's test-time augmentation, or
-            `torch.compile`.
-    """
+    """The network that layer paths start from: without DDP or its like, test-time augmentation and `torch.compile`."""
     inner: Any = model
     while True:
-        if WRAPPERS & {base.__name__ for base in type(inner).__mro__}:
+        if _WRAPPERS & {base.__name__ for base in type(inner).__mro__}:
             inner = inner.module
         elif hasattr(inner, '_orig_mod'):
             inner = inner._orig_mod
@@ -66,21 +61,19 @@ def _modules_on_path(model: nn.Module, layer: str) -> list[nn.Module]:
     module, found = unwrap_model(model), ''
     modules = [module]
     for name in path.split('.'):
-        children = dict(module.named_children())
+        # Not named_children(), which gives a module under the first of its names only.
+        children = {key: child for key, child in module._modules.items() if child is not None}
         if name not in children:
-            place = f'{found!r} ({type(module).__name__})' if found else f'the model itself ({type(module).__name__})'
+            listed = ', '.join(list(children)[:20]) or '(none)'
+            more = f', and {len(children) - 20} more' if len(children) > 20 else ''
             raise ValueError(
-                f'layer {layer!r} does not exist: the deepest part that does is {place}, '
-                f'whose children are: {_listed(children)}'
+                f'layer {layer!r} does not exist: the deepest part that does is '
+                f'{repr(found) if found else "the model itself"} ({type(module).__name__}), '
+                f'whose children are: {listed}{more}'
             )
         module, found = unwrap_model(children[name]), f'{found}.{name}'.lstrip('.')
         modules.append(module)
     return modules
-
-
-def _listed(names: dict[str, nn.Module], limit: int = 20) -> str:
-    shown = ', '.join(list(names)[:limit]) or '(none)'
-    return f'{shown}, and {len(names) - limit} more' if len(names) > limit else shown
 
 
 def select_output(output: object, layer: str) -> Tensor:
@@ -90,22 +83,22 @@ def select_output(output: object, layer: str) -> Tensor:
     tensor counts as a tuple of one.
     """
     path, index = split_layer(layer)
-    features = output
+    features, kind = output, type(output).__name__
     if isinstance(output, (tuple, list)):
-        if index is None and len(output) != 1:
+        size = len(output)
+        if index is None and size != 1:
             raise ValueError(
-                f'layer {layer!r} gives a {type(output).__name__} of {len(output)}, one tensor is needed: '
-                f'write {path + "[-1]"!r} for the last or {path + "[i]"!r} with i from 0 to {len(output) - 1}'
+                f'layer {layer!r} gives a {kind} of {size}, one tensor is needed: '
+                f'write {path + "[-1]"!r} for the last or {path + "[i]"!r} with i from 0 to {size - 1}'
             )
-        if index is not None and not -len(output) <= index < len(output):
+        if index is not None and not -size <= index < size:
             raise ValueError(
-                f'layer {layer!r} gives a {type(output).__name__} of {len(output)}: '
-                f'the index must be from {-len(output)} to {len(output) - 1}, got {index}'
+                f'layer {layer!r} gives a {kind} of {size}: the index must be from {-size} to {size - 1}, got {index}'
             )
         features = output[index or 0]
     elif index not in (None, 0, -1):
         raise ValueError(
-            f'layer {layer!r} gives one {type(output).__name__}, not a tuple: write {path!r} for all of it, '
+            f'layer {layer!r} gives one {kind}, not a tuple: write {path!r} for all of it, '
             f'or {f"{path}.{index}"!r} for its child module'
         )
     if not isinstance(features, Tensor):
@@ -127,9 +120,7 @@ def replace_output(output: object, layer: str, features: Tensor) -> object:
         return features
     items = list(output)
     items[split_layer(layer)[1] or 0] = features
-    if hasattr(output, '_fields'):
-        return type(output)(*items)
-    return type(output)(items)
+    return type(output)(*items) if hasattr(output, '_fields') else type(output)(items)
 
 
 def global_average_pool(features: Tensor, channel_dim: int = 1, prefix_tokens: int = 0) -> Tensor:
@@ -154,12 +145,7 @@ def global_average_pool(features: Tensor, channel_dim: int = 1, prefix_tokens: i
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the channels of a layer's output are.
-
-    Args:
-        channel_dim: Dimension of the channels, counted from the front.
-        prefix_tokens: Tokens at the beginning that are no patches (class, distillation, registers).
-    """
+    """Where a layer's channels are: their dimension, and how many of the first tokens are no patches (class token)."""
 
     channel_dim: int = 1
     prefix_tokens: int = 0
@@ -173,47 +159,6 @@ class UnknownLayoutError(ValueError):
     """The modules that ran do not establish where a layer's channels are."""
 
 
-_LAYOUTS: WeakKeyDictionary[nn.Module, dict[tuple[int | None, ...], Layout]] = WeakKeyDictionary()
-"""Layouts that were established, by module; then by index of its output, number of dimensions, and what was given."""
-
-
-@dataclass
-class _Evidence:
-    """Maps that modules of known layout gave in a forward: spatial sizes and number of channels."""
-
-    maps: set[tuple[tuple[int, ...], int]] = field(default_factory=set)
-    grids: set[int] = field(default_factory=set)
-
-    def add(self, module: nn.Module, args: tuple, output: object) -> None:
-        """Forward hook of every module of a known type."""
-        if not isinstance(output, Tensor) or output.ndim < 3:
-            return
-        channel_dim = _dim_of_type(module, output)
-        if channel_dim is not None:
-            space = (*output.shape[1:channel_dim], *output.shape[channel_dim + 1 :])
-            self.maps.add((space, output.shape[channel_dim]))
-            if len(space) == 2 and channel_dim == 1:
-                self.grids.add(math.prod(space))
-
-    def channel_dim(self, features: Tensor) -> int | None:
-        """The dimension that the maps leave for the channels, None if they leave none or two."""
-        dims = (1, features.ndim - 1) if features.ndim == 4 else (features.ndim - 1,)
-        fits = [dim for dim in dims if self._holds(features, dim)]
-        # Tokens (N, L, C) behind a layer that mixes tokens are (N, C, L): L must not be a number of channels too.
-        if features.ndim == 3 and features.shape[1] in {channels for _, channels in self.maps}:
-            return None
-        return fits[0] if len(fits) == 1 else None
-
-    def _holds(self, features: Tensor, dim: int) -> bool:
-        shape = tuple(features.shape)
-        space, channels = (*shape[1:dim], *shape[dim + 1 :]), shape[dim]
-        return any(
-            seen == space
-            or (len(seen) != len(space) and math.prod(seen) == math.prod(space) and seen_channels == channels)
-            for seen, seen_channels in self.maps
-        )
-
-
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
     nn.modules.batchnorm._NormBase,
@@ -224,6 +169,7 @@ _CHANNELS_FIRST = (
     nn.modules.pooling._AdaptiveAvgPoolNd,
 )
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Identity, nn.Dropout)
+_TOKENS = re.compile(r'(^|\.)(cls_token|class_token|dist_token|distillation_token|reg_token|register_tokens)$')
 
 
 def _is_layer_norm(module: nn.Module) -> bool:
@@ -238,70 +184,54 @@ def _dim_of_type(module: nn.Module, output: Tensor) -> int | None:
                 return _dim_of_type(child, output)
     if isinstance(module, _CHANNELS_FIRST):
         return 1
-    if _is_layer_norm(module):
-        width = module.normalized_shape[0]  # type: ignore[index]
-        fits = [dim for dim in range(1, output.ndim) if output.shape[dim] == width]
-        if type(module).forward is nn.LayerNorm.forward:
-            return output.ndim - 1
-        return fits[0] if len(fits) == 1 else None
-    return None
+    if not _is_layer_norm(module):
+        return None
+    if type(module).forward is nn.LayerNorm.forward:
+        return output.ndim - 1
+    width = module.normalized_shape[0]  # type: ignore[index]
+    fits = [dim for dim in range(1, output.ndim) if output.shape[dim] == width]
+    return fits[0] if len(fits) == 1 else None
 
 
-_TOKENS = re.compile(r'(^|\.)(cls_token|class_token|dist_token|distillation_token|reg_token|register_tokens)$')
-
-
-def _prefix_tokens(path: list[nn.Module], layer: str, length: int, evidence: _Evidence) -> int:
-    """How many of `length` tokens are no patches: as the model says, confirmed by the grid of its patches."""
-    most = 0
-    for module in reversed(path):
-        said = getattr(module, 'num_prefix_tokens', getattr(module, 'num_extra_tokens', None))
-        if isinstance(said, int):
-            most = said
-            break
-    else:
-        most = sum(p.shape[-2] for name, p in path[0].named_parameters() if _TOKENS.search(name) and p.ndim > 1)
-    if not most:
-        return 0
-    fits = [prefix for prefix in (0, most) if length - prefix in evidence.grids]
-    if len(fits) != 1:
-        raise UnknownLayoutError(
-            f'layer {layer!r} gives {length} tokens, and how many of them are no patches (class token, registers) is '
-            f'not established: pass prefix_tokens=, e.g. prefix_tokens={most}'
-        )
-    return fits[0]
+_LAYOUTS: WeakKeyDictionary[nn.Module, dict[tuple, dict[int, Layout]]] = WeakKeyDictionary()
+"""Established layouts, by module; then by index of its output and what was given; then by number of dimensions."""
 
 
 class _Layouts:
     """Establishes the layout of a layer's output, once per module."""
 
     def __init__(self, model: nn.Module, layer: str, channel_dim: int | None, prefix_tokens: int | None) -> None:
-        self.layer, self.path = layer, _modules_on_path(model, layer)
+        self.layer, self.path, self.output_index = layer, _modules_on_path(model, layer), split_layer(layer)[1]
         self.channel_dim = None if channel_dim is None else index(channel_dim)
         self.prefix_tokens = None if prefix_tokens is None else index(prefix_tokens)
         if self.channel_dim == 0:
             raise ValueError('channel_dim must not be 0, the dimension of the images')
-        self.output_index = split_layer(layer)[1]
-        self._known = _LAYOUTS.setdefault(self.path[-1], {})
         self.dim_that_stays: int | None = None
-        self._evidence = _Evidence()
+        of_module = _LAYOUTS.setdefault(self.path[-1], {})
+        self._known = of_module.setdefault((self.output_index, self.channel_dim, self.prefix_tokens), {})
+        self._known_alone = of_module.setdefault((self.output_index, None, None), {})
+        # Maps that modules of known layout gave in this forward: spatial sizes, number of channels, their dimension.
+        self._maps: set[tuple[tuple[int, ...], int, int]] = set()
         self._handles: list[Any] = []
-        if not any(key == self._key(key[1]) for key in self._known):
+        if not self._known:
             self._handles = [
-                module.register_forward_hook(self._evidence.add)
+                module.register_forward_hook(self._note)
                 for module in self.path[0].modules()
                 if isinstance(module, _CHANNELS_FIRST) or _is_layer_norm(module)
             ]
 
-    def _key(self, ndim: int | None) -> tuple[int | None, ...]:
-        return self.output_index, ndim, self.channel_dim, self.prefix_tokens
+    def _note(self, module: nn.Module, args: tuple, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim >= 3:
+            dim = _dim_of_type(module, output)
+            if dim is not None:
+                self._maps.add((*_split_shape(output, dim), dim))
 
     def of(self, features: Tensor) -> Layout:
         """The layout of an output."""
-        key = self._key(features.ndim)
-        if key not in self._known:
-            self._known[key] = self._established(features)
+        if features.ndim not in self._known:
+            self._known[features.ndim] = self._established(features)
             self.close()
-        return self._known[key]
+        return self._known[features.ndim]
 
     def close(self) -> None:
         """Stop watching the other modules."""
@@ -313,12 +243,12 @@ class _Layouts:
         if features.ndim == 2:
             return Layout()
         dim = self.channel_dim
-        if dim is None and (known := self._known.get((self.output_index, features.ndim, None, None))):
-            dim = known.channel_dim
+        if dim is None and features.ndim in self._known_alone:
+            dim = self._known_alone[features.ndim].channel_dim
         if dim is None and self.output_index is None:
             dim = _dim_of_type(self.path[-1], features)
         if dim is None:
-            dim = self._evidence.channel_dim(features) or self.dim_that_stays
+            dim = self._dim_of_maps(features) or self.dim_that_stays
         if dim is None or not -features.ndim < dim < features.ndim:
             raise UnknownLayoutError(
                 f'layer {self.layer!r} gives {tuple(features.shape)}, and which dimension holds the channels is not '
@@ -326,16 +256,57 @@ class _Layouts:
                 f'(N, H, W, C) and for tokens (N, L, C)'
             )
         dim %= features.ndim
-        prefix = self.prefix_tokens
         if features.ndim == 4:
-            if prefix:
+            if self.prefix_tokens:
                 raise ValueError(f'prefix_tokens is for tokens (N, L, C), got {tuple(features.shape)}')
             return Layout(dim)
-        if prefix is None:
-            prefix = _prefix_tokens(self.path, self.layer, features.shape[3 - dim], self._evidence)
-        if not 0 <= prefix < features.shape[3 - dim]:
-            raise ValueError(f'prefix_tokens must be from 0 to {features.shape[3 - dim] - 1}, got {prefix}')
+        length = features.shape[3 - dim]
+        prefix = self._prefix(length) if self.prefix_tokens is None else self.prefix_tokens
+        if not 0 <= prefix < length:
+            raise ValueError(f'prefix_tokens must be from 0 to {length - 1}, got {prefix}')
         return Layout(dim, prefix)
+
+    def _dim_of_maps(self, features: Tensor) -> int | None:
+        """The dimension that the other maps leave for the channels, None if they leave none or two."""
+        # Tokens (N, L, C) behind a layer that mixes tokens are (N, C, L): L must not be a number of channels too.
+        if features.ndim == 3 and features.shape[1] in {channels for _, channels, _ in self._maps}:
+            return None
+        dims = (1, 3) if features.ndim == 4 else (2,)
+        fits = [dim for dim in dims if self._has_map_like(*_split_shape(features, dim))]
+        return fits[0] if len(fits) == 1 else None
+
+    def _has_map_like(self, space: tuple[int, ...], channels: int) -> bool:
+        return any(
+            seen == space or (len(seen) != len(space) and (math.prod(seen), width) == (math.prod(space), channels))
+            for seen, width, _ in self._maps
+        )
+
+    def _prefix(self, length: int) -> int:
+        """How many of the tokens are no patches: as the model says, confirmed by the grid of its patches."""
+        for module in reversed(self.path):
+            most = getattr(module, 'num_prefix_tokens', getattr(module, 'num_extra_tokens', None))
+            if isinstance(most, int):
+                break
+        else:
+            named = self.path[0].named_parameters()
+            most = sum(token.shape[-2] for name, token in named if _TOKENS.search(name) and token.ndim > 1)
+        if not most:
+            return 0
+        grids = {math.prod(space) for space, _, dim in self._maps if len(space) == 2 and dim == 1}
+        fits = [prefix for prefix in (0, most) if length - prefix in grids]
+        if len(fits) != 1:
+            raise UnknownLayoutError(
+                f'layer {self.layer!r} gives {length} tokens, and how many of them are no patches (class token, '
+                f'registers) is not established: pass prefix_tokens=, e.g. prefix_tokens={most}'
+            )
+        return fits[0]
+
+
+def _split_shape(features: Tensor, channel_dim: int) -> tuple[tuple[int, ...], int]:
+    """Spatial sizes and number of channels."""
+    _, *shape = features.shape
+    channels = shape.pop(channel_dim - 1)
+    return tuple(shape), channels
 
 
 @contextmanager
@@ -348,7 +319,7 @@ def layer_hook(
 ) -> Iterator[_Layouts]:
     """Call `action` with every output of a layer and its layout; a tensor that it returns takes the output's place.
 
-    Compiled modules run eagerly meanwhile, as they know nothing of hooks that were added later.
+    Compiled modules run eagerly meanwhile.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
@@ -382,16 +353,11 @@ class PooledRecord:
 
     def __init__(self, layer: str) -> None:
         self.layer = layer
-        self._calls: list[Tensor] = []
+        self.calls: list[Tensor] = []
 
     def add(self, features: Tensor, layout: Layout) -> None:
         """Pool the output of one call of the layer."""
-        self._calls.append(layout.pool(features))
-
-    @property
-    def reached(self) -> bool:
-        """Whether the layer ran since the last `take`."""
-        return bool(self._calls)
+        self.calls.append(layout.pool(features))
 
     def take(self) -> Tensor:
         """Return z (N, C) of the one call since the last `take`, and forget it.
@@ -399,16 +365,14 @@ class PooledRecord:
         Raises:
             ValueError: If the layer ran no times, or several times as under sliding windows: z would be ambiguous.
         """
-        calls, self._calls = self._calls, []
+        calls, self.calls = self.calls, []
         if len(calls) != 1:
+            advice = 'use whole-image inference, or name a layer that runs once'
             raise ValueError(
                 f'layer {self.layer!r} must run once per forward, but ran {len(calls)} times: '
-                + ('use whole-image inference, or name a layer that runs once' if calls else _NOT_REACHED)
+                f'{advice if calls else "name a layer that the forward passes through"}'
             )
         return calls[0]
-
-
-_NOT_REACHED = 'name a layer that the forward passes through'
 
 
 class _LayerReachedError(Exception):
@@ -419,10 +383,7 @@ class _LayerReachedError(Exception):
 def record_pooled(
     model: nn.Module, layer: str, channel_dim: int | None = None, prefix_tokens: int | None = None
 ) -> Iterator[PooledRecord]:
-    """Record the pooled features at a layer while the block runs (Sec. 4.2.1).
-
-    Args:
-        layer, channel_dim, prefix_tokens: See `layer_hook`.
+    """Record the pooled features at a layer, named as in `layer_hook`, while the block runs (Sec. 4.2.1).
 
     Example:
         >>> model = torchvision.models.resnet18().eval()
@@ -475,25 +436,27 @@ def pooled_forward(
 
     One hook serves them all; otherwise as `pooled_features`.
     """
-    call = forward or model
+    call = forward or _single_copy(model)
     record = PooledRecord(layer)
 
     def reached(features: Tensor, layout: Layout) -> None:
         record.add(features, layout)
         raise _LayerReachedError
 
+    def run(images: Tensor) -> None:
+        with suppress(_LayerReachedError):
+            call(images)
+
     with torch.no_grad(), layer_hook(model, layer, reached, channel_dim, prefix_tokens) as layouts:
 
         def pooled(images: Tensor) -> Tensor:
             try:
-                with suppress(_LayerReachedError):
-                    call(images)
+                run(images)
             except UnknownLayoutError:
-                layouts.dim_that_stays = _dim_that_stays(layouts.path[-1], layer, call, images)
+                layouts.dim_that_stays = _dim_that_stays(layouts.path[-1], layer, run, images[:1])
                 if layouts.dim_that_stays is None:
                     raise
-                with suppress(_LayerReachedError):
-                    call(images)
+                run(images)
             features = record.take()
             if len(features) != len(images):
                 raise ValueError(
@@ -505,9 +468,14 @@ def pooled_forward(
         yield pooled
 
 
-def _dim_that_stays(module: nn.Module, layer: str, call: Forward, images: Tensor) -> int | None:
+def _single_copy(model: nn.Module) -> nn.Module:
+    """The network without `DataParallel`, in whose forward a layer runs once on every device."""
+    return model.module if isinstance(model, nn.DataParallel) else model
+
+
+def _dim_that_stays(module: nn.Module, layer: str, run: Forward, image: Tensor) -> int | None:
     """The one dimension that does not grow with the image; None if none or several do not."""
-    shapes = []
+    shapes: list[torch.Size] = []
 
     def hook(module: nn.Module, args: tuple, output: object) -> None:
         shapes.append(select_output(output, layer).shape[1:])
@@ -516,9 +484,8 @@ def _dim_that_stays(module: nn.Module, layer: str, call: Forward, images: Tensor
     # Ahead of the hook that found no layout.
     handle = module.register_forward_hook(hook, prepend=True)
     try:
-        for size in (images[:1], images[:1].repeat(1, 1, 2, 2)):
-            with suppress(_LayerReachedError):
-                call(size)
+        run(image)
+        run(image.repeat(1, 1, 2, 2))
     except Exception:  # Networks of a fixed image size say so in many ways.
         return None
     finally:
@@ -537,10 +504,7 @@ def check_layer(
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
 ) -> None:
-    """Refuse a layer whose pooled features are not one fixed answer to an image.
-
-    Args:
-        image: One image (1, 3, H, W); it passes through the whole network once, or as far as that goes.
+    """Refuse a layer whose pooled features are not one fixed answer to an image (1, 3, H, W).
 
     Raises:
         ValueError: If the layer runs twice per forward, or not at all, or two equal forwards give different features,
@@ -550,12 +514,11 @@ def check_layer(
     again = pooled_features(model, layer, image, forward, channel_dim, prefix_tokens)
     with torch.no_grad(), record_pooled(model, layer, channel_dim, prefix_tokens) as record:
         try:
-            (forward or model)(image)
+            (forward or _single_copy(model))(image)
         except Exception:  # Only what comes before the layer has to accept these images.
-            if not record.reached:
+            if not record.calls:
                 raise
-    pooled = record.take()
-    if (pooled - again).abs().max() > 1e-2 * again.abs().max():
+    if (record.take() - again).abs().max() > 1e-2 * again.abs().max():
         raise ValueError(
             f'layer {layer!r} gives other features in a second forward of the same image, so its channels cannot be '
             f'compared: name a layer before what is random (dropout, a permutation of channels)'
@@ -570,8 +533,8 @@ _blocks = 0
 def eager_forwards() -> Iterator[None]:
     """Run compiled modules uncompiled while any such block runs.
 
-    A module that was compiled and has run knows nothing of hooks that its children get later. Blocks may overlap and
-    end in any order, as those of two hooks of one runner do; PyTorch's own switch must be undone last in, first out.
+    A module that was compiled and has run knows nothing of hooks that its children get later. Blocks may end in any
+    order, as those of two hooks of one runner do; PyTorch's own switch must be undone last in, first out.
     """
     global _blocks
     if _blocks == 0:
