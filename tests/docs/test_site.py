@@ -60,3 +60,8 @@ def test_tables_and_model_index_agree_with_the_figures() -> None:
     command = [sys.executable, str(DOCS / 'render_results.py'), '--check']
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, 'all agree with the figures\n'), done.stderr
+
+
+def test_the_readme_and_the_guide_make_a_config_augshift_with_the_same_lines() -> None:
+    (lines,) = re.findall(r"```python\n(_base_ = 'mmpretrain.*?)```", (ROOT / 'README.md').read_text(), re.S)
+    assert f'```python no-run\n{lines}```' in (DOCS / 'guides' / 'augshift.md').read_text()
