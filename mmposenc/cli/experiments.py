@@ -96,7 +96,9 @@ def train(config: str, *options: str) -> str:
 
 
 def test(config: str, *options: str) -> str:
-    return f'test mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/test --cfg-options {" ".join(options)}'
+    overrides = ' '.join(filter(None, options))
+    command = f'test mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/test'
+    return f'{command} --cfg-options {overrides}' if overrides else command
 
 
 # Table 1 of the paper by task, padding and net, in %: 3x3, 5x5, 7x7. SortNet and SumNet are bounds beside it.

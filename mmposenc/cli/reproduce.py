@@ -31,6 +31,7 @@ from datetime import datetime
 from fnmatch import fnmatch
 from importlib import metadata
 from itertools import product
+from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
 from types import FrameType
@@ -331,9 +332,11 @@ def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
                 rows = list(csv.DictReader(file))
             for row in rows:
                 numbers = {column: number for column, text in row.items() if (number := _number(text)) is not None}
-                place_of_row = '/'.join([place.removesuffix('.csv'), *(v for c, v in row.items() if c not in numbers)])
+                place_of_row = '/'.join(
+                    [place.removesuffix('.csv'), *(v for c, v in row.items() if v and c not in numbers)]
+                )
                 figures |= {f'{place_of_row}/{column}': number for column, number in numbers.items()}
-    return {name: value for name, value in figures.items() if name not in ('time', 'data_time')}
+    return {name: value for name, value in figures.items() if isfinite(value) and name not in ('time', 'data_time')}
 
 
 def _last_validation(folder: Path) -> dict[str, float]:

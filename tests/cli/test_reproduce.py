@@ -1,0 +1,386 @@
+"""mmposenc reproduce: runs what is missing, resumes, reads figures; its entries are commands that exist."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from argparse import Namespace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from mmposenc.cli import call, common, make_parser, reproduce
+from mmposenc.cli.experiments import DATA, EXPERIMENTS, Cell, Experiment
+from mmposenc.cli.reproduce import Run, read_figures, results, run_all, status_table
+
+ROOT = Path(__file__).parents[2]
+
+# Counts to the second argument, a step in 0.02 s; saves the count when it is told to end, and resumes from it.
+COUNTER = """
+import json, os, signal, sys, time
+from pathlib import Path
+out, last = Path(sys.argv[1]), int(sys.argv[2])
+saved = out / 'count.txt'
+count = int(saved.read_text()) if saved.exists() else 0
+with (out / 'starts.txt').open('a') as file:
+    file.write(f'{count}\\n')
+def end(*_):
+    saved.write_text(str(count))
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+(out / 'ready').touch()
+while count < last:
+    time.sleep(0.02)
+    count += 1
+saved.write_text('0')
+(out / 'figures.json').write_text(json.dumps({'count': count, 'nested': [{'p': 0.5}], 'text': 'no figure'}))
+"""
+FAILS = 'raise SystemExit(3)'
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reproduce, 'PUBLISHED', tmp_path / 'published')
+    (tmp_path / 'count.py').write_text(COUNTER)
+    (tmp_path / 'fail.py').write_text(FAILS)
+    return tmp_path / 'out'
+
+
+def counter(name: str, steps: int, commands: int = 1) -> Experiment:
+    lines = [f'{Path.cwd()}/count.py {{out}} {steps} {{seed}}'] * commands
+    return Experiment(name, tuple(lines), ('figures.json',), 1, 1, cells=(Cell('Fig. 4', ('count', 'nested/0/p')),))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *experiments: Experiment) -> None:
+    monkeypatch.setattr(reproduce, 'EXPERIMENTS', experiments)
+
+
+def starts(out: Path, name: str) -> list[str]:
+    return (out / name / 'starts.txt').read_text().split()
+
+
+def test_stops_when_the_minutes_are_over_and_resumes(out, monkeypatch, capsys) -> None:
+    use(monkeypatch, counter('long', 120), counter('never', 1))
+    command = ['reproduce', '--out', 'out', '--jobs', '1']
+    call([*command, '--minutes', '0.02'])
+    assert '0 done, 2 stopped, 0 failed' in capsys.readouterr().out
+    assert not list(out.glob('*.json'))
+    assert not (out / 'never-seed0').exists()
+
+    call(command)
+    shown = capsys.readouterr().out
+    assert 'done   long-seed0: 120.00 / 0.500' in shown
+    assert '2 done, 0 stopped, 0 failed' in shown
+    first, second = starts(out, 'long-seed0')
+    assert first == '0'
+    assert 0 < int(second) < 120
+    record = json.loads((out / 'long-seed0.json').read_text())
+    assert record['figures'] == {'count': 120, 'nested/0/p': 0.5}
+    assert record['commands'] == [f'python {Path.cwd()}/count.py {{out}} 120 0']
+    assert (record['format'], record['name'], record['seed']) == ('mmposenc.experiment/1', 'long', 0)
+    assert record['minutes'] > 120 * 0.02 / 60 * 0.9
+    assert record['versions']['torch']
+    assert record['device']
+
+    call(command)
+    assert '0 runs to do' in capsys.readouterr().out
+    assert len(starts(out, 'long-seed0')) == 2
+
+
+def test_a_signal_lets_everything_save_its_state(out, capsys) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    todo = [Run(counter(name, 1000), 0, out) for name in ('one', 'two', 'three')]
+
+    def end() -> None:
+        while len(list(out.glob('*/ready'))) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    with pytest.raises(SystemExit) as info:
+        run_all(todo, jobs=2)
+    thread.join()
+    assert info.value.code == 143
+    assert '0 done, 3 stopped, 0 failed' in capsys.readouterr().out
+    assert all((out / f'{name}-seed0' / 'count.txt').is_file() for name in ('one', 'two'))
+    assert not (out / 'three-seed0').exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_that_does_not_end_is_killed(out, monkeypatch) -> None:
+    monkeypatch.setattr(reproduce, 'GRACE', 0.2)
+    Path('deaf.py').write_text('import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(100)')
+    run = Run(Experiment('deaf', (f'{Path.cwd()}/deaf.py',), (), 1, 1), 0, out)
+    run_all([run], 1, minutes=0.02)
+    assert run.process is not None
+    assert run.process.returncode == -signal.SIGKILL
+
+
+def test_a_failure_does_not_keep_the_others_from_running(out, capsys) -> None:
+    fails = Experiment('fails', (f'{Path.cwd()}/fail.py', f'{Path.cwd()}/count.py {{out}} 1'), (), 1, 1)
+    with pytest.raises(ValueError, match='1 of 2 runs failed'):
+        run_all([Run(fails, 0, out), Run(counter('works', 1, commands=2), 0, out)], 1)
+    shown = capsys.readouterr().out
+    assert re.search(r'failed fails-seed0: ended with status 3; .*output.txt says why', shown)
+    assert '1 done, 0 stopped, 1 failed' in shown
+    assert not (out / 'fails-seed0' / 'starts.txt').exists()
+    assert len(starts(out, 'works-seed0')) == 2
+
+
+def test_commands_that_are_done_are_not_repeated(out) -> None:
+    experiment = counter('pair', 1)
+    run = Run(Experiment('pair', (*experiment.commands, f'{Path.cwd()}/fail.py'), (), 1, 1), 0, out)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='failed'):
+            run_all([Run(run.experiment, 0, out)], 1)
+    assert len(starts(out, 'pair-seed0')) == 1
+
+
+def test_a_folder_of_other_commands_is_refused(out, capsys) -> None:
+    run_all([Run(counter('same', 1), 0, out)], 1)
+    with pytest.raises(ValueError, match='1 of 1 runs failed'):
+        run_all([Run(counter('same', 2), 0, out)], 1)
+    assert 'is of other commands' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('gpu, order', [(True, 'full small'), (False, 'small full')])
+def test_size_and_length_decide_what_runs_first(out, monkeypatch, capsys, gpu: bool, order: str) -> None:
+    small, long = (Experiment(name, (), (), 1, cpu, full=False) for name, cpu in (('small', 1), ('long', 1000)))
+    use(monkeypatch, long, small, Experiment('full', (), (), 1, 1))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: gpu)
+    monkeypatch.setattr(reproduce, 'run_all', lambda todo, *_: print(*(run.name for run in todo)))
+    call(['reproduce'])
+    ran = capsys.readouterr().out.replace('-seed0', '').splitlines()[-1].split()
+    assert [name for name in ran if name != 'long'] == order.split()
+    assert ('long' in ran) == gpu
+    call(['reproduce', 'long'])
+    assert 'long-seed0' in capsys.readouterr().out
+
+
+def test_missing_data_and_repacked_cifar(out, monkeypatch, capsys) -> None:
+    path = next(iter(DATA))
+    use(monkeypatch, Experiment('cifar', ('train CONFIG --cfg-options a=1', 'report X'), (), 1, 1, needs=(path,)))
+    call(['reproduce'])
+    assert f'left out: cifar needs {path} (mmposenc prepare-data --dataset cifar10)' in capsys.readouterr().out
+    line, other = Run(reproduce.EXPERIMENTS[0], 0, out, unverified=True).progress['commands']
+    assert line.endswith(
+        ' --cfg-options train_dataloader.dataset.verify=False val_dataloader.dataset.verify=False '
+        'test_dataloader.dataset.verify=False'
+    )
+    assert other == 'report X'
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['no-such'], 'there is no experiment no-such: mmposenc reproduce --list shows all'),
+        (['--jobs', '0'], '--jobs and --minutes must be above 0, got 0 and None'),
+        (['--minutes', '0'], 'must be above 0, got 1 and 0.0'),
+    ],
+)
+def test_what_is_typed_wrongly(out, words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(['reproduce', *words])
+
+
+def test_names() -> None:
+    def chosen(*names: str) -> set[str]:
+        return {e.name for e in reproduce.choose(names)}
+
+    assert len(chosen('table1')) == 42
+    assert chosen('table2-cifar10-augshift') == {'table2-cifar10-augshift'}
+    assert chosen('fig4') == {'fig4-camvid', 'fig4-camvid-half', 'fig4-os8', 'fig4-os16'}
+    assert len(chosen('digits-*-permutenet-3x3', 'fig4-camvid')) == 5
+    assert len(chosen()) == len(EXPERIMENTS) == len({e.name for e in EXPERIMENTS})
+
+
+# Figures
+
+
+def trained(folder: Path, records: list[str], checkpoint: str) -> None:
+    log = folder / 'train' / '20260101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text('\n'.join(records))
+    (folder / 'train' / 'last_checkpoint').write_text(f'/elsewhere/{checkpoint}')
+
+
+def test_the_figure_of_a_training_is_that_of_its_last_epoch(tmp_path: Path) -> None:
+    records = [
+        '{"lr": 0.1, "loss": 2.0, "step": 10}',
+        '{"accuracy/top1": 90.0, "time": 1.0, "step": 1}',
+        '{"accuracy/top1": 80.0, "data_time": 0.1, "step": 2}',
+        '{"lr": 0.1, "loss": 1.0, "st',
+    ]
+    trained(tmp_path, records, 'epoch_2.pth')
+    assert read_figures(tmp_path, ('train',)) == {'accuracy/top1': 80.0}
+    for checkpoint in ('epoch_3.pth', 'stopped.pth'):
+        (tmp_path / 'train' / 'last_checkpoint').write_text(checkpoint)
+        with pytest.raises(ValueError, match='has no validation of the end of its training'):
+            read_figures(tmp_path, ('train',))
+
+
+def test_figures_of_tests_and_tables(tmp_path: Path) -> None:
+    (tmp_path / 'sweep').mkdir()
+    (tmp_path / 'sweep' / 'claims.csv').write_text(
+        'layer,region,harm,p\nneck,left,1.5,0.025\nneck,right,-2,\nneck,all,nan,inf\n'
+    )
+    for time_of, top1 in (('1', 10), ('2', 20)):
+        (tmp_path / 'test' / time_of).mkdir(parents=True)
+        (tmp_path / 'test' / time_of / f'{time_of}.json').write_text(json.dumps({'accuracy/top1': top1, 'time': 3}))
+    assert read_figures(tmp_path, ('test', 'sweep/claims.csv')) == {
+        'accuracy/top1': 20,
+        'sweep/claims/neck/left/harm': 1.5,
+        'sweep/claims/neck/left/p': 0.025,
+        'sweep/claims/neck/right/harm': -2,
+    }
+    with pytest.raises(FileNotFoundError, match='no figures of a test'):
+        read_figures(tmp_path / 'sweep', ('test',))
+
+
+# What is done
+
+
+def test_every_older_figure_of_the_results_is_that_of_one_experiment(tmp_path: Path) -> None:
+    done = results(tmp_path)
+    older = [record for record in done.values() if 'format' not in record]
+    rows = 0
+    for file in (ROOT / 'docs' / 'results').glob('*.json'):
+        document = json.loads(file.read_text())
+        rows += len(document.get('rows') or document.get('runs') or ())
+    assert len(older) == rows - 1  # all but one that was cut short
+    headline = done['table2-cifar100-augshift', 0]
+    assert (headline['figures']['accuracy/top1'], headline['source']) == (77.8, 'table2.json')
+    assert 'H200' in headline['device']
+    assert done['digits-location-zeros-permutenet-3x3', 2]['figures'] == {'accuracy/top1': 88.8889}
+    assert done['narrow-cifar10-lambda0', 0]['figures']['accuracy/top1'] == 85.31
+    assert done['narrow-cifar10-baseline-crop4', 0]['figures']['accuracy/top1'] == 83.81
+
+
+def test_a_published_record_counts_and_its_format_is_checked(out, monkeypatch, capsys) -> None:
+    use(monkeypatch, counter('one', 1))
+    run_all([Run(counter('one', 1), 0, out)], 1)
+    published = reproduce.PUBLISHED / 'reproduce'
+    published.mkdir(parents=True)
+    (out / 'one-seed0.json').rename(published / 'one-seed0.json')
+    capsys.readouterr()
+    call(['reproduce', '--list', '--seeds', '0', '1'])
+    assert re.search(r'one +1/2 +1 +1 +1.00 / 0.500\n', capsys.readouterr().out)
+    (published / 'one-seed0.json').write_text('{"format": "else"}')
+    with pytest.raises(ValueError, match='must have the format'):
+        results(out)
+
+
+def test_the_status_table_has_each_cell_of_the_paper_beside_ours() -> None:
+    lines = status_table().splitlines()
+    assert len({line.count('|') for line in lines}) == 1
+    row = next(line for line in lines if line.startswith('| Table 1: location, zeros, PermuteNet'))
+    assert '| 78.8 / 37.8 / 21.4 | ' in row
+    assert 'digits: 81.48 ± 6.41 / 31.55 ± 0.40 / 17.24 ± 2.44 (n = 3); narrow, 3x3: 66.67 |' in row
+    assert '| `mmposenc reproduce table1-location-zeros-permutenet` | 15 / 1,328 |' in row
+    assert len(reproduce.choose(['table1-location-zeros-permutenet'])) == 3
+    row = next(line for line in lines if line.startswith('| Table 2: CIFAR-100, AugShift, lambda = 10'))
+    assert '| 72.6 / 85.6 | 77.80 / 86.61' in row
+    text = '\n'.join(lines)
+    for item in ('Fig. 4, top', 'Fig. 4, bottom', 'Fig. 5', 'Fig. 6', 'right half', 'pedestrian', 'frozen', 'Cons.4'):
+        assert item in text
+
+
+def test_listing_imports_neither_torch_nor_openmmlab() -> None:
+    code = "import sys; from mmposenc.cli import call; call(['reproduce', '--list']); call(['reproduce', '--list', "
+    code += "'--markdown']); print('imported:', *{'torch', 'mmengine', 'numpy', 'matplotlib'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == 'imported:', done.stderr
+
+
+# The entries
+
+
+COMMANDS = sorted({re.sub(r'\{\w+\}', 'X', command) for e in EXPERIMENTS for command in e.commands})
+
+
+def test_every_command_is_accepted_by_its_parser() -> None:
+    parsers = {}
+    for command in COMMANDS:
+        name, *words = shlex.split(command)
+        if name.endswith('.py'):
+            assert (ROOT / name).is_file()
+            assert all(f"'{word}'" in (ROOT / name).read_text() for word in words if word.startswith('--'))
+            continue
+        if name not in parsers:
+            parsers[name] = make_parser(name, import_module(f'mmposenc.cli.{name.replace("-", "_")}'))
+        parsers[name].parse_args(words)  # exits otherwise
+
+
+def test_every_option_overrides_something_that_its_config_has() -> None:
+    from mmposenc.host.config import read_config
+
+    # What the classes accept and the configs leave at its default.
+    new = {'padding_mode', 'stem_channels', 'base_channels', 'on_cpu', 'channels_last', 'fraction', '_delete_'}
+    new |= {'model_name', 'randomness'}
+    plain = {}
+    for command in COMMANDS:
+        config = re.search(r'mmposenc::\S+', command)
+        if config is None:
+            continue
+        cfg = plain.setdefault(config[0], None) or read_config(config[0])
+        plain[config[0]] = cfg
+        for option in re.findall(r'(\S+)=', command.partition('--cfg-options')[2]):
+            part = cfg
+            for key in option.split('.'):
+                if key in new:
+                    break
+                known = int(key) < len(part) if isinstance(part, list) else key in part
+                assert known, f'{command}: {option}'
+                part = part[int(key)] if isinstance(part, list) else part[key]
+
+
+def test_every_experiment_needs_known_data_and_fills_in_what_it_measures() -> None:
+    for e in EXPERIMENTS:
+        assert set(e.needs) <= DATA.keys()
+        assert e.gpu > 0 < e.cpu
+        assert ('{checkpoint}' in ' '.join(e.commands)) <= e.commands[0].startswith('train ')
+        assert ('train ' in e.commands[0]) <= ('{seed}' in e.commands[0])
+
+
+@pytest.mark.slow
+def test_a_training_is_stopped_and_resumed(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = next(e for e in EXPERIMENTS if e.name == 'digits-location-zeros-gapnet-3x3')
+    short = ' train_cfg.max_epochs=4 param_scheduler.end=4'
+    experiment = Experiment('tiny', (whole.commands[0] + short,), ('train',), 1, 1, cells=whole.cells)
+    runs = [Run(experiment, 3, tmp_path / name) for name in ('stopped', 'straight')]
+    log = tmp_path / 'stopped' / 'tiny-seed3' / 'output.txt'
+
+    def end() -> None:
+        while not (log.is_file() and 'Epoch(train)  [1]' in log.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end).start()
+    with pytest.raises(SystemExit):
+        run_all(runs[:1], 1)
+    assert (tmp_path / 'stopped' / 'tiny-seed3' / 'train' / 'stopped.pth').is_file()
+    run_all([Run(experiment, 3, run.out) for run in runs], 2)
+    assert 'resuming from' in log.read_text()
+    records = [json.loads((run.out / 'tiny-seed3.json').read_text()) for run in runs]
+    assert records[0]['figures'] == records[1]['figures']
+    assert set(records[0]['figures']) == {'accuracy/top1'}
+
+    from mmposenc.host.weights import read_weights
+
+    weights = next(iter(read_weights(runs[0].out / 'tiny-seed3.safetensors').values()))
+    assert {str(value.dtype) for value in weights.values()} == {'torch.float16', 'torch.int64'}
+
+
+def test_one_command_at_a_time_works_in_a_folder(out, monkeypatch) -> None:
+    use(monkeypatch, counter('one', 1))
+    with common.lock(Namespace(launcher='none'), out, '--out'), pytest.raises(ValueError, match='another run works in'):
+        call(['reproduce', '--out', str(out)])
