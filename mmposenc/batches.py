@@ -16,18 +16,12 @@ Unpack = Callable[[Any], tuple[Any, Any]]
 
 
 def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
-    """Images and targets of one batch of a data loader.
+    """Images (N, channels, H, W) in floating point of a data loader's batch, and its targets, None if there are none.
 
     Args:
         batch: `(images, targets, ...)`, images alone, or a dict with one of `IMAGE_KEYS` and at most one of
             `TARGET_KEYS`. Images are one tensor, or a list of images of one size, which is stacked.
         unpack: Returns `(images, targets)` of a batch of any other kind.
-
-    Returns:
-        Images (N, channels, H, W) in floating point, and the targets as they came, None if there are none.
-
-    Raises:
-        ValueError: If there are no images, they differ in size, are not batched, or hold integers.
 
     Example:
         >>> images, targets = read_batch({'pixel_values': torch.rand(2, 3, 8, 8), 'labels': torch.tensor([0, 1])})
@@ -54,15 +48,15 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
             f'a batch must be images (N, 3, H, W), start with them, or be a dict that holds them, got '
             f'{type(images).__name__}: pass unpack=, a function that returns (images, targets) of a batch'
         )
+    shape = tuple(images.shape)
     if images.ndim == 3:
         raise ValueError(
-            f'a batch must hold images (N, 3, H, W), got one image {tuple(images.shape)}: set batch_size in the data '
-            f'loader, or pass (images, targets) with a list of images'
+            f'a batch must hold images (N, 3, H, W), got one image {shape}: set batch_size in the data loader, or pass '
+            f'(images, targets) with a list of images'
         )
     if images.ndim != 4 or not images.is_floating_point():
         raise ValueError(
-            f'a batch must hold normalised images (N, 3, H, W) in floating point, got {images.dtype} '
-            f'{tuple(images.shape)}'
+            f'a batch must hold normalised images (N, 3, H, W) in floating point, got {images.dtype} {shape}'
         )
     return images, targets
 
@@ -87,17 +81,10 @@ class Batch(NamedTuple):
 
 
 def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Module | None = None) -> Iterator[Batch]:
-    """The batches of a data loader, each image once.
+    """The batches of a data loader, on the device of `model` and in the type of its weights; each image once.
 
     With `torch.distributed` initialised, a process gets its share; images that a `DistributedSampler` repeats to give
-    each process equally many are left out.
-
-    Args:
-        loader: Batches as `read_batch` accepts them.
-        model: Images are moved to its device and to the type of its weights.
-
-    Raises:
-        ValueError: If the loader is empty, or a data loader would give each process all images.
+    each process equally many are left out, and a data loader that would give each process all images is refused.
     """
     rank, step = (distributed.get_rank(), distributed.get_world_size()) if _is_distributed() else (0, 1)
     seen, share = 0, _share(loader, step)
@@ -108,10 +95,11 @@ def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Modul
                 break
             images, targets = images[: share - seen], _first(targets, share - seen)
         if model is not None:
-            images = images.to(model_device(model), _weight_dtype(model) or images.dtype)
+            dtypes = (weight.dtype for weight in model.parameters() if weight.is_floating_point())
+            images = images.to(model_device(model), next(dtypes, images.dtype))
         yield Batch(images, targets, rank + seen * step, step)
         seen += len(images)
-    if not seen:
+    if not seen and share != 0:  # 0: fewer images than processes
         raise ValueError('the loader gave no images: the data set or the subset is empty')
 
 
@@ -143,9 +131,6 @@ def read_logits(output: Any) -> Tensor:
     Args:
         output: A tensor; a dict with 'logits' or 'out' (torchvision's segmentation networks); an object with `.logits`
             (transformers); a tuple or list that starts with any of these.
-
-    Raises:
-        ValueError: If there is no tensor there.
     """
     for _ in range(3):
         if isinstance(output, Tensor):
@@ -174,10 +159,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _weight_dtype(model: nn.Module) -> torch.dtype | None:
-    return next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
 
 
 def model_device(model: nn.Module) -> torch.device:

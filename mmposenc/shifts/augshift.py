@@ -12,14 +12,10 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def two_views(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> tuple[Tensor, Tensor]:
-    """Two views of each image, each moved by a random offset of its own (Fig. 2).
+    """Two views of each normalised image (N, C, H, W), each moved by a random offset of its own (Fig. 2).
 
-    Flips and other augmentations that both views should share come before it.
-
-    Args:
-        images: Normalised images (N, C, H, W).
-        max_shift: Largest shift in px, each axis.
-        fill: What moves in; see `shift_images`.
+    The offsets are at most `max_shift` px on each axis; for `fill` see `shift_images`. Flips and other augmentations
+    that both views should share come before it.
 
     Example:
         >>> first, second = two_views(torch.rand(4, 3, 32, 32))
@@ -37,7 +33,7 @@ def augshift_loss(
     criterion: Criterion = F.cross_entropy,
     mse: str = 'absolute',
 ) -> Tensor:
-    """AugShift's objective: criterion(s1, y) + criterion(s2, y) + lambda * MSE(z1, z2) (Eq. 1).
+    """AugShift's objective, a scalar: criterion(s1, y) + criterion(s2, y) + lambda * MSE(z1, z2) (Eq. 1).
 
     Args:
         scores: Of the two views, each (N, K). `tensor.chunk(2)` splits what one forward of both views gave.
@@ -46,9 +42,6 @@ def augshift_loss(
         mse_weight: The paper's lambda; see `AugShiftLoss`.
         criterion: Loss of one view from its scores and labels.
         mse: 'absolute' or 'relative'; see `AugShiftLoss`.
-
-    Returns:
-        A scalar.
 
     Example:
         AugShift in a training loop, with a torchvision network:
@@ -67,24 +60,18 @@ def augshift_loss(
 
 
 class AugShiftLoss(nn.Module):
-    """The three terms of Eq. 1 by name: two cross entropies, and the distance of the pooled features of two views.
+    """The three terms of Eq. 1 by name: two cross entropies, and lambda times the MSE of the pooled features.
 
-    loss = CE(s1, y) + CE(s2, y) + lambda * MSE(z1, z2). The mean squared error runs over batch and channels, and
-    neither side is detached.
-
-    The paper's MSE is in the units of the features, so a network can lower it by shrinking all of them.
-    `mse='relative'` divides it by the variance of the features, the mean over channels of their variance over the 2N
-    views of the batch (of one process). The quotient does not change when all features are scaled; it is 0 for
-    identical views, near 2 if the views of one image differ as much as different images do, and at most 4. The
-    variance is not detached: a constant divisor would only rescale lambda, and its gradient would still shrink the
+    The mean squared error runs over batch and channels, and neither side is detached. It is in the units of the
+    features, so a network can lower it by shrinking all of them. `mse='relative'` divides it by the variance of the
+    features, the mean over channels of their variance over the 2N views of the batch (of one process). The quotient
+    does not change when all features are scaled: 0 for identical views, near 2 if the views of one image differ as
+    much as different images do, at most 4. The variance is not detached, since the gradient would still shrink the
     features. As the units differ, so do useful values of lambda.
 
     Args:
         mse_weight: The paper's lambda, at least 0. The paper gives no value; 0 leaves the cross entropies of two views.
         mse: 'absolute', the paper's, or 'relative'.
-
-    Shape:
-        cls_scores: two of (N, K); pooled: two of (N, C); labels (N,); each returned term is a scalar.
 
     Raises:
         ValueError: If `mse_weight` is negative, or `mse` is neither; when called, if the pooled features are not two
@@ -109,10 +96,8 @@ class AugShiftLoss(nn.Module):
     ) -> dict[str, Tensor]:
         first, second = pooled
         if first.ndim != 2 or first.shape != second.shape:
-            raise ValueError(
-                f'AugShift compares the pooled features (N, C) of two views, got shapes {tuple(first.shape)} and '
-                f'{tuple(second.shape)}'
-            )
+            shapes = f'{tuple(first.shape)} and {tuple(second.shape)}'
+            raise ValueError(f'AugShift compares the pooled features (N, C) of two views, got shapes {shapes}')
         distance = F.mse_loss(first, second)
         if self.mse == 'relative':
             if len(first) < 2:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
 
-from mmposenc.batches import Unpack, all_reduce_sum_, evaluating, model_device, read_batch, read_logits
+from mmposenc.batches import Unpack, all_reduce_sum_, evaluating, read_batches, read_logits
 from mmposenc.results import Result
 from mmposenc.shifts.protocols import ShiftedViews
 
@@ -54,9 +54,8 @@ class ConsistencyCard(Result):
     def table(self) -> list[dict[str, Any]]:
         """One row per protocol and N, in percent, each share with the ends of its 95% interval (Wilson's)."""
         rows = []
-        for protocol, max_shift, (same, first, both) in zip(
-            self.protocols, self.max_shifts, self.counts.tolist(), strict=True
-        ):
+        for protocol, max_shift, counts in zip(self.protocols, self.max_shifts, self.counts.tolist(), strict=True):
+            same, first, both = counts
             row: dict[str, Any] = {'protocol': protocol, 'max_shift': max_shift, 'images': self.images}
             for name, successes, trials in (
                 ('top1', self.correct, self.images),
@@ -73,9 +72,7 @@ class ConsistencyCard(Result):
         from matplotlib.figure import Figure
 
         rows = self.table()
-        names = [
-            row['protocol'] if row['max_shift'] is None else f'{row["protocol"]}, {row["max_shift"]} px' for row in rows
-        ]
+        names = [row['protocol'] + (f', {row["max_shift"]} px' if row['max_shift'] else '') for row in rows]
         figure = Figure(figsize=(6, 1.2 + 0.4 * len(rows)), layout='constrained')
         axes = figure.subplots()
         for offset, name, label in ((-0.1, 'consistency', 'all images'), (0.1, 'consistency_correct', 'correct ones')):
@@ -129,29 +126,19 @@ def shift_consistency(
         >>> [(row['protocol'], row['max_shift']) for row in card.table()]
         [('zero_ref', 4), ('zero_ref', 8), ('roll_pair', 4), ('roll_pair', 8)]
     """
-    start, step, size = _reading_order(loader)
+    size = _ordered_size(loader)
     views = ShiftedViews(max_shifts, protocols, size, seed, crop_size)
     totals = torch.zeros(2 + 3 * len(views.keys), dtype=torch.int64)
-    device, position, shapes = model_device(model), start, set()
+    shapes = set()
     with torch.no_grad(), evaluating(model):
-        for batch in loader:
-            images, labels = read_batch(batch, unpack)
+        for images, labels, position, step in read_batches(loader, unpack, model):
             shapes.add(tuple(images.shape[1:]))
             if len(shapes) > 1:
                 raise ValueError(f'all images must have one size, got {sorted(shapes)}; resize and crop them')
             labels = _check_labels(labels, len(images))
             positions = position + step * torch.arange(len(images))
-            position += step * len(images)
-            if size is not None and int(positions[-1]) >= size:  # images that a sampler repeats
-                own = positions < size
-                positions, images, labels = positions[own], images[own], labels[own]
-                if not len(images):
-                    continue
-            predicted, scores = predict_views(
-                model if forward is None else forward, views, images.to(device), positions
-            )
-            check_classes(labels, scores.shape[1])
-            totals += count_views(predicted, labels.to(device)).cpu()
+            predicted, _ = predict_views(model if forward is None else forward, views, images, positions, labels)
+            totals += count_views(predicted, labels.to(images.device)).cpu()
     all_reduce_sum_(totals)
     if size is not None and int(totals[0]) != size:
         raise ValueError(f'every image must be seen once, got {int(totals[0])} of {size}; set drop_last=False')
@@ -159,7 +146,7 @@ def shift_consistency(
 
 
 def predict_views(
-    score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int] | Tensor
+    score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int] | Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predict the labels of all views of a batch.
 
@@ -167,13 +154,14 @@ def predict_views(
         score: From images to an output that holds scores (N, classes).
         images: Whole images, normalised, on the device of the model.
         positions: Of each in the data set.
+        labels: (N,).
 
     Returns:
         Labels (N, 1 + 2 figures): the reference, then the two views of each of `views.keys`; and the scores of the
         reference, (N, classes).
 
     Raises:
-        TypeError, ValueError: If there are no scores of two or more classes, or some are NaN.
+        ValueError: If there are no scores of two or more classes, some are NaN, or a label is none of the classes.
     """
 
     def predict(view: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,6 +175,9 @@ def predict_views(
         return scores, scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
 
     scores, reference = predict(views.reference(images))
+    low, high, last = int(labels.min()), int(labels.max()), scores.shape[1] - 1
+    if low < 0 or high > last:
+        raise ValueError(f'labels must be from 0 to {last}, the classes of the model, got {low} to {high}')
     columns = [reference]
     for key in views.keys:
         shifted = [predict(view)[1] for view in views.shifted(key, images, positions)]
@@ -197,22 +188,10 @@ def predict_views(
     return predicted, scores
 
 
-def check_classes(labels: Tensor, num_classes: int) -> None:
-    """Raise a ValueError unless a model with so many classes could predict the labels."""
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(f'labels must be from 0 to {num_classes - 1}, the classes of the model, got {low} to {high}')
-
-
 def count_views(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Count a batch, or all of a data set: what `make_card` takes, and what may be added up before.
+    """Count what `predict_views` gave: int64 (2 + 3 figures,), to be added up over batches.
 
-    Args:
-        predicted: What `predict_views` gives.
-        labels: (N,).
-
-    Returns:
-        int64 (2 + 3 figures,): images, correct ones, and per figure the images with a = b, a = y, a = b = y.
+    Images, correct ones, and per figure the images with a = b, a = y, a = b = y.
     """
     reference, first, second = predicted[:, 0], predicted[:, 1::2], predicted[:, 2::2]
     same, correct = first == second, first == labels[:, None]
@@ -222,14 +201,8 @@ def count_views(predicted: Tensor, labels: Tensor) -> Tensor:
 
 
 def make_card(views: ShiftedViews, totals: Tensor) -> ConsistencyCard:
-    """The card of counts that `count_views` gave.
-
-    Raises:
-        ValueError: If no image was counted.
-    """
+    """The card of counts that `count_views` gave."""
     images, correct = totals[:2].tolist()
-    if not images:
-        raise ValueError('the loader gave no images: check the data set')
     protocols, max_shifts = zip(*views.figures.values(), strict=True)
     counts = totals[2:].view(-1, 3).cpu()
     return ConsistencyCard(images, correct, protocols, max_shifts, counts, views.seed, views.crop_size)
@@ -255,23 +228,20 @@ def _check_labels(labels: Any, number: int) -> Tensor:
     raise ValueError(f'every image needs the number of its class: labels ({number},) of integers, got {got}')
 
 
-def _reading_order(loader: Iterable[Any]) -> tuple[int, int, int | None]:
-    """Position of the first image that a loader gives this process, the step to the next, and their number if known."""
-    processes = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+def _ordered_size(loader: Iterable[Any]) -> int | None:
+    """The number of images if it is known; refuses a loader that gives them in another order than the data set's."""
+    several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
     if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
         plain = type(loader.batch_sampler) in (BatchSampler, type(None))
-        size = len(loader.dataset)  # type: ignore[arg-type]
-        if plain and isinstance(loader.sampler, SequentialSampler) and processes == 1:
-            return 0, 1, size
-        if plain and isinstance(loader.sampler, DistributedSampler) and not loader.sampler.shuffle:
-            return loader.sampler.rank, loader.sampler.num_replicas, size
-        got = type(loader.sampler if plain else loader.batch_sampler).__name__
-    elif processes == 1:
-        return 0, 1, None
+        sampler = loader.sampler if plain else loader.batch_sampler
+        if isinstance(sampler, SequentialSampler) or (isinstance(sampler, DistributedSampler) and not sampler.shuffle):
+            return len(loader.dataset)  # type: ignore[arg-type]
+        got = type(sampler).__name__
+    elif not several:
+        return None
     else:
         got = type(loader).__name__
     raise ValueError(
         'the shifts of an image follow from its position in the data set: give a DataLoader with shuffle=False'
-        + (', and sampler=DistributedSampler(dataset, shuffle=False) for several processes' if processes > 1 else '')
-        + f', got {got}'
+        f'{", and a DistributedSampler for several processes" if several else ""}, got {got}'
     )

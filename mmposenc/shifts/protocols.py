@@ -13,9 +13,8 @@ from mmposenc.shifts.shift import cut_windows, shift_images
 class ShiftProtocol(NamedTuple):
     """Which two views of an image are compared (Sec. 4.1, Cons.N of Table 2).
 
-    Args:
-        fill: What moves in where a shifted image uncovers its canvas; None where windows are cut from a larger image.
-        views: How many of the two views are shifted. 1 compares the image itself with a shifted copy, 2 two copies.
+    `fill` is what moves into a shifted image, None where windows are cut from a larger one. `views` is how many of the
+    two views are shifted: 1 compares the image itself with a shifted copy, 2 two copies.
     """
 
     fill: str | None
@@ -45,24 +44,23 @@ def draw_shifts(protocol: str, spans: tuple[range, range], num_samples: int, see
         num_samples: Length of the data set.
         seed: Any integer.
 
-    Shape:
-        Output (num_samples, views, 2), int64, the last axis (dy, dx).
+    Returns:
+        (num_samples, views, 2), int64, the last axis (dy, dx).
     """
-    views = PROTOCOLS[protocol].views
     axes = []
     for axis, span in zip('yx', spans, strict=True):
         key = f'{seed}/{protocol}/{span.start}/{span.stop}/{axis}'
         digest = hashlib.sha256(key.encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], 'big'))
-        axes.append(torch.randint(span.start, span.stop, (num_samples, views), generator=generator))
+        size = (num_samples, PROTOCOLS[protocol].views)
+        axes.append(torch.randint(span.start, span.stop, size, generator=generator))
     return torch.stack(axes, dim=-1)
 
 
 class ShiftedViews:
     """The reference image and its shifted copies, for several N and protocols (Sec. 4.1, Cons.N of Table 2).
 
-    The shifts of a sample follow from the seed and its position in the data set (`draw_shifts`), whatever batch it
-    comes in. Images are already normalised: a fill of zero is the mean colour.
+    Images are already normalised: a fill of zero is the mean colour.
 
     Args:
         max_shifts: The N of Cons.N, in px, each at least 1.
@@ -88,8 +86,18 @@ class ShiftedViews:
         seed: int = 0,
         crop_size: int | None = None,
     ) -> None:
-        _check_protocols(protocols)
-        _check_max_shifts(max_shifts)
+        for name, value in (('protocols', protocols), ('max_shifts', max_shifts)):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise TypeError(f'{name} must be a list, got {value!r}; write {name}=[{value!r}]')
+        if not protocols or len(set(protocols)) < len(protocols) or set(protocols) - PROTOCOLS.keys():
+            raise ValueError(
+                f'protocols must name one or more of {", ".join(PROTOCOLS)}, each once; got {list(protocols)}'
+            )
+        integers = all(isinstance(n, int) and n >= 1 for n in max_shifts)
+        if not integers or not max_shifts or len(set(max_shifts)) < len(max_shifts):
+            raise ValueError(
+                f'max_shifts must be one or more different px, integers of at least 1; got {list(max_shifts)}'
+            )
         if crop_size is None and 'crop_pair' in protocols:
             raise ValueError("'crop_pair' needs a crop_size smaller than the images, e.g. 224 of 256 px; got None")
         if crop_size is not None and crop_size < 1:
@@ -103,18 +111,11 @@ class ShiftedViews:
                 self.figures[f'cons_{name}'] = (name, None)
             else:
                 self.figures |= {f'cons{max_shift}_{name}': (name, max_shift) for max_shift in max_shifts}
+        self.keys = tuple(self.figures)
         self._tables: dict[tuple[str, tuple[range, range]], Tensor] = {}
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(self.figures)
-
     def reference(self, images: Tensor) -> Tensor:
-        """Return what Top-1 is measured on: the images, or their center crop, rounded as mmcv's CenterCrop does.
-
-        Shape:
-            images (N, C, H, W); output (N, C, H, W), or (N, C, crop_size, crop_size).
-        """
+        """What Top-1 is measured on: the images (N, C, H, W), or their center crop, rounded as in mmcv."""
         if self.crop_size is None:
             return images
         height, width = images.shape[-2:]
@@ -127,15 +128,12 @@ class ShiftedViews:
         return images[..., top : top + self.crop_size, left : left + self.crop_size]
 
     def shifted(self, key: str, images: Tensor, indices: Sequence[int] | Tensor) -> Iterator[Tensor]:
-        """Yield the shifted views of one figure: one that is compared with the reference, or a pair.
+        """Yield the shifted views of one figure, sized as `reference`: one that is compared with it, or a pair.
 
         Args:
             key: One of `keys`.
-            images: Whole images, normalised.
+            images: Whole images, normalised, (N, C, H, W).
             indices: Position of each in the data set.
-
-        Shape:
-            images (N, C, H, W); each output as that of `reference`.
         """
         protocol, max_shift = self.figures[key]
         fill = PROTOCOLS[protocol].fill
@@ -157,19 +155,3 @@ class ShiftedViews:
             size = self.num_samples or 2 ** int(positions.max() + 1).bit_length()
             table = self._tables[protocol, spans] = draw_shifts(protocol, spans, size, self.seed)
         return table[positions].unbind(1)
-
-
-def _check_protocols(names: Sequence[str]) -> None:
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        raise TypeError(f'protocols must be a list of names, got {names!r}; write protocols=[{names!r}]')
-    unknown = [name for name in names if name not in PROTOCOLS]
-    if unknown or not names or len(set(names)) < len(names):
-        raise ValueError(f'protocols must name one or more of {", ".join(PROTOCOLS)}, each once; got {list(names)}')
-
-
-def _check_max_shifts(max_shifts: Sequence[int]) -> None:
-    if isinstance(max_shifts, str) or not isinstance(max_shifts, Sequence):
-        raise TypeError(f'max_shifts must be a list of px, got {max_shifts!r}; write max_shifts=[{max_shifts!r}]')
-    integers = all(isinstance(n, int) and n >= 1 for n in max_shifts)
-    if not integers or not max_shifts or len(set(max_shifts)) < len(max_shifts):
-        raise ValueError(f'max_shifts must be one or more different px, integers of at least 1; got {list(max_shifts)}')

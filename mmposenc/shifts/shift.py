@@ -10,16 +10,11 @@ FILLS = {'zero': 'constant', 'roll': 'circular', 'reflect': 'reflect', 'replicat
 def shift_images(images: Tensor, shifts: Tensor, fill: str = 'zero', max_shift: int | None = None) -> Tensor:
     """Move every image by its own offset (the random crop of Sec. 4.1, seen as a shift).
 
-    The batch is padded once; each image is then a window of its padded self, so every fill costs the same.
-
     Args:
-        images: Floating point; a fill of zero is the mean colour if they are normalised.
-        shifts: Offsets (dy, dx) in px: output[y, x] = input[y - dy, x - dx].
+        images: Floating point, (N, C, H, W); a fill of zero is the mean colour if they are normalised.
+        shifts: Offsets (dy, dx) in px, (N, 2), int64: output[y, x] = input[y - dy, x - dx].
         fill: What moves in: 'zero', 'roll' (what moved out), 'reflect' or 'replicate'.
         max_shift: Upper bound of |shifts| in px. None reads it from `shifts`, which waits for the device.
-
-    Shape:
-        images (N, C, H, W); shifts (N, 2), int64; output (N, C, H, W).
 
     Raises:
         ValueError: If the fill is unknown, a shift is larger than `max_shift`, or that is not smaller than the image.
@@ -45,29 +40,14 @@ def shift_images(images: Tensor, shifts: Tensor, fill: str = 'zero', max_shift: 
 
 
 def cut_windows(images: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
-    """Cut one window out of each image.
-
-    Args:
-        offsets: Top and left edge of each window in px.
-        height: Height of the windows in px.
-        width: Width of the windows in px.
-
-    Shape:
-        images (N, C, H, W); offsets (N, 2), int64; output (N, C, height, width).
-    """
+    """Cut out of each image (N, C, H, W) a window (C, height, width) at its own offset (top, left) of (N, 2), in px."""
     windows = images.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, places, places, height, width), a view
     tops, lefts = offsets.to(images.device).unbind(1)
     return windows[torch.arange(len(images), device=images.device), :, tops, lefts]
 
 
 def random_shift(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> Tensor:
-    """Move each image by a random offset, uniform over the integers in [-max_shift, max_shift] on each axis (Sec. 4.1).
-
-    Args:
-        images: Floating point, (N, C, H, W).
-        max_shift: Largest shift in px. Default 8, the range of the paper's Cons.8.
-        fill: As in `shift_images`.
-    """
+    """Move each image by a random offset, uniform over the integers in [-max_shift, max_shift] px on each axis."""
     shifts = torch.randint(-max_shift, max_shift + 1, (len(images), 2), device=images.device)
     return shift_images(images, shifts, fill, max_shift)
 

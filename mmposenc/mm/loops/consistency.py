@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mmposenc.mm.metrics.shift_consistency import ShiftConsistencyMetric
 from mmposenc.registry import LOOPS
 from mmposenc.shifts import ShiftedViews
-from mmposenc.shifts.consistency import ConsistencyCard, check_classes, make_card, predict_views
+from mmposenc.shifts.consistency import ConsistencyCard, make_card, predict_views
 
 
 @LOOPS.register_module()
@@ -71,53 +71,36 @@ class ShiftConsistencyLoop(ValLoop):
         """What the last run measured."""
         return make_card(self.views, self.consistency.totals)
 
-    @property
-    def stage(self) -> str:
-        """'test' if this is the runner's test loop, else 'val'."""
-        return 'test' if getattr(self.runner, '_test_loop', None) is self else 'val'
-
+    @torch.no_grad()
     def run(self) -> dict[str, float]:
         """Launch the evaluation and return the figures."""
-        stage = self.stage
+        stage = 'test' if getattr(self.runner, '_test_loop', None) is self else 'val'
+        call = self.runner.call_hook
         self.consistency.results.clear()
         self._image_sizes.clear()
-        self.runner.call_hook(f'before_{stage}')
-        self.runner.call_hook(f'before_{stage}_epoch')
+        call(f'before_{stage}')
+        call(f'before_{stage}_epoch')
         self.runner.model.eval()
         for idx, data_batch in enumerate(self.dataloader):
-            self.run_iter(idx, data_batch)
+            call(f'before_{stage}_iter', batch_idx=idx, data_batch=data_batch)
+            outputs = self.predict(data_batch)
+            self.consistency.process(data_batch, outputs)
+            if self.evaluator.metrics:
+                self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+            call(f'after_{stage}_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
         metrics = {**self.evaluator.evaluate(self.num_samples), **self.consistency.evaluate(self.num_samples)}
-        self.runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
-        self.runner.call_hook(f'after_{stage}')
+        call(f'after_{stage}_epoch', metrics=metrics)
+        call(f'after_{stage}')
         return metrics
 
-    @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Evaluate one batch.
-
-        Args:
-            idx: Number of the batch.
-            data_batch: What the data loader gives.
-        """
-        stage = self.stage
-        self.runner.call_hook(f'before_{stage}_iter', batch_idx=idx, data_batch=data_batch)
-        outputs = self.predict(data_batch)
-        self.consistency.process(data_batch, outputs)
-        if self.evaluator.metrics:
-            self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook(f'after_{stage}_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
-
     def predict(self, data_batch: dict) -> list[BaseDataElement]:
-        """Return the samples with label, reference prediction and `shift_predictions`, a pair of labels per figure.
-
-        Args:
-            data_batch: What the data loader gives.
-        """
+        """Samples of a batch with label, reference prediction and `shift_predictions`, a pair of labels per figure."""
         model = self.runner.model.module if is_model_wrapper(self.runner.model) else self.runner.model
         data = model.data_preprocessor(data_batch, False)
-        images = data['inputs']
+        images, samples = data['inputs'], data.get('data_samples')
         self._check_images(images, data_batch)
-        samples, labels, indices = _read_samples(data, data_batch, self.num_samples)
+        indices = self._check_samples(samples)
+        labels = torch.cat([sample.gt_label for sample in samples]).cpu()
 
         def score(view: Tensor) -> object:
             with autocast(enabled=self.fp16):
@@ -126,11 +109,9 @@ class ShiftConsistencyLoop(ValLoop):
                 raise TypeError(f"mode='tensor' must return scores, got {type(scores).__name__}; add a head")
             return scores
 
-        predicted, scores = predict_views(score, self.views, images, indices)
-        check_classes(torch.cat(labels), scores.shape[1])
-        reference, rows = predicted[:, :1], predicted.tolist()
-        fields = zip(labels, reference.cpu(), scores.float().softmax(1).cpu(), rows, strict=True)
-        for sample, (label, top, probabilities, (_, *shifted)) in zip(samples, fields, strict=True):
+        predicted, scores = predict_views(score, self.views, images, indices, labels)
+        fields = zip(labels.split(1), predicted[:, :1].cpu(), scores.float().softmax(1).cpu(), strict=True)
+        for sample, (label, top, probabilities), (_, *shifted) in zip(samples, fields, predicted.tolist(), strict=True):
             sample.set_field(label, 'gt_label')
             sample.set_field(top, 'pred_label')
             sample.set_field(probabilities, 'pred_score')
@@ -155,19 +136,14 @@ class ShiftConsistencyLoop(ValLoop):
                 'and the padding would be shifted with them; resize them in the test pipeline'
             )
 
-
-def _read_samples(data: dict, data_batch: dict, size: int) -> tuple[list[BaseDataElement], list[Tensor], list[int]]:
-    """Return the samples, their labels (each of shape (1,), on the CPU) and their positions in the data set."""
-    samples = data.get('data_samples')
-    if samples is None and {'labels', 'indices'} <= data_batch.keys():
-        pairs = zip(data_batch['indices'].tolist(), data_batch['labels'], strict=True)
-        samples = [BaseDataElement(metainfo={'sample_idx': index}, gt_label=label.view(1)) for index, label in pairs]
-    if not samples or any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
-        raise ValueError('every sample needs one gt_label, got none or several; use a data set with one label an image')
-    indices = [sample.get('sample_idx') for sample in samples]
-    if not all(isinstance(index, Integral) and 0 <= int(index) < size for index in indices):
-        raise ValueError(
-            f'every sample needs a sample_idx from 0 to {size - 1}, its position in the data set, got {indices[:8]}; '
-            "keep 'sample_idx' in the meta_keys of PackInputs"
-        )
-    return samples, list(torch.cat([sample.gt_label for sample in samples]).cpu().split(1)), indices
+    def _check_samples(self, samples: list[BaseDataElement] | None) -> list[int]:
+        """Their positions in the data set; raises unless each has one and a label."""
+        if not samples or any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
+            raise ValueError('every sample needs one gt_label, got none or several; use a data set with one label each')
+        indices = [sample.get('sample_idx') for sample in samples]
+        if not all(isinstance(index, Integral) and 0 <= int(index) < self.num_samples for index in indices):
+            raise ValueError(
+                f'every sample needs a sample_idx from 0 to {self.num_samples - 1}, its position in the data set, got '
+                f"{indices[:8]}; keep 'sample_idx' in the meta_keys of PackInputs"
+            )
+        return indices

@@ -8,7 +8,7 @@ from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 
 from mmposenc.registry import METRICS
-from mmposenc.shifts.consistency import count_views, wilson_interval
+from mmposenc.shifts.consistency import ConsistencyCard, count_views
 
 
 @METRICS.register_module()
@@ -34,15 +34,8 @@ class ShiftConsistencyMetric(BaseMetric):
 
     default_prefix = 'consistency'
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Keep index, label and predictions of each sample.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Dicts or data elements with `sample_idx`, `gt_label`, `pred_label` and `shift_predictions`.
+        """Keep index, label and predictions of each sample (dict or data element).
 
         Raises:
             ValueError: If the samples carry no predictions of shifted views.
@@ -58,10 +51,7 @@ class ShiftConsistencyMetric(BaseMetric):
             self.results.append((index, label, reference, predictions))
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Compute the metrics over all processes, each sample once.
-
-        Args:
-            size: Length of the data set.
+        """Compute the metrics of a data set of `size` images over all processes, each sample once.
 
         Raises:
             ValueError: If the indices of the samples are not exactly 0 to size - 1.
@@ -79,11 +69,10 @@ class ShiftConsistencyMetric(BaseMetric):
         """Count, from one result per sample."""
         rows = [[reference, *(label for pair in views.values() for label in pair)] for *_, reference, views in results]
         totals = self.totals = count_views(torch.tensor(rows), torch.tensor([label for _, label, *_ in results]))
-        images, correct = totals[:2].tolist()
-        metrics = {'accuracy/top1': 100 * correct / images}
-        for key, (same, first, both) in zip(results[0][3], totals[2:].view(-1, 3).tolist(), strict=True):
-            name = f'{self.prefix}/{key}'
-            metrics[name] = 100 * same / images
-            metrics[f'{name}_low'], metrics[f'{name}_high'] = wilson_interval(same, images)
-            metrics[f'{name}_correct'] = 100 * both / first if first else float('nan')
+        keys = tuple(results[0][3])
+        card = ConsistencyCard(*totals[:2].tolist(), keys, (None,) * len(keys), totals[2:].view(-1, 3))
+        metrics = {'accuracy/top1': card.top1}
+        for row in card.table():
+            for end in ('', '_low', '_high', '_correct'):
+                metrics[f'{self.prefix}/{row["protocol"]}{end}'] = row[f'consistency{end}']
         return metrics
