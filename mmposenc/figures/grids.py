@@ -88,7 +88,7 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
     Args:
         counts: Confusion counts (cells, cells); row i holds the samples of cell i, column j the predictions of cell j.
         grid_size: Cells per side.
-        name: Of the network, for the title.
+        name: Of the network, such as 'gapnet', for the title.
 
     Raises:
         ValueError: If the counts do not have that shape, or a cell has no sample.
@@ -117,7 +117,8 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
         axis.spines[:].set_visible(True)
     figure.colorbar(image, ax=places, label='predicted share, %', shrink=0.8)
     accuracy = 100 * np.trace(counts) / counts.sum()
-    figure.suptitle(f'{f"{name}: " if name else ""}{accuracy:.1f}% correct, chance {100 / cells:.1f}%')
+    title = f'{_NETS[name][0] if name in _NETS else name}: ' if name else ''
+    figure.suptitle(f'{title}{accuracy:.1f}% correct, chance {100 / cells:.1f}%')
     return figure
 
 

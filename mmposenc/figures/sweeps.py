@@ -58,7 +58,8 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     kinds = [kind for kind in ('top', 'window') if any(curve.kind == kind for curve in curves)]
     labels = ranking_labels(sweep.plan.rankings)
     styles = line_styles(labels)
-    figure, places = panels(len(kinds), len(sweep.layers), 5, 3, sharey='row')
+    width = 8 if len(sweep.layers) == 1 else 5  # A single column must have room for the legend.
+    figure, places = panels(len(kinds), len(sweep.layers), width, 3, sharey='row')
     for kind, row in zip(kinds, places, strict=True):
         for layer, axis in zip(sweep.layers, row, strict=True):
             own = [curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)]
