@@ -6,10 +6,11 @@ Channel-Wise in CNNs", ICCV 2021.
 
 from mmposenc.grids.canvas import place_on_grid
 from mmposenc.grids.necks import PermuteNeck, SortedPoolNeck, SumPoolNeck
-from mmposenc.grids.padding import Padding, without_position_embedding
+from mmposenc.grids.padding import Padding
 from mmposenc.grids.probe import LocationProbe, probe_location
 from mmposenc.grids.readouts import read_cells
 from mmposenc.grids.variance import PositionVariance, position_variance
+from mmposenc.grids.weights import without_position_embedding
 
 __all__ = [
     'LocationProbe',

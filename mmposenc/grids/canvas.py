@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 CANVASES = ('zeros', 'noise', 'images', 'rolled')
-"""What surrounds a patch; see `cell_canvases`."""
+"""What surrounds a patch; see `probe_location`."""
 
 
 def place_on_grid(
@@ -43,42 +43,28 @@ def place_on_grid(
 
 
 def cut_middle(images: Tensor, size: int) -> Tensor:
-    """The middle size x size px of each image (N, C, H, W)."""
+    """The middle size x size px of each image (..., H, W)."""
     top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
     return images[..., top : top + size, left : left + size]
 
 
-def cell_canvases(
-    image: Tensor, surroundings: Tensor | None, grid_size: int, patch_size: int, cell_size: int
-) -> Tensor:
-    """One image in every cell of the grid, on the surroundings that all its cells share.
-
-    Args:
-        image: The image, (C, H, W); its middle is the patch.
-        surroundings: What lies around the patch, (C, side, side) with side = grid_size * cell_size; None leaves zeros,
-            the mean colour of normalised images.
+def cell_canvases(patch: Tensor, surroundings: Tensor | None, grid_size: int, cell_size: int) -> Tensor:
+    """A patch (C, h, w) in every cell of the grid, on zeros or on surroundings (C, side, side) that all cells share.
 
     Shape:
-        Output (grid_size ** 2, C, side, side), cells row-major.
+        Output (grid_size ** 2, C, side, side) with side = grid_size * cell_size, cells row-major.
     """
-    cells = grid_size**2
-    patch = cut_middle(image[None], patch_size)
+    cells = torch.arange(grid_size**2)
+    patches = patch.expand(len(cells), -1, -1, -1)
+    canvases = place_on_grid(patches, cells, grid_size, 0.0, cell_size)
     if surroundings is None:
-        return place_on_grid(patch.expand(cells, -1, -1, -1), torch.arange(cells), grid_size, 0.0, cell_size)
-    canvases = surroundings.repeat(cells, 1, 1, 1)
-    margin = (cell_size - patch_size) // 2
-    for cell, canvas in enumerate(canvases):
-        top, left = cell // grid_size * cell_size + margin, cell % grid_size * cell_size + margin
-        canvas[:, top : top + patch_size, left : left + patch_size] = patch[0]
-    return canvases
+        return canvases
+    inside = place_on_grid(torch.ones_like(patches, dtype=torch.bool), cells, grid_size, False, cell_size)
+    return torch.where(inside, canvases, surroundings)
 
 
 def rolled_canvases(image: Tensor, grid_size: int, cell_size: int) -> Tensor:
-    """The middle of one image, of the canvas' size, rolled by whole cells.
-
-    Shape:
-        image (C, H, W), at least of the canvas' size; output (grid_size ** 2, C, side, side), cells row-major.
-    """
+    """The middle of one image (C, H, W), of the canvas' size, rolled by whole cells; shapes as in `cell_canvases`."""
     whole = cut_middle(image, grid_size * cell_size)
     shifts = [(row * cell_size, column * cell_size) for row in range(grid_size) for column in range(grid_size)]
     return torch.stack([whole.roll(shift, (-2, -1)) for shift in shifts])

@@ -1,18 +1,24 @@
-"""The same weights with another padding, and without learned position: what the probe compares a network with."""
+"""The same weights with another padding, and the total stride up to any tensor: both watch what a forward calls."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 PADDINGS = ('circular', 'reflect', 'replicate')
-_EMBEDDING = re.compile(r'(abs(olute)?_)?pos(ition(al)?)?_(emb|embed|embedding|embeddings)')
+_AVG_POOL = ('input', 'kernel_size', 'stride', 'padding', 'ceil_mode', 'count_include_pad', 'divisor_override')
+_MAX_POOL = ('input', 'kernel_size', 'stride', 'padding', 'dilation', 'ceil_mode', 'return_indices')
+_MAX_POOLS = (torch.max_pool2d, F.max_pool2d, F.max_pool2d_with_indices, vars(F)['_max_pool2d'])
+_ARGUMENTS: dict[Any, tuple[str, ...]] = {
+    torch.conv2d: ('input', 'weight', 'bias', 'stride', 'padding', 'dilation', 'groups'),
+    F.avg_pool2d: _AVG_POOL,
+    **dict.fromkeys(_MAX_POOLS, _MAX_POOL),
+}
+"""Convolutions and pools, and their arguments in order."""
 
 
 class Padding(TorchFunctionMode):
@@ -42,9 +48,16 @@ class Padding(TorchFunctionMode):
         self.mode = mode
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        replacement = _REPLACED.get(func)
-        return func(*args, **kwargs) if replacement is None else replacement(self.mode, func, *args, **kwargs)
+        if func is F.pad:
+            call = _by_name(('input', 'pad'), args, kwargs)
+            if call['input'].ndim == 4 and len(call['pad']) == 4 and min(call['pad']) >= 0:
+                return pad_maps(call['input'], call['pad'], self.mode)
+        elif func in _ARGUMENTS:
+            call = _by_name(_ARGUMENTS[func], args, kwargs)
+            call['input'] = pad_maps(call['input'], _amounts(call), self.mode)
+            call['padding'] = 0
+            return func(**call if func is torch.conv2d else {**call, 'ceil_mode': False})
+        return func(*args, **(kwargs or {}))
 
 
 def pad_maps(maps: Tensor, amounts: Sequence[int], mode: str) -> Tensor:
@@ -65,81 +78,29 @@ def _border(mode: str, size: int, before: int, after: int, device: torch.device)
     return places.clamp(0, size - 1)
 
 
-def _conv(
-    mode: str,
-    func: Callable,
-    /,
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
+def _amounts(call: dict[str, Any]) -> list[int]:
+    """How far a convolution or pool reaches past the left, right, top and bottom border, in px."""
     amounts = []
     for axis in (1, 0):
-        reach = _pair(dilation)[axis] * (weight.shape[2 + axis] - 1)
-        if padding == 'same':
-            amounts += [reach // 2, reach - reach // 2]
+        kernel = call['weight'].shape[2 + axis] if 'weight' in call else _pair(call['kernel_size'])[axis]
+        reach = _pair(call.get('dilation', 1))[axis] * (kernel - 1)
+        padding = call.get('padding', 0)
+        if isinstance(padding, str):
+            reach = reach if padding == 'same' else 0
+            before, after = reach // 2, reach - reach // 2
         else:
-            amounts += [0 if padding == 'valid' else _pair(padding)[axis]] * 2
-    return func(pad_maps(input, amounts, mode), weight, bias, stride, 0, dilation, groups)
-
-
-def _max_pool(
-    mode: str,
-    func: Callable,
-    /,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    maps = _pad_pool(mode, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return func(maps, kernel_size, stride, 0, dilation, False, *[return_indices] * (func is not torch.max_pool2d))
-
-
-def _avg_pool(
-    mode: str,
-    func: Callable,
-    /,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Tensor:
-    maps = _pad_pool(mode, input, kernel_size, stride, padding, 1, ceil_mode)
-    return F.avg_pool2d(maps, kernel_size, stride, 0, divisor_override=divisor_override)
-
-
-def _pad_pool(
-    mode: str, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> Tensor:
-    amounts = []
-    for axis in (1, 0):
-        size, before = input.shape[axis - 2], _pair(padding)[axis]
-        step = _pair(stride or kernel_size)[axis]
-        reach = _pair(dilation)[axis] * (_pair(kernel_size)[axis] - 1) + 1
-        after = before
-        if ceil_mode:
-            windows = ceil((size + 2 * before - reach) / step) + 1
-            windows -= (windows - 1) * step >= size + before  # the last window must begin inside
-            after = max((windows - 1) * step + reach - size - before, before)
+            before = after = _pair(padding)[axis]
+        if call.get('ceil_mode'):
+            size, step = call['input'].shape[axis - 2] + before, _pair(_stride(call))[axis]
+            windows = ceil((size + after - reach - 1) / step) + 1
+            windows -= (windows - 1) * step >= size  # the last window must begin inside
+            after = max((windows - 1) * step + reach + 1 - size, after)
         amounts += [before, after]
-    return pad_maps(input, amounts, mode)
+    return amounts
 
 
-def _pad(mode: str, func: Callable, /, input: Tensor, pad: Any, *args: Any, **kwargs: Any) -> Tensor:
-    if input.ndim == 4 and len(pad) == 4 and min(pad) >= 0:
-        return pad_maps(input, pad, mode)
-    return func(input, pad, *args, **kwargs)
+def _by_name(names: Sequence[str], args: tuple, kwargs: dict | None) -> dict[str, Any]:
+    return {**dict(zip(names, args, strict=False)), **(kwargs or {})}
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -147,35 +108,63 @@ def _pair(value: Any) -> tuple[int, int]:
     return (values[0], values[-1])
 
 
-MAX_POOLS: tuple[Callable, ...] = (torch.max_pool2d, F.max_pool2d, F.max_pool2d_with_indices, vars(F)['_max_pool2d'])
-_REPLACED: dict[Any, Callable] = {
-    torch.conv2d: _conv,
-    F.pad: _pad,
-    F.avg_pool2d: _avg_pool,
-    **dict.fromkeys(MAX_POOLS, _max_pool),
-}
+def _stride(call: dict[str, Any]) -> Any:
+    """The stride, which pools take from their kernel if none is given."""
+    return call.get('stride') or call.get('kernel_size', 1)
 
 
-@contextmanager
-def without_position_embedding(model: nn.Module) -> Iterator[list[str]]:
-    """Set learned absolute position embeddings to zero while the block runs.
+class TotalStride(TorchFunctionMode):
+    """Follow the product of strides from the images to every tensor that is computed while the block runs.
 
-    Yields the names of the tensors that were zeroed: parameters and buffers called `pos_embed`, `pos_embedding`,
-    `position_embeddings` or alike, and the weights of `nn.Embedding` modules of such names. Relative biases stay.
+    Convolutions, pools, slices with a step and `pixel_unshuffle` multiply it, everything else hands on the largest of
+    its inputs. A pool or convolution that covers its whole input is a global one, not a stride. Where a tensor comes
+    from code that is not seen (TorchScript), the largest stride so far is taken.
+
+    Example:
+        >>> conv, image = torch.nn.Conv2d(3, 1, 3, stride=2), torch.rand(1, 3, 16, 16)
+        >>> with TotalStride(image) as strides:
+        ...     maps = torch.nn.functional.max_pool2d(conv(image), 2)
+        >>> strides.of(maps)
+        4
     """
-    found = {}
-    for path, module in model.named_modules():
-        embedding = isinstance(module, nn.Embedding) and _EMBEDDING.fullmatch(path.rpartition('.')[2])
-        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
-            if embedding or _EMBEDDING.fullmatch(name):
-                found[f'{path}.{name}'.lstrip('.')] = tensor
-    kept = {name: tensor.detach().clone() for name, tensor in found.items()}
-    try:
-        with torch.no_grad():
-            for tensor in found.values():
-                tensor.zero_()
-        yield list(found)
-    finally:
-        with torch.no_grad():
-            for name, tensor in found.items():
-                tensor.copy_(kept[name])
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.largest = 1
+        images._total_stride = 1  # type: ignore[attr-defined]
+
+    def of(self, tensor: Tensor) -> int:
+        """The total stride up to a tensor."""
+        return getattr(tensor, '_total_stride', self.largest)
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        tensors = [tensor for tensor in _tensors(output) if tensor.ndim]
+        known = [t._total_stride for t in _tensors((args, kwargs)) if hasattr(t, '_total_stride')]
+        factor = _factor(func, args, kwargs, tensors[0]) if tensors else 1
+        if factor > 1 and not known:
+            known = [self.largest]
+        if known:
+            for tensor in tensors:
+                tensor._total_stride = max(known) * factor  # type: ignore[attr-defined]
+                self.largest = max(self.largest, tensor._total_stride)  # type: ignore[attr-defined]
+        return output
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
+def _factor(func: Callable, args: tuple, kwargs: dict | None, output: Tensor) -> int:
+    if func is Tensor.__getitem__:
+        steps = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return max((item.step or 1 for item in steps if isinstance(item, slice)), default=1)
+    if func is F.pixel_unshuffle:
+        return _by_name(('input', 'downscale_factor'), args, kwargs)['downscale_factor']
+    if func in _ARGUMENTS and output.shape[-2:] != (1, 1):
+        return max(_pair(_stride(_by_name(_ARGUMENTS[func], args, kwargs))))
+    return 1

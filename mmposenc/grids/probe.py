@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +13,10 @@ from torch import Tensor, distributed, nn
 
 from mmposenc.batches import all_reduce_sum_, evaluating, model_device, read_batch
 from mmposenc.grids.canvas import CANVASES, cell_canvases, cut_middle, rolled_canvases
-from mmposenc.grids.padding import PADDINGS, Padding, without_position_embedding
-from mmposenc.grids.random_weights import calibrate_batch_norm, random_weights
+from mmposenc.grids.padding import PADDINGS, Padding, TotalStride
 from mmposenc.grids.readouts import READOUTS, Curve, read_cells
-from mmposenc.grids.stride import TotalStride
-from mmposenc.grids.variance import AXES, COMPONENTS, cell_contrasts, position_variance
+from mmposenc.grids.variance import AXES, COMPONENTS, PositionVariance, cell_contrasts, position_variance
+from mmposenc.grids.weights import calibrate_batch_norm, random_weights, without_position_embedding
 from mmposenc.layers import Layout, check_layer, eager_forwards, layer_hook, unwrap_model
 from mmposenc.ranking import Ranking, model_fingerprint
 from mmposenc.results import Result
@@ -85,8 +85,7 @@ class LocationProbe(Result):
         rows = []
         for layer in self.layers:
             for control, measures in self.measures[layer].items():
-                row: dict[str, Any] = dict(layer=layer, depth=self.depth[layer], channels=self.channels[layer])
-                row['control'] = control
+                row = dict(layer=layer, depth=self.depth[layer], channels=self.channels[layer], control=control)
                 row |= {name: measures[name][0] for name in MEASURES}
                 row['train_images'] = self.curves[layer][control]['order'][-1][0]
                 for name in MEASURES:
@@ -192,13 +191,10 @@ def probe_location(
     """Measure how much position the pooled features of a frozen network hold (Sec. 3).
 
     The middle of each image is put into every cell of an n x n canvas of zeros (the mean colour of normalised images),
-    and the network runs once per canvas for all layers. Three things are measured on the pooled features of each layer:
-    the share of their variance that the cell explains (`position_variance`: position, content, interaction, and
-    position by axis), the accuracy with which the cell is predicted from them (`read_cells`), and the position code,
-    their mean in each cell. Without training; the same every time.
-
-    An isolated patch on an empty canvas is the paper's setting; in full natural images ('rolled') the share is much
-    smaller. State both.
+    and the network runs once per canvas. Measured on the pooled features of each layer: the share of their variance
+    that the cell explains (`position_variance`), the accuracy with which the cell is predicted from them
+    (`read_cells`), and the position code, their mean in each cell. Without training; the same every time. In full
+    natural images ('rolled') the share is much smaller than on an empty canvas, the paper's setting: state both.
 
     Args:
         images: At least 8 normalised images (I, 3, H, W), or a loader of them. Their middle is cut out.
@@ -246,36 +242,86 @@ def probe_location(
         64
     """
     cell_size = patch_size if cell_size is None else cell_size
-    side = grid_size * cell_size
-    _check_arguments(layers, grid_size, patch_size, cell_size, controls, seeds, batch_size)
-    pictures = _read_images(images, unpack, patch_size, side if {'images', 'rolled'} & set(controls) else patch_size)
+    if isinstance(layers, str) or not layers or len(set(layers)) != len(layers):
+        raise ValueError(f"layers must be a list of different layers such as ['layer3', 'layer4'], got {layers!r}")
+    if grid_size < 2:
+        raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
+    if not 1 <= patch_size <= cell_size:
+        raise ValueError(f'patch_size must be from 1 px to the cell size, {cell_size} px, got {patch_size}')
+    if isinstance(controls, str) or set(controls) - set(CONTROLS):
+        raise ValueError(f'controls must be a list out of {", ".join(CONTROLS)}, got {controls!r}')
+    if 'random' in controls and not len(seeds):
+        raise ValueError('seeds must name at least one seed for the control random')
+    whole = {'images', 'rolled'} & set(controls)
+    pictures = _read_images(images, unpack, patch_size, grid_size * cell_size if whole else patch_size)
     network = unwrap_model(model)
-    call = forward or network
+    conditions: list[tuple[str, int | None]] = [('none', None)]
+    for control in sorted(set(controls), key=lambda each: (each != 'circular', list(controls).index(each))):
+        conditions += [(control, seed) for seed in seeds] if control == 'random' else [(control, None)]
     with evaluating(model), torch.no_grad(), eager_forwards():
-        run = _Run(call, network, pictures, grid_size, patch_size, cell_size, batch_size)
-        run.examine(layers, channel_dim, prefix_tokens)
-        conditions: list[tuple[str, int | None]] = [('none', None)]
-        for control in dict.fromkeys(controls):
-            conditions += [(control, seed) for seed in seeds] if control == 'random' else [(control, None)]
+        layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
+        run = _Run(network, forward or network, layout, pictures, grid_size, patch_size, cell_size, batch_size)
+        run.examine(layers)
         run.progress, run.passes = progress, len(conditions)
         found: dict[str, dict[str, list[_Found]]] = {layer: {} for layer in run.layers}
+        codes = {}
         for control, seed in conditions:
             with _condition(network, control, seed, build, run):
                 features = run.features(control if control in CANVASES else 'zeros')
             for layer in run.layers:
                 z = features.pop(layer)
-                found[layer].setdefault(control, []).append(_measure(layer, control, z, grid_size, train_images))
-        return _result(run, found, name or type(network).__name__)
+                try:
+                    variance = position_variance(z, grid_size)
+                except ValueError as error:
+                    raise ValueError(f'layer {layer!r} under control {control!r}: {error}') from None
+                found[layer].setdefault(control, []).append((variance, read_cells(z, train_images)))
+                if control == 'none':
+                    codes[layer] = z.double().mean(0).float()
+    left_out: dict[str, dict[str, str]] = {layer: {} for layer in found}
+    for layer, by_control in found.items():
+        if 'circular' in by_control and (reason := _not_zero(by_control['circular'][0][0])):
+            left_out[layer]['circular'] = reason
+            del by_control['circular']
+    none = {layer: by_control['none'][0][0] for layer, by_control in found.items()}
+    figures = {layer: {c: _figures(runs) for c, runs in by_control.items()} for layer, by_control in found.items()}
+    return LocationProbe(
+        layers=run.layers,
+        depth=run.depth,
+        channels=run.channels,
+        strides=run.strides,
+        measures={layer: {c: each[0] for c, each in by_control.items()} for layer, by_control in figures.items()},
+        curves={layer: {c: each[1] for c, each in by_control.items()} for layer, by_control in figures.items()},
+        dead={layer: {c: each[2] for c, each in by_control.items()} for layer, by_control in figures.items()},
+        left_out=left_out,
+        codes=codes,
+        position={layer: variance.components['position'] for layer, variance in none.items()},
+        variance={layer: variance.total for layer, variance in none.items()},
+        grid_size=grid_size,
+        patch_size=patch_size,
+        cell_size=cell_size,
+        num_images=len(pictures),
+        model=name or type(network).__name__,
+        model_sha256=model_fingerprint(network),
+    )
 
 
-@dataclass(frozen=True)
-class _Found:
-    measures: dict[str, Measure]
-    curves: dict[str, Curve]
-    dead: int
-    code: Tensor
-    position: Tensor
-    variance: Tensor
+_Found = tuple[PositionVariance, dict[str, Curve]]
+
+
+def _read_images(images: Tensor | Iterable[Any], unpack: Any, patch_size: int, needed: int) -> Tensor:
+    cut = []
+    for batch in [images] if isinstance(images, Tensor) else images:
+        pictures = read_batch(batch, unpack)[0]
+        if min(pictures.shape[-2:]) < needed:
+            raise ValueError(
+                f'images must be at least {needed}x{needed} px '
+                f'({"the patch" if needed == patch_size else "the canvas of images and rolled"}), got '
+                f'{pictures.shape[-2]}x{pictures.shape[-1]}: resize them, or give a smaller patch_size'
+            )
+        cut.append(cut_middle(pictures, needed).detach().cpu())
+    if sum(map(len, cut)) < 8:
+        raise ValueError(f'the probe takes at least 8 images, got {sum(map(len, cut))}')
+    return torch.cat(cut).contiguous()
 
 
 @contextmanager
@@ -297,43 +343,40 @@ class _DoneError(Exception):
     """Ends a forward when the last layer has been recorded; never leaves this module."""
 
 
+@dataclass
 class _Run:
     """Canvases through the network, and the pooled features that the layers give."""
 
-    def __init__(
-        self,
-        call: Callable[[Tensor], object],
-        network: nn.Module,
-        pictures: Tensor,
-        grid_size: int,
-        patch_size: int,
-        cell_size: int,
-        batch_size: int,
-    ) -> None:
-        self.call, self.network, self.pictures = call, network, pictures
-        self.grid_size, self.patch_size, self.cell_size = grid_size, patch_size, cell_size
-        self.images_per_batch = max(1, batch_size // grid_size**2)
-        parameters = [p for p in network.parameters() if p.is_floating_point()]
-        self.like = torch.empty(
-            0, device=model_device(network), dtype=parameters[0].dtype if parameters else pictures.dtype
-        )
-        self.layouts: dict[str, Layout] = {}
-        self.depth: dict[str, float] = {}
-        self.strides: dict[str, int] = {}
-        self.channels: dict[str, int] = {}
-        self.progress: Callable[[int, int], object] | None = None
-        self.passes, self._done = 1, 0
+    network: nn.Module
+    call: Callable[[Tensor], object]
+    layout: dict[str, int | None]
+    pictures: Tensor
+    grid_size: int
+    patch_size: int
+    cell_size: int
+    batch_size: int
+    progress: Callable[[int, int], object] | None = None
+    passes: int = 1
+    forwards: int = 0
+    depth: dict[str, float] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
+    strides: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), self.pictures.dtype)
+        self.like = torch.empty(0, device=model_device(self.network), dtype=dtype)
+        self.images_per_batch = max(1, self.batch_size // self.grid_size**2)
         shared = distributed.is_available() and distributed.is_initialized()
         self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if shared else (0, 1)
         if self.world > 1:
-            digest = int(hashlib.sha256(pictures.numpy().tobytes()).hexdigest()[:8], 16)
+            digest = int(hashlib.sha256(self.pictures.numpy().tobytes()).hexdigest()[:8], 16)
             if all_reduce_sum_(torch.tensor(digest)).item() != digest * self.world:
                 raise ValueError('every process must be given the same images; leave out the distributed sampler')
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The layers in the order in which they run."""
-        return tuple(self.layouts)
+        return tuple(self.depth)
 
     def canvases(self, index: int, canvas: str) -> Tensor:
         """The canvases of one image, (cells, 3, side, side)."""
@@ -347,7 +390,7 @@ class _Run:
             around = (noise * patches.std(1)[:, None, None] + patches.mean(1)[:, None, None]).to(picture.dtype)
         elif canvas == 'images':
             around = cut_middle(self.pictures[(index + len(self.pictures) // 2) % len(self.pictures)], side)
-        return cell_canvases(picture, around, self.grid_size, self.patch_size, self.cell_size)
+        return cell_canvases(cut_middle(picture, self.patch_size), around, self.grid_size, self.cell_size)
 
     def forward(self, indices: Sequence[int], canvas: str) -> None:
         """Run the canvases of some images through the network."""
@@ -358,38 +401,39 @@ class _Run:
         for indices in torch.arange(min(64, len(self.pictures))).split(self.images_per_batch):
             self.forward(indices.tolist(), 'zeros')
 
-    def examine(self, layers: Sequence[str], channel_dim: int | None, prefix_tokens: int | None) -> None:
-        """Establish layouts, order, depth and total strides of the layers, and refuse cells at several phases."""
+    @contextmanager
+    def _hooks(self, layers: Iterable[str], action: Callable[[str, Tensor, Layout], None]) -> Iterator[None]:
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.enter_context(layer_hook(self.network, layer, partial(action, layer), **self.layout))
+            yield
+
+    def examine(self, layers: Sequence[str]) -> None:
+        """Measure order, depth, channels and total strides of the layers, and refuse cells at several phases."""
         canvas = self.canvases(0, 'zeros')[:1].to(self.like)
         for layer in layers:
-            check_layer(self.network, layer, canvas, self.call, channel_dim, prefix_tokens)
-        operations, places = 0, dict[str, int]()
+            check_layer(self.network, layer, canvas, self.call, **self.layout)
+        operations = 0
 
         def count(module: nn.Module, args: tuple, output: object) -> None:
             nonlocal operations
             operations += 1
 
-        def action(features: Tensor, layout: Layout, layer: str) -> None:
-            self.layouts[layer], self.strides[layer] = layout, strides.of(features)
-            places[layer] = operations
-            self.channels[layer] = features.shape[layout.channel_dim]
+        def note(layer: str, features: Tensor, layout: Layout) -> None:
+            self.depth[layer], self.channels[layer] = operations, features.shape[layout.channel_dim]
+            self.strides[layer] = strides.of(features)
             if features.ndim == 4:
-                map_side = features.shape[3 if layout.channel_dim == 1 else 1]
-                if canvas.shape[-1] % map_side == 0:
-                    self.strides[layer] = max(self.strides[layer], canvas.shape[-1] // map_side)
+                side, map_side = canvas.shape[-1], features.shape[3 if layout.channel_dim == 1 else 1]
+                if side % map_side == 0:
+                    self.strides[layer] = max(self.strides[layer], side // map_side)
 
-        handles = [
-            module.register_forward_hook(count)
-            for module in self.network.modules()
-            if not any(True for _ in module.children())
-        ]
-        try:
-            with self._hooks(layers, action, channel_dim, prefix_tokens), TotalStride(canvas) as strides:
+        with ExitStack() as counting:
+            for module in self.network.modules():  # first, so that a layer counts its own operation
+                if not any(True for _ in module.children()):
+                    counting.enter_context(module.register_forward_hook(count))
+            with self._hooks(layers, note), TotalStride(canvas) as strides:
                 self.call(canvas)
-        finally:
-            for handle in handles:
-                handle.remove()
-        self.depth = {layer: place / max(operations, 1) for layer, place in places.items()}
+        self.depth = {layer: done / max(operations, 1) for layer, done in self.depth.items()}
         for layer, stride in self.strides.items():
             if self.cell_size % stride:
                 raise ValueError(
@@ -398,106 +442,55 @@ class _Run:
                     f'{-(-self.cell_size // stride) * stride}'
                 )
 
-    @contextmanager
-    def _hooks(
-        self,
-        layers: Iterable[str],
-        action: Callable[[Tensor, Layout, str], None],
-        channel_dim: int | None = None,
-        prefix_tokens: int | None = None,
-    ) -> Iterator[None]:
-        with ExitStack() as stack:
-            for layer in layers:
-                known = self.layouts.get(layer)
-                dim, prefix = (
-                    (known.channel_dim, known.prefix_tokens or None) if known else (channel_dim, prefix_tokens)
-                )
-
-                def named(features: Tensor, layout: Layout, layer: str = layer) -> None:
-                    action(features, layout, layer)
-
-                stack.enter_context(layer_hook(self.network, layer, named, dim, prefix))
-            yield
-
     def features(self, canvas: str) -> dict[str, Tensor]:
         """Pooled features of every layer, (I, C, K), one forward per canvas for all layers."""
         number, cells = len(self.pictures), self.grid_size**2
         pooled: dict[str, Tensor] = {}
         recorded: dict[str, Tensor] = {}
 
-        def action(features: Tensor, layout: Layout, layer: str) -> None:
+        def record(layer: str, features: Tensor, layout: Layout) -> None:
             recorded[layer] = layout.pool(features).cpu()
             if len(recorded) == len(self.layers):
                 raise _DoneError
 
-        with self._hooks(self.layers, action):
-            own = list(range(self.rank, number, self.world))
-            for start in range(0, len(own), self.images_per_batch):
-                indices = own[start : start + self.images_per_batch]
+        own = torch.arange(self.rank, number, self.world).split(self.images_per_batch)
+        with self._hooks(self.layers, record):
+            for indices in own:
                 recorded.clear()
                 with suppress(_DoneError):
-                    self.forward(indices, canvas)
+                    self.forward(indices.tolist(), canvas)
                 for layer, z in recorded.items():
-                    if layer not in pooled:
-                        pooled[layer] = z.new_zeros(number, cells, z.shape[1])
+                    pooled.setdefault(layer, z.new_zeros(number, cells, z.shape[1]))
                     pooled[layer][indices] = z.view(len(indices), cells, -1)
-                self._done += 1
+                self.forwards += 1
                 if self.progress is not None:
-                    self.progress(self._done, self.passes * -(-len(own) // self.images_per_batch))
+                    self.progress(self.forwards, self.passes * len(own))
         for layer in self.layers:
             if not all_reduce_sum_(pooled[layer]).isfinite().all():
                 raise ValueError(f'layer {layer!r} gives features that are not finite')
         return pooled
 
 
-def _measure(layer: str, control: str, z: Tensor, grid_size: int, train_images: Sequence[int] | None) -> _Found:
-    try:
-        variance = position_variance(z, grid_size)
-    except ValueError as error:
-        raise ValueError(f'layer {layer!r} under control {control!r}: {error}') from None
-    curves = read_cells(z, train_images)
-    measures = {**variance.shares, **{name: curve[-1][1:] for name, curve in curves.items()}}
-    code = z.double().mean(0).float()
-    dead = int((~variance.live).sum())
-    return _Found(measures, curves, dead, code, variance.components['position'], variance.total)
-
-
-def _result(run: _Run, found: dict[str, dict[str, list[_Found]]], name: str) -> LocationProbe:
-    left_out: dict[str, dict[str, str]] = {layer: {} for layer in found}
-    for layer, controls in found.items():
-        for circular in controls.pop('circular', []):
-            shares = {part: circular.measures[part][0] for part in ('position', 'interaction')}
-            if max(map(abs, shares.values())) > ZERO:
-                left_out[layer]['circular'] = (
-                    f'position is {shares["position"]:.2g}% and interaction {shares["interaction"]:.2g}% where both '
-                    f'must be 0: the network computes something that is not invariant to moves of the image'
-                )
-            else:
-                found[layer] = {'none': controls.pop('none'), 'circular': [circular], **controls}
-    none = {layer: controls['none'][0] for layer, controls in found.items()}
-
-    def each(value: Callable[[list[_Found]], Any]) -> dict[str, dict[str, Any]]:
-        return {layer: {c: value(runs) for c, runs in controls.items()} for layer, controls in found.items()}
-
-    return LocationProbe(
-        layers=run.layers,
-        depth=run.depth,
-        channels=run.channels,
-        strides=run.strides,
-        measures=each(lambda runs: {m: _over_seeds([r.measures[m] for r in runs]) for m in runs[0].measures}),
-        curves=each(_mean_curves),
-        dead=each(lambda runs: max(r.dead for r in runs)),
-        left_out=left_out,
-        codes={layer: one.code for layer, one in none.items()},
-        position={layer: one.position for layer, one in none.items()},
-        variance={layer: one.variance for layer, one in none.items()},
-        grid_size=run.grid_size,
-        patch_size=run.patch_size,
-        cell_size=run.cell_size,
-        num_images=len(run.pictures),
-        model=name,
-        model_sha256=model_fingerprint(run.network),
+def _not_zero(circular: PositionVariance) -> str:
+    """Why circular padding is not the zero of the scale here; nothing where it is."""
+    position, interaction = (circular.shares[part][0] for part in ('position', 'interaction'))
+    if max(abs(position), abs(interaction)) <= ZERO:
+        return ''
+    return (
+        f'position is {position:.2g}% and interaction {interaction:.2g}% where both must be 0: the network computes '
+        f'something that is not invariant to moves of the image'
     )
+
+
+def _figures(runs: list[_Found]) -> tuple[dict[str, Measure], dict[str, Curve], int]:
+    """Measures, curves and dead channels of one network, or their means over several."""
+    curves = {}
+    for readout in READOUTS:
+        points = zip(*(curve[readout] for _, curve in runs), strict=True)
+        curves[readout] = tuple((each[0][0], *_over_seeds([point[1:] for point in each])) for each in points)
+    measures = {part: _over_seeds([variance.shares[part] for variance, _ in runs]) for part in COMPONENTS}
+    measures |= {readout: curve[-1][1:] for readout, curve in curves.items()}
+    return measures, curves, max(int((~variance.live).sum()) for variance, _ in runs)
 
 
 def _over_seeds(values: list[Measure]) -> Measure:
@@ -507,52 +500,3 @@ def _over_seeds(values: list[Measure]) -> Measure:
     centres = torch.tensor([value for value, _, _ in values], dtype=torch.float64)
     half = float(stdtrit(len(values) - 1, 0.975)) * centres.std().item() / len(values) ** 0.5
     return centres.mean().item(), centres.mean().item() - half, centres.mean().item() + half
-
-
-def _mean_curves(runs: list[_Found]) -> dict[str, Curve]:
-    return {
-        readout: tuple(
-            (points[0][0], *_over_seeds([point[1:] for point in points]))
-            for points in zip(*(r.curves[readout] for r in runs), strict=True)
-        )
-        for readout in READOUTS
-    }
-
-
-def _check_arguments(
-    layers: Sequence[str],
-    grid_size: int,
-    patch_size: int,
-    cell_size: int,
-    controls: Sequence[str],
-    seeds: Sequence[int],
-    batch_size: int,
-) -> None:
-    if isinstance(layers, str) or not layers or len(set(layers)) != len(layers):
-        raise ValueError(f"layers must be a list of different layers such as ['layer3', 'layer4'], got {layers!r}")
-    if grid_size < 2:
-        raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
-    if not 1 <= patch_size <= cell_size:
-        raise ValueError(f'patch_size must be from 1 px to the cell size, {cell_size} px, got {patch_size}')
-    if isinstance(controls, str) or set(controls) - set(CONTROLS):
-        raise ValueError(f'controls must be a list out of {", ".join(CONTROLS)}, got {controls!r}')
-    if 'random' in controls and not len(seeds):
-        raise ValueError('seeds must name at least one seed for the control random')
-    if batch_size < 1:
-        raise ValueError(f'batch_size must be at least 1 canvas, got {batch_size}')
-
-
-def _read_images(images: Tensor | Iterable[Any], unpack: Any, patch_size: int, needed: int) -> Tensor:
-    batches = (read_batch(batch, unpack)[0] for batch in ([images] if isinstance(images, Tensor) else images))
-    cut = []
-    for batch in batches:
-        if min(batch.shape[-2:]) < needed:
-            raise ValueError(
-                f'images must be at least {needed}x{needed} px '
-                f'({"the patch" if needed == patch_size else "the canvas of images and rolled"}), got '
-                f'{batch.shape[-2]}x{batch.shape[-1]}: resize them, or give a smaller patch_size'
-            )
-        cut.append(cut_middle(batch, needed).detach().cpu())
-    if not cut or sum(map(len, cut)) < 8:
-        raise ValueError(f'the probe takes at least 8 images, got {sum(map(len, cut))}')
-    return torch.cat(cut).contiguous()

@@ -10,10 +10,8 @@ SHRINKAGES = (1e-4, 1e-3, 1e-2, 0.1, 0.5)
 """Shrinkage of the within-class covariance towards the identity that `read_cells` chooses from."""
 
 
-def _shuffled(features: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    orders = torch.rand(features.shape, generator=generator).argsort(-1)
-    return features.gather(-1, orders)
+def _shuffled(z: Tensor) -> Tensor:
+    return z.gather(-1, torch.rand(z.shape, generator=torch.Generator().manual_seed(0)).argsort(-1))
 
 
 READOUTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -51,33 +49,29 @@ def read_cells(features: Tensor, train_images: Sequence[int] | None = None) -> d
     if images < 8:
         raise ValueError(f'read-outs take at least 8 images, got {images}')
     available = images - images // 4
-    sizes = sorted(
-        {*(n for n in (25, 100, 300, 1000) if n < available), available} if train_images is None else set(train_images)
-    )
+    if train_images is None:
+        train_images = [*(n for n in (25, 100, 300, 1000) if n < available), available]
+    sizes = sorted(set(train_images))
     if not sizes or sizes[0] < 4 or sizes[-1] > available:
         raise ValueError(f'train_images must be from 4 to {available} of the {images} images, got {sizes}')
     order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
     curves = {}
     for name, view in READOUTS.items():
         z = view(features.double().cpu())[order]
-        test, points = z[available:], []
+        points = []
         for size in sizes:
-            train = z[:size]
-            ((weights, bias),) = fit_lda(train, [choose_shrinkage(train)])
-            hits = predict_cells(test, weights, bias) == torch.arange(cells)
+            ((weights, bias),) = fit_lda(z[:size], [choose_shrinkage(z[:size])])
+            hits = predict_cells(z[available:], weights, bias) == torch.arange(cells)
             points.append((size, *_interval(100 * hits.double().mean(1))))
         curves[name] = tuple(points)
     return curves
 
 
 def fit_lda(train: Tensor, shrinkages: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
-    """Weights (K, C) and bias (C,) of the linear discriminant of the cells, for each shrinkage.
+    """Weights (K, C) and bias (C,) of the linear discriminant of the cells of features (I, C, K), for each shrinkage.
 
     The covariance is `(1 - s) S + s tr(S) / K I`, with S the covariance within the cells of the features divided by
     their standard deviation. Cells are equally likely.
-
-    Args:
-        train: Features of the training images in every cell, (I, C, K).
     """
     centre = train.mean((0, 1))
     variance = train.var((0, 1))

@@ -4,6 +4,7 @@ Two-way analysis of variance with one observation per image and cell, images ran
 `z = mean + content_image + position_cell + interaction_image,cell`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,24 +25,16 @@ class PositionVariance:
     Args:
         components: Name of each of `COMPONENTS` to its variance, (K,), in squared units of the features. Not clamped:
             a component that is absent is below zero half of the time.
+        total: Position, content and interaction together, (K,).
         live: Channels whose variance is above 1e-10 of the median channel's, (K,).
         shares: Name to (share, low, high) in % of position + content + interaction, the mean over the live channels
             with its 95% jackknife interval over images.
     """
 
     components: dict[str, Tensor]
+    total: Tensor
     live: Tensor
     shares: dict[str, tuple[float, float, float]]
-
-    @property
-    def total(self) -> Tensor:
-        """Variance of each channel, (K,)."""
-        return sum_of_parts(self.components)
-
-
-def sum_of_parts(components: dict[str, Tensor]) -> Tensor:
-    """Position, content and interaction together."""
-    return components['position'] + components['content'] + components['interaction']
 
 
 def position_variance(features: Tensor, grid_size: int) -> PositionVariance:
@@ -65,28 +58,25 @@ def position_variance(features: Tensor, grid_size: int) -> PositionVariance:
     if images < 3:
         raise ValueError(f'position variance takes at least 3 images, got {images}')
     contrasts = cell_contrasts(grid_size)
-    parts, jackknifed = [], []
-    for start in range(0, channels, _CHUNK):
-        z = features[..., start : start + _CHUNK].double().cpu()
+    wholes, jackknifed = [], []
+    for z in features.split(_CHUNK, -1):
+        z = z.double().cpu()
         means = z.mean(1, keepdim=True)
         within = z - means
         scores = {axis: torch.einsum('pc,ick->ipk', basis, within) for axis, basis in contrasts.items()}
-        moments = {axis: _moments(y) for axis, y in scores.items()}
-        parts.append(_components(moments, _moments(means), images, cells))
-        moments = {axis: _moments_without_each(y) for axis, y in scores.items()}
-        jackknifed.append(_components(moments, _moments_without_each(means), images - 1, cells))
-    whole = {name: torch.cat([part[name] for part in parts], -1) for name in COMPONENTS}
+        wholes.append(_components(_moments, scores, means, images, cells))
+        jackknifed.append(_components(_moments_without_each, scores, means, images - 1, cells))
+    whole = {name: torch.cat([part[name] for part in wholes], -1) for name in COMPONENTS}
     without = {name: torch.cat([part[name] for part in jackknifed], -1) for name in COMPONENTS}
-    total = sum_of_parts(whole)
+    total, totals = (part['position'] + part['content'] + part['interaction'] for part in (whole, without))
     live = total > 1e-10 * total.median()
     if not live.any():
         raise ValueError(f'all {channels} channels are constant, so there is no variance to divide')
-    scale, scales = total[live], sum_of_parts(without)[:, live]
     shares = {}
     for name in COMPONENTS:
-        share = 100 * (whole[name][live] / scale).mean().item()
-        shares[name] = (share, *_jackknife(share, 100 * (without[name][:, live] / scales).mean(-1)))
-    return PositionVariance(whole, live, shares)
+        share = 100 * (whole[name][live] / total[live]).mean().item()
+        shares[name] = (share, *_jackknife(share, 100 * (without[name][:, live] / totals[:, live]).mean(-1)))
+    return PositionVariance(whole, total, live, shares)
 
 
 def cell_contrasts(grid_size: int) -> dict[str, Tensor]:
@@ -124,13 +114,18 @@ def _moments_without_each(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _components(
-    moments: dict[str, tuple[Tensor, Tensor]], image_means: tuple[Tensor, Tensor], images: int, cells: int
+    moments: Callable[[Tensor], tuple[Tensor, Tensor]],
+    scores: dict[str, Tensor],
+    image_means: Tensor,
+    images: int,
+    cells: int,
 ) -> dict[str, Tensor]:
     # The contrasts lie in the last dimension but one; image means have one "contrast" there.
-    parts = {axis: (mean.square() - var / images).sum(-2) / cells for axis, (mean, var) in moments.items()}
-    interaction = torch.stack([var.sum(-2) for _, var in moments.values()]).sum(0) / cells
+    found = {axis: moments(y) for axis, y in scores.items()}
+    parts = {axis: (mean.square() - var / images).sum(-2) / cells for axis, (mean, var) in found.items()}
+    interaction = torch.stack([var.sum(-2) for _, var in found.values()]).sum(0) / cells
     position = torch.stack(list(parts.values())).sum(0)
-    return {'position': position, 'content': image_means[1].sum(-2), 'interaction': interaction, **parts}
+    return {'position': position, 'content': moments(image_means)[1].sum(-2), 'interaction': interaction, **parts}
 
 
 def _jackknife(value: float, without: Tensor) -> tuple[float, float]:

@@ -7,9 +7,8 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from mmposenc.grids.padding import PADDINGS, Padding, pad_maps, without_position_embedding
-from mmposenc.grids.random_weights import calibrate_batch_norm, random_weights
-from mmposenc.grids.stride import TotalStride
+from mmposenc.grids.padding import PADDINGS, Padding, TotalStride, pad_maps
+from mmposenc.grids.weights import calibrate_batch_norm, random_weights, without_position_embedding
 
 
 @pytest.mark.parametrize('mode', PADDINGS)

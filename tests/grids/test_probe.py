@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import mmposenc
 from mmposenc.grids import LocationProbe, probe_location
-from mmposenc.grids.random_weights import calibrate_batch_norm
+from mmposenc.grids.weights import calibrate_batch_norm
 
 
 def images(number: int = 8, size: int = 32) -> torch.Tensor:
@@ -178,7 +178,6 @@ MOBILENET = torchvision.models.mobilenet_v2()
         (dict(grid_size=1), 'grid_size must be at least 2'),
         (dict(cell_size=16), 'patch_size must be from 1 px to the cell size, 16 px, got 32'),
         (dict(train_images=(7,)), 'train_images must be from 4 to 6'),
-        (dict(batch_size=0), 'batch_size must be at least 1'),
         (dict(seeds=(), controls=['random']), 'seeds must name'),
     ],
 )

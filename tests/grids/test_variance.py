@@ -1,7 +1,10 @@
 """Components of variance: by hand, against statsmodels, against simulated truth."""
 
+import pandas
 import pytest
 import torch
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from mmposenc.grids.variance import AXES, cell_contrasts, position_variance
 
@@ -36,12 +39,9 @@ def test_hand_computed_components():
 
 
 def test_equals_statsmodels_two_way_anova_on_one_channel():
-    pandas, formula = pytest.importorskip('pandas'), pytest.importorskip('statsmodels.formula.api')
-    from statsmodels.stats.anova import anova_lm
-
     z = simulated(7, 3, torch.linspace(-1, 1, 9, dtype=torch.float64), 1.0, 0.5)[..., :1]
     rows = [dict(image=i, cell=c, z=z[i, c, 0].item()) for i in range(7) for c in range(9)]
-    table = anova_lm(formula.ols('z ~ C(image) + C(cell)', pandas.DataFrame(rows)).fit())
+    table = anova_lm(ols('z ~ C(image) + C(cell)', pandas.DataFrame(rows)).fit())
     mean_squares = table['mean_sq']
     found = position_variance(z, 3).components
     cell, image, rest = mean_squares['C(cell)'], mean_squares['C(image)'], mean_squares['Residual']

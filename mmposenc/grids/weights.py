@@ -1,13 +1,47 @@
-"""Random weights with calibrated batch normalisation: what architecture and padding give without training."""
+"""Other weights for a while: random ones with calibrated batch normalisation, or none of learned position."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmposenc.layers import unwrap_model
+
+_EMBEDDING = re.compile(r'(abs(olute)?_)?pos(ition(al)?)?_(emb|embed|embedding|embeddings)')
+
+
+@contextmanager
+def _restored(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Whatever the block writes into tensors, they have their values again afterwards."""
+    kept = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(kept[name])
+
+
+@contextmanager
+def without_position_embedding(model: nn.Module) -> Iterator[list[str]]:
+    """Set learned absolute position embeddings to zero while the block runs.
+
+    Yields the names of the tensors that were zeroed: parameters and buffers called `pos_embed`, `pos_embedding`,
+    `position_embeddings` or alike, and the weights of `nn.Embedding` modules of such names. Relative biases stay.
+    """
+    found: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        embedding = isinstance(module, nn.Embedding) and _EMBEDDING.fullmatch(path.rpartition('.')[2])
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if embedding or _EMBEDDING.fullmatch(name):
+                found[f'{path}.{name}'.lstrip('.')] = tensor
+    with _restored(found):
+        for tensor in found.values():
+            tensor.data.zero_()
+        yield list(found)
 
 
 @contextmanager
@@ -16,8 +50,7 @@ def random_weights(model: nn.Module, seed: int, build: Callable[[int], nn.Module
 
     Args:
         build: Returns a new network of the same architecture for a seed, whose weights are taken. None calls
-            `reset_parameters` of every module that has parameters, and fills normalisation weights and biases as it
-            does.
+            `reset_parameters` of every module that has parameters.
 
     Raises:
         ValueError: If a module has parameters but no `reset_parameters`, or statistics that are frozen.
@@ -29,8 +62,7 @@ def random_weights(model: nn.Module, seed: int, build: Callable[[int], nn.Module
             f'random weights need batch normalisation that can be calibrated, but {frozen[0]!r} is frozen: build the '
             f'network with torch.nn.BatchNorm2d'
         )
-    before = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    try:
+    with _restored(network.state_dict()):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if build is None:
@@ -38,21 +70,18 @@ def random_weights(model: nn.Module, seed: int, build: Callable[[int], nn.Module
             else:
                 network.load_state_dict(unwrap_model(build(seed)).state_dict())
         yield
-    finally:
-        network.load_state_dict(before)
 
 
 def _reset(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if not any(True for _ in module.parameters(recurse=False)):
             continue
-        reset = getattr(module, 'reset_parameters', None)
-        if reset is None:
+        if not hasattr(module, 'reset_parameters'):
             raise ValueError(
                 f'{name or "the model"!r} ({type(module).__name__}) has parameters but no reset_parameters: pass '
                 f'build=, a function from a seed to a new network of the same architecture'
             )
-        reset()
+        module.reset_parameters()
 
 
 def calibrate_batch_norm(model: nn.Module, run: Callable[[], object]) -> None:
