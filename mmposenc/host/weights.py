@@ -26,10 +26,6 @@ def build_network(name: str, num_classes: int | None = None) -> nn.Module:
     Args:
         name: `timm:NAME`, `torchvision:NAME`, or `FILE.py:FUNCTION` for a function of your own, which runs.
         num_classes: Of the classifier; None leaves the default, 1000 for timm and torchvision.
-
-    Raises:
-        ImportError: If timm or torchvision is needed and not installed.
-        ValueError: If there is no such network.
     """
     source, _, entry = name.rpartition(':')
     options = {} if num_classes is None else {'num_classes': num_classes}
@@ -40,10 +36,7 @@ def build_network(name: str, num_classes: int | None = None) -> nn.Module:
         return builder(**options)
     if source not in ('timm', 'torchvision') or not entry:
         raise ValueError(f'a network is named timm:NAME, torchvision:NAME or FILE.py:FUNCTION, got {name}')
-    try:
-        library: Any = import_module('timm' if source == 'timm' else 'torchvision.models')
-    except ImportError as error:
-        raise ImportError(f'{name} needs {source}; run: pip install {source}') from error
+    library: Any = import_module('timm' if source == 'timm' else 'torchvision.models')
     if entry not in library.list_models():
         similar = get_close_matches(entry, library.list_models(), 5, 0.5)
         raise ValueError(f'{source} has no network {entry}; similar names: {", ".join(similar) or "none"}')
@@ -53,9 +46,9 @@ def build_network(name: str, num_classes: int | None = None) -> nn.Module:
 def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str:
     """Load the weights of a file that fit a model exactly, under whatever prefix the file has them.
 
-    A file may hold several sets of weights, such as those of training and their moving average (EMA), and one set the
-    weights of several networks, such as `backbone.` and `head.`. Among the sets of which one network fits, an average
-    comes first, as in timm. What the model lacks, or the file has besides under the same prefix, is an error.
+    A file may hold several sets of weights, such as a moving average (EMA), and one set the weights of several
+    networks, such as `backbone.` and `head.`. Among those that fit, an average comes first, as in timm. What the model
+    lacks, or the file has besides under the same prefix, is an error.
 
     Args:
         model: Any network; the prefixes of wrappers (`module.`, `_orig_mod.`) are ignored on both sides.
@@ -66,8 +59,8 @@ def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str
         A sentence that says what was taken, and what was left.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If nothing in it fits exactly, or it asks for what could run code.
+        FileNotFoundError, ValueError: If there is no such file, nothing in it fits exactly, or it asks for what could
+            run code.
     """
     model = unwrap_model(model)
     found = read_weights(file, trust)
@@ -102,57 +95,33 @@ def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) ->
     """Load weights whose names differ from the model's but which stand in the same order (`--weights-by-order`).
 
     Every shape is compared; counters of batch normalisation are passed over. Two tensors of one shape in another order
-    cannot be told apart, so measure the accuracy before you trust the result.
-
-    Args:
-        model: Any network.
-        file: Checkpoint or safetensors file.
-        trust: Admit any pickle. Only for files whose author is trusted.
-
-    Returns:
-        A sentence that says what was taken.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the numbers of tensors or a shape differ, or the file asks for what could run code.
+    cannot be told apart, so measure the accuracy before you trust the result. Arguments, result and errors are those of
+    `load_weights`.
     """
     model = unwrap_model(model)
     found = read_weights(file, trust)
     key = max(found, key=lambda name: (_is_average(name), len(found[name])))
-    given = [(name, value) for name, value in found[key].items() if not name.endswith('num_batches_tracked')]
-    own = [name for name in model.state_dict() if not name.endswith('num_batches_tracked')]
+    given, own, kind = _uncounted(found[key]), _uncounted(model.state_dict()), type(model).__name__
     if len(given) != len(own):
-        raise ValueError(
-            f'{file} holds {len(given)} tensors, {type(model).__name__} has {len(own)}: not the same network'
-        )
-    tensors = model.state_dict()
-    for mine, (name, value) in zip(own, given, strict=True):
-        if value.shape != tensors[mine].shape:
+        raise ValueError(f'{file} holds {len(given)} tensors, {kind} has {len(own)}: not the same network')
+    for mine, name in zip(own, given, strict=True):
+        if given[name].shape != own[mine].shape:
             raise ValueError(
-                f'{file} does not match {type(model).__name__} in order: {name} is {tuple(value.shape)}, '
-                f'{mine} is {tuple(tensors[mine].shape)}'
+                f'{file} does not match {kind} in order: {name} is {tuple(given[name].shape)}, '
+                f'{mine} is {tuple(own[mine].shape)}'
             )
-    load_exactly(model, dict(zip(own, (value for _, value in given), strict=True)), type(model).__name__)
-    return (
-        f'{len(own)} tensors of {Path(file).name} in their order, {_place(key, "")}: every shape agrees, names were '
-        'not compared'
-    )
+    load_exactly(model, dict(zip(own, given.values(), strict=True)), kind)
+    where = f'{len(own)} tensors of {Path(file).name} in their order, {_place(key, "")}'
+    return f'{where}: every shape agrees, names were not compared'
 
 
 def read_weights(file: str | Path, trust: bool = False) -> dict[str, dict[str, Tensor]]:
-    """All sets of weights in a file, by where they are in it ('' for the file itself, 'state_dict', 'ema.model').
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds no tensors, or asks for what could run code.
-    """
+    """All sets of weights in a file, by where they are in it ('' for the file itself, 'state_dict', 'ema.model')."""
     if Path(file).suffix == '.safetensors':
         if not Path(file).is_file():
             raise FileNotFoundError(f'checkpoint {file} does not exist; check the path')
-        try:
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise ImportError(f'{file} needs safetensors; run: pip install safetensors') from error
+        from safetensors.torch import load_file
+
         try:
             content: Any = load_file(file)
         except Exception as error:  # its own exception type, without a common base
@@ -179,17 +148,22 @@ def _state_dicts(content: Any, place: str = '', depth: int = 3) -> Iterator[tupl
             yield from _state_dicts(value, f'{place}.{key}'.lstrip('.'), depth - 1)
 
 
+def _uncounted(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """All but batch normalisation's counters, on which no result depends."""
+    return {name: value for name, value in tensors.items() if not name.endswith('num_batches_tracked')}
+
+
 def _prefixes(own: Mapping[str, str], weights: Mapping[str, Tensor]) -> list[str]:
     """What may stand before the model's names in the file."""
-    first = next((name for name in own if not name.endswith('num_batches_tracked')), '')
+    first = next(iter(_uncounted(own)), '')
     prefixes = [name[: -len(first)] for name in weights if name.endswith(first)]
     return [prefix for prefix in prefixes if not prefix or prefix.endswith('.')]
 
 
 def _fit(own: Mapping[str, str], weights: Mapping[str, Tensor], prefix: str) -> int:
     """Number of names that are in one of model and file only."""
-    names = {name.removeprefix(prefix) for name in weights if name.startswith(prefix)}
-    return sum(not name.endswith('num_batches_tracked') for name in names ^ own.keys())
+    names = {name.removeprefix(prefix) for name in _uncounted(weights) if name.startswith(prefix)}
+    return len(names ^ _uncounted(own).keys())
 
 
 def _plain(name: str) -> str:
@@ -209,8 +183,9 @@ def _place(key: str, prefix: str) -> str:
 
 def _hint(model: nn.Module, found: Mapping[str, Mapping[str, Tensor]]) -> str:
     """Whether the shapes would match in order."""
-    shapes = [value.shape for name, value in model.state_dict().items() if not name.endswith('num_batches_tracked')]
-    for weights in found.values():
-        if shapes == [value.shape for name, value in weights.items() if not name.endswith('num_batches_tracked')]:
-            return '. All shapes agree in order: --weights-by-order'
-    return ''
+
+    def shapes(tensors: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
+        return [value.shape for value in _uncounted(tensors).values()]
+
+    match = any(shapes(weights) == shapes(model.state_dict()) for weights in found.values())
+    return '. All shapes agree in order: --weights-by-order' if match else ''

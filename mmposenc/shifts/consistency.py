@@ -69,12 +69,11 @@ class ConsistencyCard(Result):
 
     def plot(self) -> Any:
         """Draw the consistencies with their intervals: a matplotlib Figure."""
-        from matplotlib.figure import Figure
+        from mmposenc.figures.style import panels
 
         rows = self.table()
         names = [row['protocol'] + (f', {row["max_shift"]} px' if row['max_shift'] else '') for row in rows]
-        figure = Figure(figsize=(6, 1.2 + 0.4 * len(rows)), layout='constrained')
-        axes = figure.subplots()
+        figure, ((axes,),) = panels(1, 1, 6, 1.2 + 0.4 * len(rows))
         for offset, name, label in ((-0.1, 'consistency', 'all images'), (0.1, 'consistency_correct', 'correct ones')):
             values = torch.tensor([[row[f'{name}{end}'] for end in ('', '_low', '_high')] for row in rows])
             errors = (values[:, :1] - values[:, 1:]).abs().T

@@ -10,19 +10,13 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmposenc.registry import DATASETS
 
 VOID = 11
+# fmt: off
 COLOURS = {
-    'sky': [128, 128, 128],
-    'building': [128, 0, 0],
-    'pole': [192, 192, 128],
-    'road': [128, 64, 128],
-    'pavement': [60, 40, 222],
-    'tree': [128, 128, 0],
-    'sign': [192, 128, 128],
-    'fence': [64, 64, 128],
-    'car': [64, 0, 128],
-    'pedestrian': [64, 64, 0],
-    'bicyclist': [0, 128, 192],
+    'sky': [128, 128, 128], 'building': [128, 0, 0], 'pole': [192, 192, 128], 'road': [128, 64, 128],
+    'pavement': [60, 40, 222], 'tree': [128, 128, 0], 'sign': [192, 128, 128], 'fence': [64, 64, 128],
+    'car': [64, 0, 128], 'pedestrian': [64, 64, 0], 'bicyclist': [0, 128, 192],
 }
+# fmt: on
 
 
 @DATASETS.register_module()
@@ -36,8 +30,7 @@ class CamVid(BaseSegDataset):
     Args:
         img_suffix: Suffix of the image names.
         seg_map_suffix: Suffix of the label map names.
-        **kwargs: As for mmseg's `BaseSegDataset`, which rejects unknown arguments. `ann_file` is a list of names, as
-            `tools/make_region_lists.py` writes.
+        **kwargs: As for mmseg's `BaseSegDataset`; `ann_file` is a list as `tools/make_region_lists.py` writes it.
 
     Raises:
         FileNotFoundError: If a folder, the `ann_file`, an image or a label map is missing.
@@ -62,12 +55,8 @@ class CamVid(BaseSegDataset):
         return {**(super().get_label_map(new_classes) or {}), VOID: 255}
 
     def load_data_list(self) -> list[dict]:
-        """List the images, and check that each has a label map of this data set."""
         images, label_maps = (self.data_prefix.get(key) for key in ('img_path', 'seg_map_path'))
-        advice = (
-            'put CamVid there as {train,val,test}/*.png and {train,val,test}annot/*.png, '
-            'or set data_root and data_prefix'
-        )
+        advice = 'put CamVid there as {train,val,test}/*.png and {train,val,test}annot/*.png, or set data_root'
         for folder in (images, label_maps):
             if folder and not osp.isdir(folder):
                 raise FileNotFoundError(f'no folder {folder}: {advice}')

@@ -28,21 +28,20 @@ class CIFAR10(InMemoryImages):
 
     Reads `cifar-10-batches-py/` under `data_root`, or unpacks `cifar-10-python.tar.gz` there, or downloads that with
     torchvision. Under a distributed launch only the first process downloads and unpacks. Files that exist are never
-    replaced, and none can run code. See `InMemoryImages` for what a batch is.
+    replaced, and none can run code.
 
     Args:
         data_root: Folder that holds the unpacked folder. Default: data/cifar10, below the working directory.
         split: 'train' (50,000 images) or 'test' (10,000).
-        indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
-        fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
+        indices: As in `InMemoryImages`, which also says what a batch is.
+        fraction: As in `InMemoryImages`.
         verify: Compare the md5 of every file with the official one. False accepts a re-packed copy of the same layout
             whose files all exist: uint8 data (n, 3072), labels in range.
         download: Download the archive when there is no data.
 
     Raises:
-        FileNotFoundError: If there is no data and the download fails; says which file to put where.
-        ValueError: If a file is truncated, altered, of another data set or not plain data, or an argument is out of
-            range.
+        FileNotFoundError, ValueError: If there is no data and the download fails, a file is truncated, altered, of
+            another data set or not plain data, or an argument is out of range.
 
     Example:
         >>> train_dataloader = dict(
@@ -87,7 +86,6 @@ class CIFAR10(InMemoryImages):
         super().__init__(images_nchw, torch.from_numpy(labels), self.categories, indices, fraction)
 
     def _read(self, path: Path, split: str, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """Images (n, 3072) and labels (n,) of one file, whose md5 is compared if it is given."""
         content = _load(path, md5)
         if 'data' not in content or self.labels_key not in content:
             raise ValueError(
@@ -102,10 +100,8 @@ class CIFAR10(InMemoryImages):
             got = f'{images.dtype} {images.shape}' if isinstance(images, np.ndarray) else type(images).__name__
             raise ValueError(f"'data' in {path} must be uint8 of shape (n, 3072), got {got}")
         if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
-            raise ValueError(
-                f'{path} must hold one integer label for each of its {len(images)} images, '
-                f'got {labels.dtype} {labels.shape}'
-            )
+            got = f'{labels.dtype} {labels.shape}'
+            raise ValueError(f'{path} must hold one integer label for each of its {len(images)} images, got {got}')
         return images, labels.astype(np.int64)
 
     def _check_categories(self, path: Path, md5: str | None) -> None:
@@ -121,10 +117,7 @@ class CIFAR10(InMemoryImages):
 
 @DATASETS.register_module()
 class CIFAR100(CIFAR10):
-    """CIFAR-100 in memory, one uint8 tensor per split, with its 100 fine classes (Table 2).
-
-    Reads `cifar-100-python/` under `data_root` (default: data/cifar100), or unpacks `cifar-100-python.tar.gz` there,
-    or downloads that. Arguments and errors are those of `CIFAR10`.
+    """CIFAR-100 in memory, as `CIFAR10`, with its 100 fine classes and `data_root` data/cifar100 (Table 2).
 
     Example:
         >>> dataset = dict(type='mmposenc.CIFAR100', data_root='data/cifar100', split='test', fraction=0.1)
@@ -136,10 +129,7 @@ class CIFAR100(CIFAR10):
 
 
 def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: list[str], download: bool) -> None:
-    """Make sure that files of the official archive are unpacked below `root`: from the archive there, or the network.
-
-    Each file appears whole or not at all, also when several runs start at once on an empty folder.
-    """
+    """Unpack the official archive below `root`, where it is or from the network; each file appears whole or not."""
     folder, archive = root / official.base_folder, root / official.filename
     if all((folder / member).is_file() for member in members):
         return
@@ -256,18 +246,15 @@ _ALLOWED: dict[str, Callable] = {
     'numpy.ndarray': _Array,
     'numpy.dtype': _Dtype,
     '_codecs.encode': _encode,
-    # numpy 2 renamed `core` to `_core`.
     'numpy.core.multiarray._reconstruct': _Array,
-    'numpy._core.multiarray._reconstruct': _Array,
     'numpy.core.multiarray.scalar': lambda dtype, raw: dtype.read(raw)[0].item(),
-    'numpy._core.multiarray.scalar': lambda dtype, raw: dtype.read(raw)[0].item(),
     'numpy.core.numeric._frombuffer': _frombuffer,
-    'numpy._core.numeric._frombuffer': _frombuffer,
 }
 
 
 class _DataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable:
-        if f'{module}.{name}' not in _ALLOWED:
+        found = _ALLOWED.get(f'{module}.{name}'.replace('numpy._core.', 'numpy.core.', 1))  # numpy 2 renamed it
+        if found is None:
             raise _ForbiddenError(f'it asks for {module}.{name}')
-        return _ALLOWED[f'{module}.{name}']
+        return found

@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import mmcv
 import mmengine
@@ -11,19 +12,14 @@ from mmseg.datasets import BaseSegDataset
 from mmposenc.mm.datasets.digits import Digits
 from mmposenc.registry import DATASETS
 
-SKY, BUILDING, TREE, ROAD, PAVEMENT, PEDESTRIAN, CAR, SIGN = range(8)
-CLASS_OF_DIGIT = {
-    1: PEDESTRIAN,
-    4: PEDESTRIAN,
-    7: PEDESTRIAN,
-    0: CAR,
-    6: CAR,
-    8: CAR,
-    9: CAR,
-    2: SIGN,
-    3: SIGN,
-    5: SIGN,
+SKY, BUILDING, TREE, ROAD, PAVEMENT, PEDESTRIAN, CAR, SIGN = range(8)  # in the order of COLOURS
+# fmt: off
+COLOURS = {
+    'sky': [70, 130, 180], 'building': [70, 70, 70], 'tree': [107, 142, 35], 'road': [128, 64, 128],
+    'pavement': [244, 35, 232], 'pedestrian': [220, 20, 60], 'car': [0, 0, 142], 'sign': [220, 220, 0],
 }
+# fmt: on
+CLASS_OF_DIGIT = (CAR, PEDESTRIAN, SIGN, SIGN, PEDESTRIAN, SIGN, CAR, PEDESTRIAN, CAR, CAR)
 BGR_OF_CLASS = {PEDESTRIAN: (110, 110, 200), CAR: (200, 110, 110), SIGN: (90, 200, 200)}
 DEFAULT_NUM_SCENES = {'train': 600, 'val': 100}
 
@@ -48,32 +44,16 @@ class DigitScenes(BaseSegDataset):
         ann_file: List of scene names (`val_000012`) to keep, one per line, as `tools/make_region_lists.py` writes.
         data_root: Folder of a relative `ann_file`.
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
-        indices: Keep the first n scenes (an integer) or these positions (a sequence).
-        test_mode: As for mmseg's data sets.
-        lazy_init: Compose the scenes only when the first is asked for.
+        **kwargs: `indices`, `test_mode`, `lazy_init` and others of mmseg's data sets.
 
     Raises:
-        ValueError: If split, num_scenes, image_size or a name in `ann_file` is not as described.
-        FileNotFoundError: If there is no `ann_file` of that name.
-        ImportError: If scikit-learn is not installed.
+        FileNotFoundError, ValueError: If split, num_scenes, image_size, `ann_file` or a name in it is not as described.
 
     Example:
         >>> train = dict(type='mmposenc.DigitScenes', split='train', pipeline=[dict(type='PackSegInputs')])
     """
 
-    METAINFO = dict(
-        classes=('sky', 'building', 'tree', 'road', 'pavement', 'pedestrian', 'car', 'sign'),
-        palette=[
-            [70, 130, 180],
-            [70, 70, 70],
-            [107, 142, 35],
-            [128, 64, 128],
-            [244, 35, 232],
-            [220, 20, 60],
-            [0, 0, 142],
-            [220, 220, 0],
-        ],
-    )
+    METAINFO = dict(classes=tuple(COLOURS), palette=list(COLOURS.values()))
 
     def __init__(
         self,
@@ -84,9 +64,7 @@ class DigitScenes(BaseSegDataset):
         ann_file: str = '',
         data_root: str | None = None,
         pipeline: Sequence[dict | Callable] = (),
-        indices: int | Sequence[int] | None = None,
-        test_mode: bool = False,
-        lazy_init: bool = False,
+        **kwargs: Any,
     ) -> None:
         if split not in DEFAULT_NUM_SCENES:
             raise ValueError(f'split must be one of {list(DEFAULT_NUM_SCENES)}, got {split!r}')
@@ -98,21 +76,13 @@ class DigitScenes(BaseSegDataset):
             raise ValueError(f'image_size must be (height, width), each at least 32 px, got {tuple(image_size)}')
         self.image_size = tuple(image_size)
         self.seed = seed
-        super().__init__(
-            ann_file=ann_file,
-            img_suffix='.png',
-            data_root=data_root,
-            pipeline=list(pipeline),
-            indices=indices,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-        )
+        super().__init__(ann_file, '.png', data_root=data_root, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Compose the scenes, all or those that `ann_file` lists."""
         digits = Digits('train' if self.split == 'train' else 'test')
         images, categories = digits.images[:, 0, 8:24:2, 8:24:2].numpy(), digits.labels.numpy()
-        return [self._sample(name, number, images, categories) for name, number in self._chosen().items()]
+        return [self._compose(name, number, images, categories) for name, number in self._chosen().items()]
 
     def _chosen(self) -> dict[str, int]:
         names = {f'{self.split}_{number:06d}': number for number in range(self.num_scenes)}
@@ -129,7 +99,7 @@ class DigitScenes(BaseSegDataset):
             )
         return {name: names[name] for name in listed}
 
-    def _sample(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
+    def _compose(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
         rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), number))
         image, labels = compose_scene(rng, images, categories, *self.image_size)
         return dict(
@@ -147,18 +117,7 @@ class DigitScenes(BaseSegDataset):
 def compose_scene(
     rng: np.random.Generator, digits: np.ndarray, categories: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compose one scene.
-
-    Args:
-        rng: Source of randomness.
-        digits: uint8 images (N, 8, 8) to draw from.
-        categories: Their digits, (N,).
-        height: Of the scene, px.
-        width: Of the scene, px.
-
-    Returns:
-        The uint8 BGR image (height, width, 3) and its uint8 label map (height, width).
-    """
+    """Compose one scene, a uint8 BGR image and its label map, from uint8 digits (N, 8, 8) and what they are (N,)."""
     image, labels = _compose_street(rng, height, width)
     feet = np.sort(rng.uniform(0.55, 1.0, size=rng.integers(2, 5)))  # The nearest is drawn last.
     for foot in feet:

@@ -5,16 +5,10 @@ from importlib import import_module
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
 from mmposenc.mm.datasets.in_memory import InMemoryImages
 from mmposenc.registry import DATASETS
-
-__all__ = ['Digits']
-
-_CANVAS = 32
-_SCALE = 2
-_TEST_EVERY = 5
 
 
 @DATASETS.register_module()
@@ -23,17 +17,12 @@ class Digits(InMemoryImages):
 
     Each 8 x 8 digit is enlarged to 16 x 16 by repeating pixels, its 17 grey levels are scaled to 0 to 255 in three
     equal channels, and it is centred on black: a shift of up to 8 px (Cons.8) loses nothing of it. Every fifth sample
-    of each class is a test sample, so both splits have the same shares of the classes and never change. The same
-    people wrote both splits: this is a demonstration, not a benchmark. See `InMemoryImages` for what a batch is.
+    of each class is a test sample. The same people wrote both splits: this is a demonstration, not a benchmark.
 
     Args:
         split: 'train' (1,442 images) or 'test' (355).
-        indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
-        fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
-
-    Raises:
-        ImportError: If scikit-learn is not installed.
-        ValueError: If the split is unknown or the subset is impossible.
+        indices: As in `InMemoryImages`, which also says what a batch is.
+        fraction: As in `InMemoryImages`.
 
     Example:
         >>> dataset = dict(type='mmposenc.Digits', split='test')
@@ -49,22 +38,9 @@ class Digits(InMemoryImages):
         except ImportError as error:
             raise ImportError("Digits come with scikit-learn: pip install 'mmposenc[demo]'") from error
         labels = torch.from_numpy(bunch.target.astype(np.int64))
-        chosen = _is_test(labels) == (split == 'test')
-        images = _on_canvas(torch.from_numpy(bunch.images)[chosen])
+        nth_of_class = F.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1)
+        chosen = (nth_of_class % 5 == 0) == (split == 'test')
+        grey = (torch.from_numpy(bunch.images)[chosen] * 255 / 16).round().to(torch.uint8)  # from levels 0 to 16
+        large = grey.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        images = F.pad(large, (8,) * 4)[:, None].repeat(1, 3, 1, 1)
         super().__init__(images, labels[chosen], [str(digit) for digit in range(10)], indices, fraction)
-
-
-def _on_canvas(levels: Tensor) -> Tensor:
-    """(N, 8, 8) levels 0 to 16 become (N, 3, 32, 32) bytes."""
-    grey = (levels * 255 / 16).round().to(torch.uint8)
-    large = grey.repeat_interleave(_SCALE, 1).repeat_interleave(_SCALE, 2)
-    margin = (_CANVAS - large.shape[-1]) // 2
-    images = torch.zeros(len(large), 3, _CANVAS, _CANVAS, dtype=torch.uint8)
-    images[:, :, margin:-margin, margin:-margin] = large[:, None]
-    return images
-
-
-def _is_test(labels: Tensor) -> Tensor:
-    """Mark the 5th, 10th, 15th, ... sample of each class."""
-    nth_of_class = torch.nn.functional.one_hot(labels).cumsum(0).gather(1, labels[:, None]).squeeze(1)
-    return nth_of_class % _TEST_EVERY == 0

@@ -13,24 +13,19 @@ from mmposenc.registry import FUNCTIONS
 class InMemoryImages(Dataset):
     """Small labelled images held as one uint8 tensor.
 
-    The data loader asks `__getitems__` for a whole batch, which is a single indexing of the tensor: no object is made
-    per sample. Use it with `num_workers=0` and `collate_fn=dict(type='mmposenc.pass_batch')`; crop, flip and
-    normalise on the device. `dataset[i]` gives one sample, for loaders that collate themselves.
+    A batch is one indexing of the tensor: inputs (B, 3, H, W) uint8, labels (B,) int64, and indices (B,) int64, the
+    positions in this data set. Use it with `num_workers=0` and `collate_fn=dict(type='mmposenc.pass_batch')`; crop,
+    flip and normalise on the device. `dataset[i]` gives one sample, for loaders that collate themselves.
 
     Args:
-        images: All images of the split, RGB.
-        labels: Their categories, each in [0, len(classes)).
+        images: All images of the split, RGB, (N, 3, H, W), uint8.
+        labels: Their categories, each in [0, len(classes)), (N,), int64.
         classes: Names of the categories, in label order.
         indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
         fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
 
-    Shape:
-        images (N, 3, H, W), uint8; labels (N,), int64.
-        A batch: inputs (B, 3, H, W) uint8, labels (B,) int64, indices (B,) int64, positions in this data set.
-
     Raises:
-        ValueError: If the shapes do not match, a label is out of range, or the subset is impossible.
-        TypeError: If images or labels have another data type.
+        TypeError, ValueError: If types or shapes do not match, a label is out of range, or the subset is impossible.
 
     Example:
         >>> data = InMemoryImages(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), ['a', 'b'])
@@ -71,14 +66,10 @@ class InMemoryImages(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f'index {index} is out of range; the data set holds {len(self)} samples')
         position = int(index) % len(self)
-        return {
-            'inputs': self.images[position].clone(),
-            'labels': self.labels[position].clone(),
-            'indices': torch.tensor(position),
-        }
+        return {key: value[0] for key, value in self.__getitems__([position]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """A whole batch; equal to stacking the single samples."""
+        """A whole batch."""
         positions = torch.as_tensor(indices, dtype=torch.int64)
         return {'inputs': self.images[positions], 'labels': self.labels[positions], 'indices': positions}
 
@@ -86,12 +77,6 @@ class InMemoryImages(Dataset):
 @FUNCTIONS.register_module()
 def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """Collate function for data sets that make whole batches: returns the batch as it is.
-
-    Args:
-        batch: What `__getitems__` returned.
-
-    Raises:
-        TypeError: If the data set gave a list of samples instead of one batch.
 
     Example:
         >>> dataloader = dict(num_workers=0, collate_fn=dict(type='mmposenc.pass_batch'))
@@ -107,25 +92,7 @@ def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 def subset_positions(
     num_samples: int, indices: int | Sequence[int] | None = None, fraction: float | None = None
 ) -> Tensor | None:
-    """Positions of the samples to keep.
-
-    Args:
-        num_samples: Size of the whole split.
-        indices: The first n samples if an integer, otherwise the positions to keep, in the order given.
-        fraction: Share of the split in (0, 1]. Samples are taken at even spacing and keep their order; at least one
-            is kept.
-
-    Shape:
-        Output (n,), int64; None means all samples.
-
-    Raises:
-        ValueError: If both are given, nothing would be kept, or a value is out of range.
-        TypeError: If `indices` is neither an integer nor a sequence of integers.
-
-    Example:
-        >>> subset_positions(10, fraction=0.5)
-        tensor([0, 2, 4, 6, 8])
-    """
+    """Positions of the samples to keep, at least one, int64; None means all. The arguments are `InMemoryImages`'s."""
     if indices is not None and fraction is not None:
         raise ValueError(f'give either indices or fraction, not both; got indices={indices} and fraction={fraction}')
     if fraction is not None:

@@ -31,8 +31,7 @@ def subsets_from_labels(
         Names under 'left' and 'right', as the data set's `ann_file` lists them.
 
     Raises:
-        TypeError: If the data set is not one of mmseg's, e.g. a wrapper of several.
-        ValueError: If the class is unknown or a subset is empty.
+        TypeError, ValueError: If the data set is not one of mmseg's, the class is unknown, or a subset is empty.
     """
     if not isinstance(dataset, BaseSegDataset):
         raise TypeError(f'dataset must be a BaseSegDataset of mmseg, got {type(dataset).__name__}; name one data set')
@@ -56,8 +55,8 @@ def subsets_from_boxes(
 ) -> dict[str, list[str]]:
     """Split Cityscapes images by the half that holds all CityPersons boxes of a class (Sec. 4.2.3).
 
-    The annotation files are those that Cityscapes offers, `<city>/<city>_*_gtBboxCityPersons.json`. Each has `imgWidth`
-    and `objects` with a `bbox` (x, y, width, height) in px and a `label`, the class. A box counts by its area.
+    The annotation files are those that Cityscapes offers, `<city>/<city>_*_gtBboxCityPersons.json`, with `imgWidth` and
+    `objects` of `bbox` (x, y, width, height) in px and `label`, the class. A box counts by its area.
 
     Args:
         folder: Folder of one split, e.g. `gtBboxCityPersons/val`; subfolders are searched too.
@@ -68,8 +67,8 @@ def subsets_from_boxes(
         Names under 'left' and 'right', as the `ann_file` of `CityscapesDataset` lists them.
 
     Raises:
-        FileNotFoundError: If there is no such annotation in the folder.
-        ValueError: If a file is not such an annotation, the class is unknown or a subset is empty.
+        FileNotFoundError, ValueError: If there is no annotation in the folder, a file is none, the class is unknown, or
+            a subset is empty.
     """
     files = sorted(Path(folder).rglob(f'*{_CITYPERSONS_SUFFIX}'))
     if not files:

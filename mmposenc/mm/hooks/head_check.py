@@ -16,10 +16,8 @@ from mmposenc.registry import HOOKS
 class HeadCheckHook(Hook):
     """Stops a run whose head has other classes than its data, the cells of a grid among them (Sec. 3, Table 1).
 
-    Without it a head with too many outputs trains as if nothing were wrong, one with too few fails inside the loss, and
-    mmengine loads a checkpoint of another grid without its head. The classes of a location task are the cells of the
-    grid of `GridCIFAR10` and `GridDigits`; else they are the data set's. Ranking channels needs no labels, so any data
-    will do there.
+    Without it a head with too many outputs trains as if nothing were wrong, and mmengine loads a checkpoint of another
+    grid without its head. Ranking channels needs no labels, so any data will do there.
 
     Raises:
         ValueError: Before the first iteration, if the head's classes are not the data set's, or if the checkpoint is
@@ -42,10 +40,8 @@ class HeadCheckHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         trained_for = checkpoint.get('meta', {}).get('dataset_meta') or {}
-        if 'grid_size' not in trained_for:
-            return
-        got, expected = len(trained_for['classes']), getattr(_unwrap(runner.model).head, 'num_classes', None)
-        if expected not in (None, got):
+        got, expected = len(trained_for.get('classes', ())), _classes_of_head(runner.model)
+        if 'grid_size' in trained_for and expected not in (None, got):
             size = trained_for['grid_size']
             raise ValueError(
                 f'the checkpoint was trained for {trained_for["task"]} on a {size}x{size} grid ({got} classes), '
@@ -54,25 +50,17 @@ class HeadCheckHook(Hook):
             )
 
 
-def _unwrap(model: nn.Module) -> Any:
-    return model.module if is_model_wrapper(model) else model
+def _classes_of_head(model: nn.Module) -> int | None:
+    classifier: Any = model.module if is_model_wrapper(model) else model
+    return getattr(getattr(classifier, 'head', None), 'num_classes', None)
 
 
 def _check(model: nn.Module, dataloader: DataLoader) -> None:
-    classifier = _unwrap(model)
-    head = getattr(classifier, 'head', None)
-    expected, reason = _expected_classes(dataloader.dataset)
-    got = getattr(head, 'num_classes', expected)
-    if expected is not None and got != expected:
-        raise ValueError(f'model.head.num_classes must be {expected} ({reason}), got {got}; set it in the config')
-
-
-def _expected_classes(dataset: Any) -> tuple[int | None, str]:
-    """Return the number of classes that the head must have, None if the data set does not say, and why."""
-    meta = getattr(dataset, 'metainfo', None) or {}
+    meta = getattr(dataloader.dataset, 'metainfo', None) or {}
+    got, expected = _classes_of_head(model), len(meta.get('classes') or ())  # a grid's classes are its cells
+    if got is None or not expected or got == expected:
+        return
+    reason = f'the classes of {type(dataloader.dataset).__name__}'
     if meta.get('task') == 'location' and 'grid_size' in meta:
-        size = meta['grid_size']
-        return size**2, f'the data set asks for the location on a {size}x{size} grid'
-    if meta.get('classes'):
-        return len(meta['classes']), f'the classes of {type(dataset).__name__}'
-    return None, ''
+        reason = 'the data set asks for the location on a {0}x{0} grid'.format(meta['grid_size'])
+    raise ValueError(f'model.head.num_classes must be {expected} ({reason}), got {got}; set it in the config')

@@ -16,12 +16,11 @@ from mmposenc.registry import HOOKS, OPTIM_WRAPPERS
 
 @HOOKS.register_module()
 class CompileBackboneHook(Hook):
-    """Compiles the backbone's training forward and backward.
+    """Compiles the backbone's training forward and backward, as one graph.
 
-    mmengine's `compile = True` compiles the whole training step, with graph breaks at Python code. The backbone is
-    tensors in, tensors out: one graph. Outside training the eager code runs, so forward hooks on inner layers fire and
-    an uneven last batch compiles nothing. The state dict does not change. Use `drop_last=True` in the training loader,
-    since another batch size compiles again.
+    Outside training the eager code runs, so forward hooks on inner layers fire and an uneven last batch compiles
+    nothing. The state dict does not change. Use `drop_last=True` in the training loader, since another batch size
+    compiles again.
 
     Args:
         options: Keyword arguments of `torch.compile`, such as `dict(mode='reduce-overhead')`. Default none.
@@ -57,9 +56,9 @@ class CompileBackboneHook(Hook):
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's `RuntimeInfoHook`, reading the losses from the GPU once per logging interval.
 
-    mmengine's hook reads every loss in every iteration, and each read waits until the GPU is idle. This one keeps the
-    tensors and reads all of an interval in one transfer, just before they are logged: the log and its smoothing see the
-    same numbers. In a config: `default_hooks = dict(runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'))`.
+    mmengine's hook reads every loss in every iteration, and each read waits until the GPU is idle. The log and its
+    smoothing see the same numbers. In a config:
+    `default_hooks = dict(runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'))`.
     """
 
     def __init__(self) -> None:
@@ -108,18 +107,8 @@ class AutocastOptimWrapper(OptimWrapper):
     """An `OptimWrapper` whose forward runs in bfloat16 autocast.
 
     bfloat16 has float32's range, so there is no loss scale and nothing waits for its check; mmengine's
-    `AmpOptimWrapper` keeps one for every type, and refuses a CPU.
-
-    Args:
-        optimizer: The optimizer.
-        accumulative_counts: As in `OptimWrapper`. Default 1.
-        clip_grad: As in `OptimWrapper`. Default None.
+    `AmpOptimWrapper` keeps one for every type, and refuses a CPU. The arguments are those of `OptimWrapper`.
     """
-
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, accumulative_counts: int = 1, clip_grad: dict | None = None
-    ) -> None:
-        super().__init__(optimizer, accumulative_counts, clip_grad)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -43,7 +43,6 @@ class ShiftConsistencyLoop(ValLoop):
 
     Example:
         >>> val_cfg = dict(type='mmposenc.ShiftConsistencyLoop', max_shifts=[8], protocols=['zero_ref', 'zero_pair'])
-        >>> val_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     """
 
     def __init__(

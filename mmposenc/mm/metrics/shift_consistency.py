@@ -27,9 +27,6 @@ class ShiftConsistencyMetric(BaseMetric):
 
     Attributes:
         totals: The counts of the last evaluation, as `mmposenc.shifts.consistency.make_card` takes them.
-
-    Example:
-        >>> val_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     """
 
     default_prefix = 'consistency'
@@ -69,8 +66,8 @@ class ShiftConsistencyMetric(BaseMetric):
         """Count, from one result per sample."""
         rows = [[reference, *(label for pair in views.values() for label in pair)] for *_, reference, views in results]
         totals = self.totals = count_views(torch.tensor(rows), torch.tensor([label for _, label, *_ in results]))
-        keys = tuple(results[0][3])
-        card = ConsistencyCard(*totals[:2].tolist(), keys, (None,) * len(keys), totals[2:].view(-1, 3))
+        keys, (images, correct) = tuple(results[0][3]), totals[:2].tolist()
+        card = ConsistencyCard(images, correct, keys, (None,) * len(keys), totals[2:].view(-1, 3))
         metrics = {'accuracy/top1': card.top1}
         for row in card.table():
             for end in ('', '_low', '_high', '_correct'):

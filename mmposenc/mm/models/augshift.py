@@ -13,11 +13,6 @@ from mmposenc.shifts import AugShiftLoss
 
 MODELS.register_module(module=AugShiftLoss)
 
-_OTHER_HEADS = (
-    'distilled heads, heads with a margin and heads of several labels cannot be trained this way; give '
-    "head=dict(_delete_=True, type='LinearClsHead' or 'VisionTransformerClsHead', num_classes=..., in_channels=...)"
-)
-
 
 @MODELS.register_module()
 class AugShiftClassifier(ImageClassifier):
@@ -28,20 +23,14 @@ class AugShiftClassifier(ImageClassifier):
     ViT, the class token. The two cross entropies are the head's own loss (`head.loss_module`), so that label smoothing
     and class weights stay.
 
-    Args:
-        backbone: As in `ImageClassifier`.
-        neck: As in `ImageClassifier`.
-        head: As in `ImageClassifier`; any head of mmpretrain that classifies one vector and leaves its loss to its
-            `loss_module`. Distilled heads and heads with a margin do not.
+    Args (others as in `ImageClassifier`):
+        head: Any head of mmpretrain that classifies one vector and leaves its loss to its `loss_module`. Distilled
+            heads and heads with a margin do not.
         loss: Config of the loss. None is `AugShiftLoss` with its defaults.
-        data_preprocessor: As in `ImageClassifier`, but of type `mmposenc.BatchPreprocessor` unless another is named:
-            mmpretrain's own would stack the two views into one tensor without a word.
+        data_preprocessor: Of type `mmposenc.BatchPreprocessor` unless another is named: mmpretrain's own would stack
+            the two views into one tensor without a word.
         train_cfg: Batch augmentations that mix labels (Mixup, CutMix), as a config inherits them. They are dropped
             with a warning: Eq. 1 needs one label per image.
-        init_cfg: As in `ImageClassifier`.
-
-    Shape:
-        Training inputs: two of (N, 3, H, W). Testing inputs: (N, 3, H, W).
 
     Raises:
         ValueError: If the head computes its loss by itself; in training, if the inputs are not two views, or the
@@ -72,24 +61,18 @@ class AugShiftClassifier(ImageClassifier):
             )
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         kind = type(self.head)
-        if isinstance(self.head, DeiTClsHead) or getattr(self.head, 'distillation', False):
+        distilled = isinstance(self.head, DeiTClsHead) or getattr(self.head, 'distillation', False)
+        own_loss = not issubclass(kind, ClsHead) or (kind.loss, kind._get_loss) != (ClsHead.loss, ClsHead._get_loss)
+        if distilled or own_loss:
             raise ValueError(
-                f'AugShiftClassifier needs a head that classifies one vector, got {kind.__name__}: {_OTHER_HEADS}'
-            )
-        if not issubclass(kind, ClsHead) or kind.loss is not ClsHead.loss or kind._get_loss is not ClsHead._get_loss:
-            raise ValueError(
-                'AugShiftClassifier takes the loss of each view from head.loss_module, but '
-                f'{kind.__name__} computes its loss by itself: {_OTHER_HEADS}'
+                'AugShiftClassifier needs a head that classifies one vector and takes its loss from loss_module (no '
+                f'distilled head, none with a margin or several labels), got {kind.__name__}; give head=dict('
+                "_delete_=True, type='LinearClsHead' or 'VisionTransformerClsHead', num_classes=..., in_channels=...)"
             )
         self.augshift_loss = MODELS.build(loss or {'type': 'mmposenc.AugShiftLoss'})
 
     def loss(self, inputs: list[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Eq. 1 for a batch of image pairs.
-
-        Args:
-            inputs: The two views, each (N, 3, H, W).
-            data_samples: Samples whose `gt_label`s, concatenated, are the N labels.
-        """
+        """Eq. 1 of two views, each (N, 3, H, W), and samples whose `gt_label`s, concatenated, are the N labels."""
         if isinstance(inputs, Tensor) or len(inputs) != 2:
             got = f'one tensor of shape {tuple(inputs.shape)}' if isinstance(inputs, Tensor) else f'{len(inputs)} views'
             raise ValueError(
@@ -100,10 +83,11 @@ class AugShiftClassifier(ImageClassifier):
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(scores.device)
         if len(labels) != len(inputs[0]):
             raise ValueError(f'AugShiftClassifier needs one label per image, got {len(labels)} of {len(inputs[0])}')
-        return self.augshift_loss(scores.chunk(2), pooled.chunk(2), labels, self._criterion)
 
-    def _criterion(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return self.head.loss_module(scores, labels, avg_factor=len(scores))
+        def criterion(scores: Tensor, labels: Tensor) -> Tensor:
+            return self.head.loss_module(scores, labels, avg_factor=len(scores))
+
+        return self.augshift_loss(scores.chunk(2), pooled.chunk(2), labels, criterion)
 
     def _classify(self, features: Any) -> tuple[Tensor, Tensor]:
         """The scores, and the very tensor that the head's last layer took: a second call would drop other units out."""
@@ -112,12 +96,11 @@ class AugShiftClassifier(ImageClassifier):
 
         def keep(features: Any) -> Any:
             pooled = pre_logits(features)
-            if not isinstance(pooled, Tensor):
-                raise ValueError(f'{type(self.head).__name__} does not classify one vector: {_OTHER_HEADS}')
-            if pooled.ndim != 2:
+            if not isinstance(pooled, Tensor) or pooled.ndim != 2:
+                got = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
                 raise ValueError(
-                    f'AugShiftClassifier compares pooled features of shape (N, C), got {tuple(pooled.shape)}; '
-                    "add a pooling neck such as dict(type='GlobalAveragePooling')"
+                    f'AugShiftClassifier compares pooled features of shape (N, C), got {got} in '
+                    f"{type(self.head).__name__}; add a pooling neck such as dict(type='GlobalAveragePooling')"
                 )
             taken.append(pooled)
             return pooled

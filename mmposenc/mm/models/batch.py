@@ -5,6 +5,7 @@ fill of zero is the mean colour. Only a batch that went through `BatchTwoViews` 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +23,7 @@ Batch = dict
 class BatchRandomFlip:
     """Mirror each image left-right with probability `prob` (Sec. 4.1: shared by both views when it comes before them).
 
-    Args:
-        prob: Probability of a flip, per image. Default 0.5.
-
-    Required Keys:
-        - inputs
-
-    Modified Keys:
-        - inputs
-
-    Raises:
-        ValueError: If `prob` lies outside [0, 1].
+    Modifies `inputs`. Raises a ValueError if `prob` lies outside [0, 1].
     """
 
     def __init__(self, prob: float = 0.5) -> None:
@@ -50,15 +41,11 @@ class BatchRandomFlip:
 class BatchRandomShift:
     """Move each image by a random offset of its own: the random crop of a padded image (Sec. 4.1).
 
+    Modifies `inputs`.
+
     Args:
         max_shift: Largest shift in px, each axis. Default 8, the range of the paper's Cons.8.
         fill: What moves in; see `mmposenc.shifts.shift_images`. Default 'zero', after normalisation.
-
-    Required Keys:
-        - inputs
-
-    Modified Keys:
-        - inputs
 
     Raises:
         ValueError: If the fill is unknown or `max_shift` is below 1; when called, if it is not smaller than the image.
@@ -79,16 +66,10 @@ class BatchRandomShift:
 class BatchTwoViews:
     """Two independently transformed views of each image (Fig. 2): the batch counterpart of mmpretrain's `MultiView`.
 
-    What stands before it in the list of transforms is shared by both views.
+    `inputs` becomes a list of two tensors. What stands before it in the list of transforms is shared by both views.
 
     Args:
         transforms: Batch transforms, as configs or callables, run once per view.
-
-    Required Keys:
-        - inputs
-
-    Modified Keys:
-        - inputs (a list of two tensors of the same shape)
     """
 
     def __init__(self, transforms: Sequence[dict | Callable[[Batch], Batch]]) -> None:
@@ -108,8 +89,8 @@ class BatchTwoViews:
 class BatchPreprocessor(ClsDataPreprocessor):
     """mmpretrain's preprocessor, for whole batches and for several views too.
 
-    A whole batch (`dict(inputs, labels, indices)`, made by one gather, see `mmposenc.mm.datasets`) goes to the device
-    as uint8 and is normalised and transformed there; no object is made per sample on the way to the loss. In training
+    A whole batch (`inputs` (B, 3, H, W) uint8, `labels` (B,), `indices` (B,), made by one gather, see
+    `mmposenc.mm.datasets`) goes to the device as uint8 and is normalised and transformed there, to float32. In training
     the labels travel as ONE data sample that holds them all, which mmpretrain's heads concatenate as they do many;
     where labels are mixed, one sample per image carries its score. Samples of an ordinary per-sample pipeline go
     through mmpretrain's code, each view by itself.
@@ -118,18 +99,9 @@ class BatchPreprocessor(ClsDataPreprocessor):
         train_transforms: Transforms of a whole batch in training.
         test_transforms: The same in validation and testing.
         channels_last: Give the model channels_last inputs, which eager convolutions on a GPU prefer.
-        mean: Pixel mean of the three channels, 0-255.
-        std: Pixel standard deviation of the three channels, 0-255.
-        to_rgb: Swap the channels' order first. Whole batches of `mmposenc.mm.datasets` are RGB already.
-        pad_size_divisor: As in mmpretrain; for single samples only.
-        pad_value: As in mmpretrain; for single samples only.
-        to_onehot: As in mmpretrain.
-        num_classes: As in mmpretrain; `to_onehot` and `batch_augments` need it for whole batches.
-        batch_augments: As in mmpretrain (Mixup, CutMix), after `train_transforms`.
-
-    Shape:
-        Whole batch: inputs (B, 3, H, W) uint8, labels (B,), indices (B,); output inputs (B, 3, H, W) float32, or a
-        list of two such tensors.
+        **kwargs: Those of mmpretrain's `ClsDataPreprocessor`. Padding is for single samples only; whole batches of
+            `mmposenc.mm.datasets` are RGB already; `batch_augments` (Mixup, CutMix) come after `train_transforms`, and
+            need `num_classes` for whole batches, as does `to_onehot`.
 
     Raises:
         ValueError: When called, if an argument cannot act on the data that comes: transforms on single samples,
@@ -141,16 +113,9 @@ class BatchPreprocessor(ClsDataPreprocessor):
         train_transforms: Sequence[dict | Callable[[Batch], Batch]] = (),
         test_transforms: Sequence[dict | Callable[[Batch], Batch]] = (),
         channels_last: bool = False,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        to_rgb: bool = False,
-        pad_size_divisor: int = 1,
-        pad_value: float = 0,
-        to_onehot: bool = False,
-        num_classes: int | None = None,
-        batch_augments: dict | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(mean, std, pad_size_divisor, pad_value, to_rgb, to_onehot, num_classes, batch_augments)
+        super().__init__(**kwargs)
         self.train_transforms = _build(train_transforms)
         self.test_transforms = _build(test_transforms)
         self.channels_last = channels_last
@@ -159,7 +124,10 @@ class BatchPreprocessor(ClsDataPreprocessor):
         """Return `dict(inputs, data_samples)` for either kind of data."""
         prepared = self._whole_batch(data, training) if 'labels' in data else self._samples(data, training)
         if self.channels_last:
-            prepared['inputs'] = _channels_last(prepared['inputs'])
+            inputs = prepared['inputs']
+            views = [inputs] if isinstance(inputs, Tensor) else inputs
+            views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+            prepared['inputs'] = views[0] if isinstance(inputs, Tensor) else views
         return prepared
 
     def _samples(self, data: Batch, training: bool) -> Batch:
@@ -210,12 +178,6 @@ class BatchPreprocessor(ClsDataPreprocessor):
                 'batch_augments (Mixup, CutMix) mix the labels of one view, got several views of each image: '
                 'leave batch_augments out'
             )
-
-
-def _channels_last(inputs: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    if isinstance(inputs, list):
-        return [view.contiguous(memory_format=torch.channels_last) for view in inputs]
-    return inputs.contiguous(memory_format=torch.channels_last)
 
 
 def _build(transforms: Sequence[dict | Callable[[Batch], Batch]]) -> list[Callable[[Batch], Batch]]:

@@ -20,9 +20,6 @@ class BlurPoolResNetCIFAR(ResNet_CIFAR):
     Args:
         filt_size: Width of the binomial blur in px. Default 3, timm's.
         **kwargs: The arguments of `ResNet_CIFAR`, such as `depth=18`.
-
-    Raises:
-        ImportError: If timm is not installed.
     """
 
     def __init__(self, filt_size: int = 3, **kwargs: Any) -> None:

@@ -282,12 +282,12 @@ TWO_VIEWS = [lambda batch: {**batch, 'inputs': [batch['inputs']] * 2}]
         (
             lambda: PixelClassifier(output=lambda x: (x.mean((2, 3)),)),
             None,
-            'must return scores, got tuple; add a head',
+            'return scores, got tuple; add a head',
         ),
         (
             lambda: PixelClassifier(output=lambda x: x.mean((2, 3))[:, :2]),
             None,
-            'labels must be from 0 to 1, the class',
+            'labels must be from 0 to 1, the',
         ),
         (stock_classifier, unequal_sizes, r'one size, got \[\(10, 12\), \(12, 12\)\]'),
         (
