@@ -21,7 +21,6 @@ FEWEST = {'greater': 19, 'less': 19, 'two-sided': 39}
 """Random orders with which each alternative can reach p = 0.05."""
 TIE = 1e-9
 """Harms that differ by no more than this are equal, whatever the order of summation."""
-_BY_N = ('harm', 'excess', 'p_by_n', 'p_max')
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,15 @@ class ChanceTest(Result):
 
     def table(self) -> list[dict[str, Any]]:
         """One row for each ranking and N, by their positions in `harm`."""
-        columns = {name: getattr(self, name).tolist() for name in ('random', 'low', 'high')}
-        rows = []
-        for ranking, p in enumerate(torch.as_tensor(self.p).view(-1).tolist()):
-            own = {name: getattr(self, name).reshape(-1, len(self.random))[ranking].tolist() for name in _BY_N}
-            for n in range(len(self.random)):
-                values = {name: column[n] for name, column in {**own, **columns}.items()}
-                rows.append({'ranking': ranking, 'n': n, **values, 'p': p})
-        return rows
+        names = ('harm', 'excess', 'p_by_n', 'p_max', 'random', 'low', 'high')
+        p_values = torch.as_tensor(self.p).view(-1).tolist()
+        shape = (len(p_values), len(self.random))
+        columns = {name: getattr(self, name).expand(shape).tolist() for name in names}
+        return [
+            {'ranking': k, 'n': n, **{name: column[k][n] for name, column in columns.items()}, 'p': p}
+            for k, p in enumerate(p_values)
+            for n in range(len(self.random))
+        ]
 
 
 def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'greater') -> ChanceTest:
@@ -85,8 +85,7 @@ def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'g
         alternative: 'greater' (the ranking harms more), 'less' or 'two-sided' (twice the smaller p value).
 
     Raises:
-        ValueError: If R is below 19 (below 39 for 'two-sided'), with which p = 0.05 is out of reach, the shapes do
-            not fit, or a harm is not finite.
+        ValueError: If R is below 19 (39 for 'two-sided'), with which p = 0.05 is out of reach.
 
     Example:
         >>> import numpy as np
@@ -175,9 +174,6 @@ def dissociation(
         random_harm: Of R random orders, (R, 2, M).
         reversed_random_harm: Of the same orders reversed. Only where `right` is `left` reversed.
         overall: Of the ranking by Eq. 2, for `Dissociation.order`.
-
-    Raises:
-        ValueError: If R is below 19, the shapes do not fit, or a harm is not finite.
     """
     one, two, random = _array(left), _array(right), _array(random_harm)
     middle = one if overall is None else _array(overall)
@@ -203,33 +199,25 @@ def dissociation(
 def image_interval(
     images: Tensor, figure: Callable[[Tensor], Tensor], num_resamples: int = 1000, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Interval of a figure over the choice of images, by a bootstrap.
+    """The 2.5th and 97.5th percentile of a figure over the choice of images, by a bootstrap.
 
     Of a harm this is the uncertainty of the harm of these very channels, had other images been at hand. It does not
-    say whether other channels would have done the same: that is `chance_test`.
-
-    Images are resampled with replacement, all variants with the same images.
+    say whether other channels would have done the same: that is `chance_test`. Images are resampled with replacement,
+    all variants with the same images.
 
     Args:
         images: Sums of each image, (images, ...), such as confusion margins or hits.
-        figure: Gives the figure of sums over images: (draws, ...) to (draws, ...).
+        figure: Gives the figure of sums over images: (draws, ...) to (draws, ...), NaN where a draw has none.
         num_resamples: Data sets drawn.
         seed: Seed of the draws.
-
-    Returns:
-        The 2.5th and the 97.5th percentile of what `figure` gives, over the draws that have a value.
-
-    Raises:
-        ValueError: If there is no image, or nothing is to be drawn.
     """
     number = len(images)
     if not number or num_resamples < 1:
         raise ValueError(f'images and num_resamples must be at least 1, got {number} and {num_resamples}')
     times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), num_resamples)
     flat = images.flatten(1).double().cpu()
-    drawn = [
-        figure((part.double() @ flat).view(len(part), *images.shape[1:])) for part in torch.from_numpy(times).split(100)
-    ]
+    parts = torch.from_numpy(times).double().split(100)
+    drawn = [figure((part @ flat).view(len(part), *images.shape[1:])) for part in parts]
     low, high = torch.cat(drawn).nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
     return low, high
 

@@ -1,5 +1,3 @@
-"""Rank the channels of a layer by how much they encode position: the same as `mmposenc rank`."""
-
 from mmposenc.cli import main
 
 if __name__ == '__main__':

@@ -1,5 +1,3 @@
-"""A door to `mmposenc reproduce table1`."""
-
 from mmposenc.cli import main
 
 if __name__ == '__main__':

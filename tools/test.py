@@ -1,5 +1,3 @@
-"""Test a checkpoint: the same as `mmposenc test`."""
-
 from mmposenc.cli import main
 
 if __name__ == '__main__':

@@ -1,5 +1,3 @@
-"""Train a model from a config: the same as `mmposenc train`."""
-
 from mmposenc.cli import main
 
 if __name__ == '__main__':

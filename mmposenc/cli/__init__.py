@@ -14,8 +14,6 @@ from typing import Any
 from mmposenc.host import errors
 from mmposenc.version import __version__
 
-__all__ = ['COMMANDS', 'call', 'main']
-
 COMMANDS = {
     'train': 'train a model from a config',
     'test': 'test a checkpoint',
@@ -35,11 +33,7 @@ COMMANDS = {
 
 
 def main(*words: str) -> None:
-    """Run the command line; anything that goes wrong ends it with one line and exit status 1.
-
-    Args:
-        words: What stands before the arguments that were typed, such as 'train' in tools/train.py.
-    """
+    """Run the command line; `words` stand before the arguments that were typed, such as 'train' in tools/train.py."""
     argv = [*words, *sys.argv[1:]]
     errors.run(lambda: call(argv), traceback='--traceback' in argv)
 
@@ -59,20 +53,13 @@ def call(argv: Sequence[str]) -> Any:
 
 def make_parser(name: str, module: ModuleType) -> ArgumentParser:
     """The parser of a subcommand."""
-    parser = ArgumentParser(
-        prog=f'mmposenc {name}',
-        description=module.__doc__,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    layout: Any = dict(formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = ArgumentParser(prog=f'mmposenc {name}', description=module.__doc__, **layout)
     module.add_arguments(parser)
     parser.add_argument('--traceback', action='store_true', help='on an error, show where in the code it happened')
     return parser
 
 
 def _overview() -> str:
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f'  {name:{width}}{text}' for name, text in COMMANDS.items()]
-    return '\n'.join(
-        ['usage: mmposenc COMMAND ...', '', *lines, '', 'mmposenc COMMAND --help describes its arguments.']
-    )
+    lines = '\n'.join(f'  {name:15}{text}' for name, text in COMMANDS.items())
+    return f'usage: mmposenc COMMAND ...\n\n{lines}\n\nmmposenc COMMAND --help describes its arguments.'

@@ -11,37 +11,14 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposenc.host.errors import run
-
 if TYPE_CHECKING:  # OpenMMLab and torch take seconds to import, and `--help` needs neither.
     import torch
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-__all__ = [
-    'add_run_arguments',
-    'autocast',
-    'build_runner',
-    'key_value',
-    'load_config',
-    'load_weights',
-    'lock',
-    'report',
-    'require',
-    'resume',
-    'run',
-    'say',
-    'training_result',
-]
-
 
 def add_run_arguments(parser: ArgumentParser, checkpoint: bool = True) -> None:
-    """Add the arguments of every subcommand that builds a Runner.
-
-    Args:
-        parser: Of the subcommand.
-        checkpoint: Whether a checkpoint is needed too.
-    """
+    """Add the arguments of every subcommand that builds a Runner."""
     parser.add_argument('config', help='config file of mmpretrain or mmseg, or the name of one: mmposenc::NAME.py')
     if checkpoint:
         parser.add_argument('checkpoint', help='checkpoint file or URL; it must fit the model of the config exactly')
@@ -74,19 +51,12 @@ def key_value(text: str) -> str:
 
 
 def load_config(args: Namespace) -> 'Config':
-    """Read a config the way mmpretrain's and mmseg's own tools do, and let its training be interrupted and resumed.
-
-    mmengine's checkpoint hook, logger hook and training loops are replaced by those of this package, which accept the
-    same arguments, where the config does not name others.
-
-    Raises:
-        ValueError: If the file is not a valid config, or an override does not fit.
-    """
+    """Read a config the way mmpretrain's and mmseg's own tools do, and `complete` it."""
     from mmposenc.host.config import complete, read_config
     from mmposenc.host.patches import prepare_hosts
 
     prepare_hosts(args.trust_checkpoint)
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options or ())
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
     complete(cfg)
@@ -94,11 +64,7 @@ def load_config(args: Namespace) -> 'Config':
 
 
 def require(cfg: 'Config', *keys: str) -> None:
-    """Refuse a config that lacks what a subcommand needs.
-
-    Raises:
-        ValueError: If one of the keys is absent or None.
-    """
+    """Refuse a config that lacks what a subcommand needs."""
     absent = [key for key in keys if cfg.get(key) is None]
     if absent:
         raise ValueError(f'{cfg.filename} has no {", ".join(absent)}; add it, or give another config')
@@ -121,11 +87,7 @@ def load_weights(cfg: 'Config', checkpoint: str) -> None:
 
 
 def resume(cfg: 'Config', checkpoint: str, trust: bool = False) -> None:
-    """Let the Runner resume from a checkpoint, or with `auto` from the last whole one of the work directory.
-
-    Raises:
-        ValueError: If the checkpoint, or every one in the directory, is damaged or holds no training state.
-    """
+    """Let the Runner resume from a checkpoint, or with `auto` from the last whole one of the work directory."""
     from mmposenc.host.checkpoints import last_whole_checkpoint, read_resumable
 
     if checkpoint == 'auto':
@@ -148,15 +110,8 @@ def resume(cfg: 'Config', checkpoint: str, trust: bool = False) -> None:
 def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
     """Keep other runs out of a folder while the block runs; the first process of several does it for all.
 
-    The lock is gone when its process ends, however that happens.
-
-    Args:
-        cfg: As `load_config` returns it.
-        folder: Created if it does not exist.
-        instead: The option that names another folder, such as '--work-dir'.
-
-    Raises:
-        ValueError: If another process holds the lock.
+    The lock is gone when its process ends, however that happens. If another process holds it, the error says so and
+    names `instead`, the option that gives another folder.
     """
     from filelock import FileLock, Timeout
 
@@ -199,8 +154,8 @@ def build_runner(cfg: 'Config') -> 'Runner':
 def training_result(runner: 'Runner') -> tuple[dict[str, Any], str | None]:
     """The figures of the last validation (without one: the last loss), and the last checkpoint."""
     history = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items() if len(buffer.data[0])}
-    figures = {name[4:]: value for name, value in history.items() if name.startswith('val/')}
-    figures = {name: value for name, value in figures.items() if name not in ('time', 'data_time')}
+    times = ('val/time', 'val/data_time')
+    figures = {name[4:]: value for name, value in history.items() if name.startswith('val/') and name not in times}
     if not figures and 'train/loss' in history:
         figures = {'loss': history['train/loss']}
     return figures, runner.message_hub.runtime_info.get('last_ckpt')

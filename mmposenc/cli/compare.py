@@ -8,12 +8,8 @@ Examples:
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmposenc.cli import common
-
-if TYPE_CHECKING:
-    from mmposenc.ranking import Ranking
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,6 +20,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print both tables in Markdown."""
+    from scipy.stats import spearmanr
+
     from mmposenc.ranking import Ranking
 
     rankings = {Path(path).stem: Ranking.load(path) for path in args.rankings}
@@ -35,27 +33,26 @@ def run(args: Namespace) -> None:
         raise ValueError(f'all rankings must have the same number of channels, got {totals}')
     if not 1 <= args.top <= total:
         raise ValueError(f'--top must be from 1 to the {total} channels, got {args.top}')
-    common.say(f'Spearman rank correlation of the scores of {total} channels:\n')
-    common.say(_table(rankings, _correlation))
+
+    def correlation(one: str, other: str) -> str:
+        scores = rankings[one].scores, rankings[other].scores
+        varies = all(len({*some}) > 1 for some in scores)
+        return f'{spearmanr(*scores).statistic:.2f}' if varies else '-'
+
+    def shared(one: str, other: str) -> str:
+        return str(len({*rankings[one].order[: args.top]} & {*rankings[other].order[: args.top]}))
+
     chance = args.top**2 / total
+    common.say(f'Spearman rank correlation of the scores of {total} channels:\n')
+    common.say(_table([*rankings], correlation))
     common.say(f'\nCommon channels among the {args.top} top-ranked; {chance:.1f} are expected by chance:\n')
-    common.say(_table(rankings, lambda one, other: str(len({*one.order[: args.top]} & {*other.order[: args.top]}))))
+    common.say(_table([*rankings], shared))
 
 
-def _correlation(one: 'Ranking', other: 'Ranking') -> str:
-    """Spearman's coefficient; equal scores have equal ranks."""
-    from scipy.stats import spearmanr
-
-    if len({*one.scores}) == 1 or len({*other.scores}) == 1:
-        return '-'  # Nothing varies.
-    return f'{spearmanr(one.scores, other.scores).statistic:.2f}'
-
-
-def _table(rankings: 'dict[str, Ranking]', compare: 'Callable[[Ranking, Ranking], str]') -> str:
+def _table(names: list[str], compare: Callable[[str, str], str]) -> str:
     """Every pair once, below the diagonal."""
-    names = list(rankings)
     lines = [['', *names[:-1]], ['---'] * len(names)]
     for place, name in enumerate(names[1:], start=1):
-        cells = [compare(rankings[name], rankings[other]) for other in names[:place]]
+        cells = [compare(name, other) for other in names[:place]]
         lines.append([name, *cells, *[''] * (len(names) - 1 - place)])
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

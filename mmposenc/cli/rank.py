@@ -14,14 +14,8 @@ from mmposenc.cli import common
 
 # As in mmposenc.ranking, which imports torch.
 STATISTICS = ('abs', 'signed', 'relative', 'centred', 'mean_activation')
-PAIRS = (
-    'flip_image',
-    'flip_image_vertical',
-    'roll_image',
-    'roll_image_vertical',
-    'flip_kernels',
-    'flip_image_flipped_kernels',
-)
+PAIRS: tuple[str, ...] = ('flip_image', 'flip_image_vertical', 'roll_image', 'roll_image_vertical')
+PAIRS += ('flip_kernels', 'flip_image_flipped_kernels')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,20 +51,11 @@ def run(args: Namespace) -> None:
         if args.max_images < 1:
             raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
         cfg.test_dataloader.dataset.indices = args.max_images
+    names = ('layer', 'out', 'reference', 'rank_split', 'channel_dim', 'prefix_tokens', 'allow_slide')
+    region = args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall')
+    loop = dict(type='mmposenc.ChannelRankingLoop', pairs=args.pair, statistics=args.statistic, region=region)
     cfg.test_evaluator = []
-    cfg.test_cfg = dict(
-        type='mmposenc.ChannelRankingLoop',
-        layer=args.layer,
-        pairs=args.pair,
-        statistics=args.statistic,
-        out=args.out,
-        region=args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall'),
-        reference=args.reference,
-        rank_split=args.rank_split,
-        channel_dim=args.channel_dim,
-        prefix_tokens=args.prefix_tokens,
-        allow_slide=args.allow_slide,
-    )
+    cfg.test_cfg = {**loop, **{name: getattr(args, name) for name in names}}
     runner = common.build_runner(cfg)
     figures = runner.test()
     for path, ranking in runner.test_loop.rankings.items():
@@ -84,12 +69,8 @@ def _listed(path: str) -> str:
     """The path as every data set accepts it, below its root or not."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'there is no region list at {path}: make one with mmposenc region-lists')
-    try:
-        names = Path(path).read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'the region list {path} is not text: {error}') from None
     if Path(path).suffix in ('.json', '.pickle', '.pkl', '.yaml', '.yml'):  # which a data set would unpickle, or worse
         raise ValueError(f'the region list {path} must hold one name per line; give it a name that ends in .txt')
-    if not names.strip():
+    if not Path(path).read_bytes().strip():
         raise ValueError(f'the region list {path} is empty, so there is nothing to rank')
     return str(Path(path).resolve())

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ['last_whole_checkpoint', 'load_exactly', 'read_checkpoint', 'read_resumable', 'without_program']
-
 TRUST_HINT = 'if you know and trust its author, pass --trust-checkpoint'
 
 
@@ -22,17 +20,8 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
     """Read a checkpoint, refusing everything that could run code.
 
     Tensors, plain containers, numbers, numpy arrays and mmengine's log history are admitted, which is all that a
-    training run of mmpretrain or mmseg writes. mmengine itself either cannot read its own files on PyTorch 2.6 and
-    later, or falls back to an unrestricted pickle on any failure.
-
-    Args:
-        file: Path of the checkpoint, or an open binary file.
-        map_location: As in `torch.load`.
-        trust: Admit any pickle. Only for files whose author is trusted.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file asks for anything else, or is damaged.
+    training run of mmpretrain or mmseg writes; ValueError if the file asks for anything else, or is damaged. With
+    `trust` any pickle is read: only for files whose author is trusted.
     """
     if isinstance(file, str | Path):
         file = Path(file).expanduser()
@@ -52,11 +41,7 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
 
 
 def without_program(name: str, checkpoint: Any, trust: bool = False) -> dict:
-    """A checkpoint that holds weights by name, and no text that mmengine runs as a program when it resumes.
-
-    Raises:
-        ValueError: If it is not a dict, or its weights do not have names.
-    """
+    """A checkpoint that holds weights by name, and no text that mmengine runs as a program when it resumes."""
     weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
         raise ValueError(f'checkpoint {name} holds no dict of weights by their names; use another one')
@@ -69,8 +54,7 @@ def without_program(name: str, checkpoint: Any, trust: bool = False) -> dict:
 def refusal(name: str, error: Exception) -> str:
     """One sentence that says why a checkpoint was not read, and what to do."""
     text = str(error)
-    wanted = re.search(r'(?:GLOBAL|[Uu]nsupported global|[Uu]nsupported class|unrecognized function) (\S+)', text)
-    if wanted:
+    if wanted := re.search(r'(?:GLOBAL|[Uu]nsupported global|[Uu]nsupported class|unrecognized function) (\S+)', text):
         return (
             f'checkpoint {name} was not loaded: it asks for {wanted[1]:.100}, which weights do not need and which '
             f'could run code; {TRUST_HINT}'
@@ -83,11 +67,7 @@ def refusal(name: str, error: Exception) -> str:
 
 
 def read_resumable(path: str | Path, trust: bool = False) -> dict:
-    """Read a checkpoint that training can resume from.
-
-    Raises:
-        ValueError: If it cannot be read, or holds weights without the state of a training run.
-    """
+    """Read a checkpoint that training can resume from; ValueError if it holds weights alone."""
     checkpoint = read_checkpoint(path, 'cpu', trust)
     absent = [key for key in ('meta', 'state_dict', 'message_hub') if not isinstance(checkpoint.get(key), dict)]
     if absent:
@@ -99,16 +79,10 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
 
 
 def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Path | None, list[str]]:
-    """Find the newest checkpoint in a folder that training can resume from.
+    """The checkpoint of a folder that training can resume from, and why newer ones were passed over.
 
     The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and the `stopped.pth` of a run
-    that was told to end, newest first.
-
-    Returns:
-        The path, None if the folder holds no checkpoint at all; and why newer ones were passed over.
-
-    Raises:
-        ValueError: If the folder holds checkpoints, but none can be read.
+    that was told to end, newest first. None if the folder holds no checkpoint; ValueError if none can be read.
     """
     folder = Path(work_dir)
     files = [path for name in ('epoch_*.pth', 'iter_*.pth', 'stopped.pth') for path in folder.glob(name)]
@@ -130,17 +104,10 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
 
 
 def load_exactly(model: nn.Module, weights: Mapping[str, Any], name: str) -> None:
-    """Load weights into a model that they fit exactly.
+    """Load weights into a model that they fit exactly; ValueError if a name or a shape differs.
 
-    Batch normalisation's counters of batches, which no result depends on, may be missing.
-
-    Args:
-        model: Without the wrapper of a distributed training.
-        weights: By name; the wrapper's prefix `module.` is taken off.
-        name: What the model is called in the message.
-
-    Raises:
-        ValueError: If a name is missing or unexpected, or a shape differs.
+    The prefix `module.` of a distributed training is taken off. Batch normalisation's counters of batches, which no
+    result depends on, may be missing. `name` is what the message calls the model.
     """
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
     try:

@@ -9,18 +9,6 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.config.utils import MODULE2PACKAGE
 
-__all__ = [
-    'add_hook',
-    'complete',
-    'config_folder',
-    'deterministic',
-    'read_config',
-    'replace_sync_bn',
-    'resolve_config_packages',
-    'type_name',
-    'use_autocast',
-]
-
 PREFIX = 'mmposenc::'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 LOOPS = {'EpochBasedTrainLoop': 'mmposenc.ResumableEpochLoop', 'IterBasedTrainLoop': 'mmposenc.ResumableIterLoop'}
@@ -57,16 +45,10 @@ def resolve_config_packages() -> None:
     Config._get_cfg_path = staticmethod(find_config)
 
 
-def read_config(path: str, options: Mapping[str, Any] | Sequence[str] | None = None) -> Config:
-    """Read a config file with overrides; the file is a program and runs.
+def read_config(path: str, options: Sequence[str] = ()) -> Config:
+    """Read a config file, which is a program and runs, or one of a package, such as mmposenc::NAME.py.
 
-    Args:
-        path: The file, or the name of a config of a package, such as mmposenc::augshift_r18_cifar100.py.
-        options: Overrides as 'a.b.c=value', or by their dotted names.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not valid Python or fails, or an override does not fit it.
+    Overrides are 'a.b.c=value'. OSError if the file cannot be read, ValueError if it fails or an override does not fit.
     """
     resolve_config_packages()
     try:
@@ -74,31 +56,21 @@ def read_config(path: str, options: Mapping[str, Any] | Sequence[str] | None = N
     except OSError as error:
         raise type(error)(f'config {path} cannot be read: {error}') from error
     except Exception as error:  # It is a program, and fails in its own way.
-        reason = (str(error).splitlines() or [''])[0]
-        raise ValueError(
-            f'config {path}, or one that it starts from, fails: {type(error).__name__}: {reason:.300}'
-        ) from error
+        reason = f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]:.300}'
+        raise ValueError(f'config {path}, or one that it starts from, fails: {reason}') from error
     try:
-        cfg.merge_from_dict(dict(options if isinstance(options, Mapping) else _parsed(options or ())))
+        pairs = (option.split('=', maxsplit=1) for option in options)
+        cfg.merge_from_dict({name: DictAction._parse_iterable(value) for name, value in pairs})
     except Exception as error:
-        shown = ' '.join(options or ())
-        raise ValueError(
-            f'--cfg-options {shown:.200} do not fit config {path}: {type(error).__name__}: {error!s:.300}'
-        ) from error
+        shown, reason = ' '.join(options), f'{type(error).__name__}: {error!s:.300}'
+        raise ValueError(f'--cfg-options {shown:.200} do not fit config {path}: {reason}') from error
     return cfg
 
 
-def _parsed(options: Sequence[str]) -> dict[str, Any]:
-    pairs = (option.split('=', maxsplit=1) for option in options)
-    return {name: DictAction._parse_iterable(value) for name, value in pairs}
-
-
 def type_name(part: Mapping[str, Any]) -> str:
-    """The type of a part of a config as text, however the config gives it.
+    """The type of a part of a config as text, also where the config is pure Python and its types are classes.
 
-    Returns:
-        'X' for mmengine's types, 'mmposenc.X' for those of this package, also where the config is pure Python and its
-        types are the classes themselves. '' if there is none, or none that has a name.
+    'X' for mmengine's types, 'mmposenc.X' for those of this package, '' if there is none, or none that has a name.
     """
     kind = part.get('type')
     if isinstance(kind, type):
@@ -118,11 +90,8 @@ def complete(cfg: Config) -> None:
 
     mmengine's checkpoint hook, logger hook and training loops, whether named or taken by default, are replaced by
     those of this package, which accept the same arguments. A progress bar, the hooks that let a training be
-    interrupted, and the check of a classifier's classes are added. mmpretrain's own tools fill in parts of its data
-    loaders; so does this.
-
-    Raises:
-        ValueError: If an entry that is read here is not a dict, or `custom_hooks` is not a list of dicts.
+    interrupted, and the check of a classifier's classes are added; mmpretrain's data loaders are filled in as its own
+    tools do. ValueError if an entry that is read here is not of its kind.
     """
     for name in ('default_hooks', 'train_cfg', *LOADERS):
         if not isinstance(cfg.get(name) or {}, dict):
@@ -138,8 +107,7 @@ def complete(cfg: Config) -> None:
     cfg.default_hooks = hooks
     for kind in ('ProgressBarHook', 'RandomStateHook', 'StopSignalHook'):
         add_hook(cfg, f'mmposenc.{kind}')
-    train_cfg = cfg.get('train_cfg')
-    if train_cfg:
+    if train_cfg := cfg.get('train_cfg'):
         if 'type' not in train_cfg:
             train_cfg.type = 'EpochBasedTrainLoop' if train_cfg.pop('by_epoch', True) else 'IterBasedTrainLoop'
         train_cfg.type = LOOPS.get(type_name(train_cfg), train_cfg.type)
@@ -147,19 +115,14 @@ def complete(cfg: Config) -> None:
         if 'head_check' not in hooks:
             add_hook(cfg, 'mmposenc.HeadCheckHook')
         for name in LOADERS:
-            loader = cfg.get(name)
-            if loader:
+            if loader := cfg.get(name):
                 loader.setdefault('pin_memory', torch.cuda.is_available())
                 loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
                 loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
 
 
 def use_autocast(cfg: Config) -> None:
-    """Train in bfloat16 (`--amp`), on any device.
-
-    Raises:
-        ValueError: If the config's optimizer wrapper is neither the ordinary one nor one of mixed precision.
-    """
+    """Train in bfloat16 (`--amp`), on any device; ValueError for another optimizer wrapper than the ordinary one."""
     wrapper = cfg.optim_wrapper
     kind = type_name(wrapper) if 'type' in wrapper else 'OptimWrapper'
     if kind == 'OptimWrapper':
@@ -186,14 +149,7 @@ def deterministic(cfg: Config) -> None:
 
 
 def replace_sync_bn(part: Any) -> bool:
-    """Replace SyncBN, which PyTorch does not let several processes without GPUs have, by batch norm.
-
-    Args:
-        part: A model's config, changed in place.
-
-    Returns:
-        Whether there was one.
-    """
+    """Replace SyncBN, which needs GPUs, by batch norm in a model's config; returns whether there was one."""
     if isinstance(part, list | tuple):
         return sum(replace_sync_bn(each) for each in part) > 0  # All of them, where any() would stop at the first.
     if not isinstance(part, dict):

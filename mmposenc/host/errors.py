@@ -8,20 +8,15 @@ import re
 import sys
 from collections.abc import Callable
 
-__all__ = ['one_line', 'run']
-
-_LONGEST = 700
 _STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
 _PLAIN = (ValueError, TypeError, OSError, ImportError)  # whose message says enough
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
 
 def run(main: Callable[[], None], traceback: bool = False) -> None:
-    """Run a command; an error ends it with one line on standard error and exit status 1.
+    """Run a command; an error ends it with one line and exit status 1, or the traceback where that is asked for.
 
-    Args:
-        main: The command.
-        traceback: Show the traceback instead; MMPOSENC_TRACEBACK=1 in the environment does too.
+    MMPOSENC_TRACEBACK=1 in the environment asks for it too.
     """
     traceback = traceback or os.environ.get('MMPOSENC_TRACEBACK') == '1'
     # Where the disk is full, every line of the log would bring a traceback of its own.
@@ -57,9 +52,9 @@ def one_line(error: Exception) -> str:
     elif 'Original Traceback' in text:  # of a worker process, whose last line says what happened
         text = str(error).rstrip().splitlines()[-1]
     elif not isinstance(error, _PLAIN):
-        text = f'{type(error).__name__}: {text:.{_LONGEST // 2}} (--traceback shows where)'
+        text = f'{type(error).__name__}: {text:.350} (--traceback shows where)'
     text = text or type(error).__name__
-    return text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'
+    return text if len(text) <= 700 else f'{text[:700]} ...'
 
 
 def _fault(error: Exception, text: str) -> str | None:

@@ -23,20 +23,14 @@ from torch.nn.parallel import DistributedDataParallel
 from mmposenc.host.checkpoints import read_checkpoint, refusal, without_program
 from mmposenc.host.config import replace_sync_bn, resolve_config_packages
 
-__all__ = ['prepare_hosts', 'prepare_processes']
-
-TIMEOUT = 1800  # seconds
 _print_log = mmengine.logging.print_log
 
 
 def prepare_hosts(trust_checkpoint: bool = False) -> None:
-    """Make the hosts run as one expects; called by the tools, never by an import.
+    """Make the hosts run as one expects; called by the command line, never by an import.
 
-    Works on the state of the process: the table of config packages, the checkpoint loaders, and the places
-    where the hosts print what a user can do nothing about. Calling it again changes nothing but the trust.
-
-    Args:
-        trust_checkpoint: Let checkpoints run code. Only for files whose author is trusted.
+    Changes the process: config packages, checkpoint loaders, and what the hosts print that a user can do nothing
+    about. Calling it again changes nothing but whether checkpoints may run code.
     """
     resolve_config_packages()
     # It runs the pip of PATH when it believes that a package is missing, over an `onedl-` stack that would overwrite
@@ -47,15 +41,12 @@ def prepare_hosts(trust_checkpoint: bool = False) -> None:
 
 
 def prepare_processes(cfg: Config) -> bool:
-    """Make several processes possible without a GPU, whoever starts them.
+    """Make several processes possible without a GPU; returns whether SyncBN, which needs one, was replaced.
 
     mmengine selects a CUDA device before it starts the process group, and hands its index to the model wrapper; on a
     CPU both fail. It leaves a group alone that exists already, so without a GPU the group is started here.
-
-    Returns:
-        Whether SyncBN was replaced by batch norm, since it needs GPUs.
     """
-    # The option was renamed in PyTorch; the old name warns on a new one.
+    # PyTorch renamed the option, and warns of the old name.
     renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
     cfg.model_wrapper_cfg = cfg.get('model_wrapper_cfg') or {
         'type': 'MMDistributedDataParallel',
@@ -63,9 +54,8 @@ def prepare_processes(cfg: Config) -> bool:
         'forward_sync_buffers' if renamed else 'broadcast_buffers': False,
     }
     environment = cfg.get('env_cfg') or {}
-    # A process that ends is noticed at once; this is for one that hangs, and longer than what the first does alone.
-    processes = {'timeout': TIMEOUT, **environment.get('dist_cfg', {})}
-    cfg.env_cfg = {**environment, 'dist_cfg': processes}
+    # Seconds. A process that ends is noticed at once; this is for one that hangs.
+    cfg.env_cfg = {**environment, 'dist_cfg': {'timeout': 1800, **environment.get('dist_cfg', {})}}
     if torch.cuda.is_available():
         return False
     cfg.model_wrapper_cfg.device_ids = None
@@ -76,30 +66,19 @@ def prepare_processes(cfg: Config) -> bool:
 
 
 def start_processes(launcher: str, timeout: float) -> None:
-    """Start the process group of a launcher on CPUs (gloo).
-
-    Args:
-        launcher: 'pytorch', 'slurm' or 'mpi'.
-        timeout: Seconds after which a process that does not answer is given up.
-
-    Raises:
-        ValueError: If the environment is not that of the launcher.
-    """
+    """Start the process group of a launcher ('pytorch', 'slurm' or 'mpi') on CPUs."""
     environment = os.environ
     try:
         if launcher == 'slurm':
-            nodes = environment['SLURM_NODELIST']
-            found = {'RANK': environment['SLURM_PROCID'], 'WORLD_SIZE': environment['SLURM_NTASKS']}
-            found['LOCAL_RANK'] = environment.get('SLURM_LOCALID', '0')
+            command = ['scontrol', 'show', 'hostname', environment['SLURM_NODELIST']]
+            environment.update(RANK=environment['SLURM_PROCID'], WORLD_SIZE=environment['SLURM_NTASKS'])
+            environment['LOCAL_RANK'] = environment.get('SLURM_LOCALID', '0')
             if 'MASTER_ADDR' not in environment:
-                hosts = subprocess.run(
-                    ['scontrol', 'show', 'hostname', nodes], capture_output=True, text=True, check=True
-                )
-                found['MASTER_ADDR'] = hosts.stdout.split()[0]
-            environment.update(found)
+                hosts = subprocess.run(command, capture_output=True, text=True, check=True)
+                environment['MASTER_ADDR'] = hosts.stdout.split()[0]
         elif launcher == 'mpi':
-            for name, given in (('RANK', 'RANK'), ('WORLD_SIZE', 'SIZE'), ('LOCAL_RANK', 'LOCAL_RANK')):
-                environment[name] = environment[f'OMPI_COMM_WORLD_{given}']
+            for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+                environment[name] = environment[f'OMPI_COMM_WORLD_{name.removeprefix("WORLD_")}']
         environment.setdefault('MASTER_PORT', '29500')
         absent = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR') if name not in environment]
     except KeyError as error:

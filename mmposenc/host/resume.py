@@ -25,19 +25,6 @@ from torch.utils.data import DataLoader
 from mmposenc.registry import HOOKS, LOOPS
 from mmposenc.results import atomic_write
 
-__all__ = [
-    'BACKEND',
-    'AtomicCheckpointHook',
-    'AtomicLocalBackend',
-    'RandomStateHook',
-    'ResumableEpochLoop',
-    'ResumableIterLoop',
-    'kept_random_state',
-    'read_random_state',
-    'set_random_state',
-    'shield_workers',
-]
-
 BACKEND = 'mmposenc.atomic'
 RANDOM_STATES = 'random_states'  # in a checkpoint
 POSITION = 'epoch_position'  # in the message hub: epoch, batches done, batches in all
@@ -51,19 +38,12 @@ class AtomicLocalBackend(LocalBackend):
         self._outdated: dict[Path, int] = {}
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write a file.
-
-        Raises:
-            OSError: If the disk is full or cannot be written; the file that was there before is untouched.
-        """
+        """Write a file; if that fails, the one that was there before is untouched."""
         try:
             atomic_write(filepath, obj)
         except OSError as error:
-            raise OSError(
-                error.errno,
-                f'{error.strerror}: {filepath} was not saved. The checkpoints saved before it are whole: '
-                'make room and resume with --resume',
-            ) from error
+            fate = f'{filepath} was not saved. The checkpoints saved before it are whole: make room and resume with'
+            raise OSError(error.errno, f'{error.strerror}: {fate} --resume') from error
 
     def remove(self, filepath: str | Path) -> None:
         """Note the file as outdated; `remove_outdated` removes it."""
@@ -85,9 +65,6 @@ class AtomicCheckpointHook(CheckpointHook):
     No checkpoint is ever partially written. Older ones that `max_keep_ckpts` and `save_best` do away with are removed
     once the new one is in place; mmengine removes them before. Accepts mmengine's arguments, and leaves saving to it
     where `backend_args` or a remote `out_dir` name another storage.
-
-    Example:
-        >>> default_hooks = dict(checkpoint=dict(type='mmposenc.AtomicCheckpointHook', interval=1, max_keep_ckpts=1))
     """
 
     backend_args: dict | None
@@ -114,10 +91,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def read_random_state() -> dict[str, Any]:
-    """The state of PyTorch (CPU and current GPU), numpy and Python.
-
-    Tensors, lists and numbers only, so that a checkpoint with it is read without running code.
-    """
+    """The state of PyTorch (CPU and current GPU), numpy and Python, in types that are read without running code."""
     _, keys, *numpy_rest = np.random.get_state()
     _, words, gauss = random.getstate()
     state: dict[str, Any] = {
@@ -143,7 +117,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Whatever the block draws, what is drawn after it is the same as without it."""
+    """What is drawn after the block is the same as without it."""
     state = read_random_state()
     try:
         yield
@@ -161,9 +135,6 @@ class RandomStateHook(Hook):
 
     With several processes every one must take part before the first saves: `AtomicCheckpointHook` and `StopSignalHook`
     call `before_checkpoint` for that. Other checkpoint hooks save no random state then, and the resumed run says so.
-
-    Example:
-        >>> custom_hooks = [dict(type='mmposenc.RandomStateHook')]
     """
 
     # What another hook draws before the training begins is drawn before the state is restored.
@@ -184,14 +155,11 @@ class RandomStateHook(Hook):
         rank, world_size = get_dist_info()
         if not (self._resumed and runner.iter):
             return
-        if states is None:
-            runner.logger.warning('the checkpoint holds no random state: augmentations are drawn anew')
-        elif len(states) != world_size:
-            runner.logger.warning(
-                f'the checkpoint is of {len(states)} processes, this run has {world_size}: augmentations are drawn anew'
-            )
-        else:
+        if states is not None and len(states) == world_size:
             set_random_state(states[rank])
+            return
+        found = f'is of {len(states)} processes, this run has {world_size}' if states else 'holds no random state'
+        runner.logger.warning(f'the checkpoint {found}: augmentations are drawn anew')
 
     def before_val(self, runner: Runner) -> None:
         self._states = all_gather_object(read_random_state())
@@ -241,9 +209,10 @@ class _ResumableLoop(BaseLoop):
         if due and self.runner.val_loop is not None:
             self.runner.val_loop.run()
 
-    def _is_validated(self) -> bool:
-        """Whether the checkpoint that the training resumes from was saved after the validation of its iteration."""
-        return self.runner.message_hub.runtime_info.get('iter_validated') == self._iter
+    def _make_up_for(self, done: int, last: int) -> None:
+        """Validate, if the checkpoint was saved before a validation that was due."""
+        if self._iter and self.runner.message_hub.runtime_info.get('iter_validated') != self._iter:
+            self._validate(done, last)
 
 
 @LOOPS.register_module()
@@ -253,9 +222,6 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     The batches that the checkpoint has seen are skipped without loading them; a loader without a batch sampler begins
     its epoch again. A validation that was due when the checkpoint was saved, and is not in it, comes first; mmengine
     leaves it out. Accepts mmengine's arguments.
-
-    Example:
-        >>> train_cfg = dict(type='mmposenc.ResumableEpochLoop', max_epochs=120, val_interval=20)
     """
 
     def _train(self) -> None:
@@ -267,14 +233,13 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
                 f'the checkpoint is of batch {done} of {batches}, this run has a loader of {found} batches that '
                 'cannot continue there: the epoch begins again'
             )
-        if self._iter and not inside and not self._is_validated():
-            self._validate(self._epoch, self._max_epochs)
+        if not inside:
+            self._make_up_for(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate(self._epoch, self._max_epochs)
 
     def run_epoch(self) -> None:
-        """Iterate one epoch, or what is left of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done, self._done = self._done, 0
@@ -284,7 +249,6 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         self._epoch += 1
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Iterate one batch, and note where in the epoch it is."""
         self.runner.message_hub.update_info(POSITION, [self._epoch, idx + 1, len(self.dataloader)])
         super().run_iter(idx, data_batch)
 
@@ -295,9 +259,6 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
 
     With mmengine's `InfiniteSampler` the batches that the checkpoint has seen are skipped without loading them, which
     mmengine before 0.10.8 does not; with another sampler they are loaded. Accepts mmengine's arguments.
-
-    Example:
-        >>> train_cfg = dict(type='mmposenc.ResumableIterLoop', max_iters=6000, val_interval=1000)
     """
 
     def _train(self) -> None:
@@ -305,8 +266,7 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         if self._iter:
             with kept_random_state():
                 self._skip()
-            if not self._is_validated():
-                self._validate(self._iter, self._max_iters)
+            self._make_up_for(self._iter, self._max_iters)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -329,18 +289,10 @@ def _batches_from(loader: DataLoader, start: int) -> Iterable:
     """The batches of a loader from number `start` on."""
     if not start:
         return loader
+    names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor', 'multiprocessing_context')
+    same = {name: getattr(loader, name) for name in names}
     with kept_random_state():
-        rest = DataLoader(
-            loader.dataset,
-            batch_sampler=list(loader.batch_sampler or ())[start:],
-            num_workers=loader.num_workers,
-            collate_fn=loader.collate_fn,
-            pin_memory=loader.pin_memory,
-            worker_init_fn=loader.worker_init_fn,
-            prefetch_factor=loader.prefetch_factor,
-            multiprocessing_context=loader.multiprocessing_context,
-        )
-        return iter(rest)
+        return iter(DataLoader(loader.dataset, batch_sampler=list(loader.batch_sampler or ())[start:], **same))
 
 
 def shield_workers(loader: DataLoader) -> None:

@@ -17,8 +17,6 @@ from mmposenc.host.resume import BACKEND, shield_workers
 from mmposenc.registry import HOOKS
 from mmposenc.results import atomic_write
 
-__all__ = ['StopSignalHook']
-
 STOPPED = 'stopped.pth'
 
 
@@ -34,12 +32,6 @@ class StopSignalHook(Hook):
 
     Args:
         signals: Names of the signals; those that the system does not have are left out.
-
-    Raises:
-        ValueError: If a name is not that of a signal.
-
-    Example:
-        >>> custom_hooks = [dict(type='mmposenc.StopSignalHook', signals=['SIGTERM'])]
     """
 
     # After every other hook's part of the iteration.
@@ -63,9 +55,7 @@ class StopSignalHook(Hook):
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in self.signals}
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """Stop here if a process has received a signal."""
         received = self._received
         if get_world_size() > 1:
@@ -76,9 +66,7 @@ class StopSignalHook(Hook):
             self._save(runner, runner.iter + 1)
             self._leave(runner, runner.iter + 1, received)
 
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
-    ) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         if self._received and self._before and not self._saved and _is_updated(runner):
             self._save(runner, runner.iter)
             self._saved = True

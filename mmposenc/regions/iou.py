@@ -11,12 +11,9 @@ from mmposenc.regions.strips import RegionStrips, count_strips
 
 
 def confusion_margins(confusion: Tensor) -> Tensor:
-    """Pixels of each class that are labelled, predicted, and both: all that IoU and accuracy need.
+    """Pixels of each class that are labelled, predicted, and both, (..., 3, K), of counts [label, prediction].
 
-    Margins of images or of strips add up like the counts they come from.
-
-    Shape:
-        Counts [label, prediction] (..., K, K); output (..., 3, K).
+    They are all that IoU and accuracy need, and add up over images and strips like the counts.
     """
     return torch.stack([confusion.sum(-1), confusion.sum(-2), confusion.diagonal(dim1=-2, dim2=-1)], dim=-2)
 
@@ -29,15 +26,12 @@ def margin_figures(margins: Tensor) -> dict[str, Tensor]:
 
     A difference of two mIoU does not measure harm: mIoU takes in an absent class as soon as one pixel is predicted as
     that class. `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
-    Sum the margins of the whole data set first, over all processes. In a bootstrap draw, a class without labels leaves
-    both terms of a difference.
 
     Args:
-        margins: From `confusion_margins`, or weighted sums of them, (..., 3, K).
+        margins: Of the whole data set, from `confusion_margins`, or weighted sums of them, (..., 3, K).
 
     Returns:
-        float64 tensors on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice of shape (...), and by class
-        IoU, Acc, Dice (..., K).
+        float64 on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice (...); by class IoU, Acc, Dice (..., K).
     """
     labelled, predicted, hits = margins.cpu().double().unbind(-2)
     by_class = {
@@ -85,19 +79,15 @@ class MeanIoU:
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Names of the regions."""
         return tuple(self.strips.regions)
 
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Margins of each image.
+        """Margins of each image, int64 (N, strips, 3, K).
 
         Args:
             outputs: Scores (N, K, h, w), resized to the labels' size if they differ (bilinear, as mmseg does without
                 `align_corners`), or predicted classes (N, H, W) as integers.
             targets: Integer label maps (N, H, W) or (N, 1, H, W).
-
-        Returns:
-            int64 (N, strips, 3, K), labelled, predicted and both.
         """
         if targets.ndim == 4 and targets.shape[1] == 1:
             targets = targets[:, 0]
@@ -117,21 +107,14 @@ class MeanIoU:
         if scores and outputs.shape[-2:] != targets.shape[-2:]:
             outputs = interpolate(outputs, targets.shape[-2:], mode='bilinear', align_corners=False)
         predictions = outputs.argmax(1) if scores else outputs
-        return torch.stack(
-            [
-                confusion_margins(count_strips(target, prediction, num_classes, self.strips, self.ignore_index))
-                for target, prediction in zip(targets, predictions, strict=True)
-            ]
-        )
+        pairs = zip(targets, predictions, strict=True)
+        counts = [count_strips(*pair, num_classes, self.strips, self.ignore_index) for pair in pairs]
+        return confusion_margins(torch.stack(counts))
 
     def finish(self, sums: Tensor) -> dict[str, Tensor]:
-        """Figures of each region in percent, by 'region/figure'.
+        """Figures of each region in percent, by 'region/figure', of the margins of the whole data set.
 
-        Args:
-            sums: Margins of the whole data set, (..., strips, 3, K).
-
-        Returns:
-            mIoU and aAcc as mmseg defines them, mIoU_labelled, from which harm is computed, and IoU/class, (...).
+        mIoU and aAcc as mmseg defines them, mIoU_labelled, from which harm is computed, and IoU/class.
         """
         classes = self.classes or tuple(map(str, range(sums.shape[-1])))
         named: dict[str, Tensor] = {}

@@ -7,25 +7,13 @@ from torch import Tensor
 
 
 def halves(labels: ndarray | Tensor, label: int) -> tuple[int, int]:
-    """Pixels of a class in the left and in the right half.
-
-    At an odd width the middle column belongs to the right half.
-
-    Args:
-        labels: Label map (H, W).
-        label: The class.
-    """
+    """Pixels of a class in the left and the right half of a label map (H, W); a middle column belongs to the right."""
     middle = labels.shape[1] // 2
     return int((labels[:, :middle] == label).sum()), int((labels[:, middle:] == label).sum())
 
 
 def box_halves(boxes: Iterable[Sequence[float]], width: float) -> tuple[float, float]:
-    """Area of boxes in the left and in the right half of an image.
-
-    Args:
-        boxes: Boxes (x, y, width, height), px.
-        width: Width of the image, px.
-    """
+    """Area of boxes (x, y, width, height) in the left and the right half of an image, all in px."""
     left = right = 0.0
     for x, _, across, high in boxes:
         part = min(max(width / 2 - x, 0), across)
@@ -34,18 +22,12 @@ def box_halves(boxes: Iterable[Sequence[float]], width: float) -> tuple[float, f
 
 
 def side(left: float, right: float, tolerance: float = 0.0) -> str | None:
-    """The half that holds all of a class (images for the left and right rankings).
+    """The half, 'left' or 'right', that holds all of a class; None if it is absent or in both.
 
     Args:
         left: Pixels or area in the left half.
         right: Pixels or area in the right half.
         tolerance: Share that may lie in the other half, in [0, 0.5).
-
-    Returns:
-        'left', 'right', or None if the class is absent or in both halves.
-
-    Raises:
-        ValueError: If the tolerance is out of range.
 
     Example:
         >>> side(90, 10), side(90, 10, tolerance=0.1)

@@ -21,8 +21,7 @@ class RegionStrips:
     """An image cut into strips, so that every region is a union of strips (Sec. 4.2.2, Fig. 6).
 
     A region is a box (x0, y0, x1, y1) in fractions of width and height. The borders of all boxes cut the image into
-    strips (cells of a grid, if there are horizontal borders too). One count per strip serves any number of regions,
-    overlapping or not. `overall`, the whole image, is always one of the regions.
+    strips, so that one count per strip serves any number of regions. `overall`, the whole image, is always one.
 
     A pixel belongs to the strip that holds its centre, the lower border included: at width w, the cut at fraction f is
     before column ceil(f * w - 1/2). Regions that share a border therefore partition an image of any size. At an odd
@@ -31,10 +30,6 @@ class RegionStrips:
     Args:
         regions: Names and boxes. Default: left 0-1/2, center 1/4-3/4, right 1/2-1 of the width (of 2048 px, the
             columns 0-1023, 512-1535 and 1024-2047).
-
-    Raises:
-        ValueError: If a box is not four fractions with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, or `overall` is
-            given another box than the whole image.
 
     Example:
         >>> strips = RegionStrips(dict(left=(0, 0, 0.5, 1)))
@@ -61,19 +56,9 @@ class RegionStrips:
         return (len(self.columns) - 1) * (len(self.rows) - 1)
 
     def index(self, height: int, width: int, device: torch.device | str = 'cpu') -> tuple[Tensor, Tensor]:
-        """The strip of every pixel of an image, as two terms that broadcast.
+        """The strip of every pixel as the sum of two int32 terms, (height, 1) and (1, width); do not write into them.
 
-        Args:
-            height: Height of the image, px.
-            width: Width of the image, px.
-            device: Device of the returned tensors.
-
-        Returns:
-            int32 tensors (height, 1) and (1, width); their sum is the strip of each pixel. They are cached: do not
-            write into them.
-
-        Raises:
-            ValueError: If the image is too small for one of the regions.
+        ValueError if the image is too small for one of the regions.
         """
         for name, (x0, y0, x1, y1) in self.regions.items():
             if _pixel(x0, width) == _pixel(x1, width) or _pixel(y0, height) == _pixel(y1, height):
@@ -85,21 +70,14 @@ class RegionStrips:
         return rows * (len(self.columns) - 1), _interval(tuple(self.columns), width, device)[None]
 
     def sum_regions(self, counts: Tensor) -> dict[str, Tensor]:
-        """Sum the strips of each region.
-
-        Args:
-            counts: Counts or margins by strip, (..., strips, A, K).
-
-        Returns:
-            Sums by region, in the order of `regions`, each (..., A, K).
-        """
+        """Sum counts or margins by strip, (..., strips, A, K), to those of each region, (..., A, K)."""
         return {name: counts[..., self._members(box), :, :].sum(-3) for name, box in self.regions.items()}
 
     def _members(self, box: Box) -> list[int]:
         x0, y0, x1, y1 = box
-        across = len(self.columns) - 1
-        columns = range(self.columns.index(x0), self.columns.index(x1))
-        return [row * across + column for row in range(self.rows.index(y0), self.rows.index(y1)) for column in columns]
+        grid = torch.arange(len(self)).view(len(self.rows) - 1, len(self.columns) - 1)
+        rows = slice(self.rows.index(y0), self.rows.index(y1))
+        return grid[rows, self.columns.index(x0) : self.columns.index(x1)].flatten().tolist()
 
 
 def count_strips(
@@ -110,15 +88,15 @@ def count_strips(
     This takes one `bincount` per prediction, on its device. Labels are checked and prepared once for all predictions.
 
     Args:
-        labels: Integer label map; void pixels hold `ignore_index`.
-        prediction: Predicted classes, any integer or float type (uint8 is the fastest). Leading dimensions are
-            variants, e.g. the same network with different channels ablated.
+        labels: Integer label map (H, W).
+        prediction: Predicted classes (..., H, W) of any type (uint8 is the fastest). Leading dimensions are variants,
+            e.g. the same network with different channels ablated.
         num_classes: Number of classes K; labels and predictions are in [0, K).
         strips: Strips to count in.
-        ignore_index: Label of pixels that are not counted.
+        ignore_index: Label of void pixels, which are not counted.
 
-    Shape:
-        Labels (H, W), prediction (..., H, W); output int64 (..., strips, K, K), indexed [strip, label, prediction].
+    Returns:
+        int64 (..., strips, K, K), indexed [strip, label, prediction].
 
     Raises:
         ValueError: If the sizes differ, or a counted pixel has a label or prediction outside the classes.
@@ -161,25 +139,25 @@ def _interval(cuts: tuple[float, ...], size: int, device: torch.device | str) ->
     return torch.bucketize(torch.arange(size), inner, out_int32=True, right=True).to(device)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _checked_box(name: str, box: Sequence[float]) -> Box:
     if not isinstance(name, str) or not name.isprintable() or not name or '/' in name:
         raise ValueError(f"a region needs a name, one line of text without '/', got {name!r:.100}")
-    form = f'region {name!r:.100} must be (x0, y0, x1, y1), fractions with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1'
-    if not isinstance(box, (list, tuple)) or len(box) != 4:
-        raise ValueError(f'{form}, got {box!r:.100}')
-    if not all(isinstance(cut, (int, float)) and not isinstance(cut, bool) for cut in box):
-        raise ValueError(f'{form}, got {box!r:.100}')
-    x0, y0, x1, y1 = box
-    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-        raise ValueError(f'{form}, got {box!r:.100}; a box without width or height holds no pixel')
-    return float(x0), float(y0), float(x1), float(y1)
+    if isinstance(box, (list, tuple)) and len(box) == 4 and all(map(_is_number, box)):
+        x0, y0, x1, y1 = box
+        if 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1:
+            return float(x0), float(y0), float(x1), float(y1)
+    form = 'must be (x0, y0, x1, y1), fractions with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1'
+    raise ValueError(f'region {name!r:.100} {form}, got {box!r:.100}')
 
 
 def _check_classes(what: str, classes: Tensor, void: Tensor, num_classes: int, other: str = '') -> None:
     wrong = ~((classes >= 0) & (classes < num_classes)) & ~void  # NaN compares with nothing
     if wrong.any():
-        values = classes[wrong].unique().tolist()
-        listed = ', '.join(str(value) for value in values[:5]) + (', ...' if len(values) > 5 else '')
+        listed = ', '.join(map(str, classes[wrong].unique()[:5].tolist()))
         raise ValueError(
             f'{what} {listed} in {int(wrong.sum())} pixels is outside the {num_classes} classes: allowed are '
             f'0..{num_classes - 1}{other}; check num_classes, ignore_index and reduce_zero_label'

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmposenc.cli import common as command_line
+from mmposenc.host import errors
 from mmposenc.ranking import Ranking
 
 Main = Callable[[list[str]], None]
@@ -52,7 +52,7 @@ def test_mistakes(compare: Main, capsys: pytest.CaptureFixture, tmp_path: Path) 
         ([one, 'absent.json'], 'absent.json'),
     ):
         with pytest.raises(SystemExit) as info:
-            command_line.run(lambda arguments=arguments: compare(arguments))
+            errors.run(lambda arguments=arguments: compare(arguments))
         error = capsys.readouterr().err
         assert info.value.code == 1
         assert error.startswith('error: ')

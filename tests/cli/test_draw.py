@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc.cli import common
+from mmposenc.host import errors
 from mmposenc.ranking import Ranking, model_fingerprint
 
 Tool = Callable[[str], Callable[[list[str]], None]]
@@ -26,7 +26,7 @@ def fails(tool: Tool, capsys: pytest.CaptureFixture) -> Callable[..., str]:
     def run(*arguments: str) -> str:
         capsys.readouterr()
         with pytest.raises(SystemExit) as info:
-            common.run(lambda: tool('draw')(list(arguments)))
+            errors.run(lambda: tool('draw')(list(arguments)))
         assert info.value.code == 1
         return capsys.readouterr().err
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc.cli import common as command_line
+from mmposenc.host import errors
 from mmposenc.ranking import Ranking, file_sha256
 
 Tool = Callable[[str], Callable[[list[str]], None]]
@@ -27,7 +27,7 @@ def weights(segmenter_config: Path, tmp_path: Path) -> str:
 def fails(main: Callable, arguments: list[str], capsys: pytest.CaptureFixture) -> str:
     capsys.readouterr()
     with pytest.raises(SystemExit) as info:
-        command_line.run(lambda: main(arguments))
+        errors.run(lambda: main(arguments))
     assert info.value.code == 1
     return capsys.readouterr().err
 

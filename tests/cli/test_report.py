@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mmposenc.channels.sweep import Rates, Sweep, SweepPlan
-from mmposenc.cli import common
+from mmposenc.host import errors
 from mmposenc.ranking import Ranking
 from mmposenc.regions import MeanIoU
 
@@ -45,7 +45,7 @@ def segmenter_sweep(folder: Path, num_random: int = 19) -> Path:
 
 def fails(main: Callable[[], None], capsys: pytest.CaptureFixture) -> str:
     with pytest.raises(SystemExit) as info:
-        common.run(main)
+        errors.run(main)
     assert info.value.code == 1
     return capsys.readouterr().err
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from mmposenc import results
-from mmposenc.cli import common
+from mmposenc.host import errors
 from mmposenc.host.checkpoints import read_checkpoint
 
 Tool = Callable[[str], Callable[[list[str]], None]]
@@ -27,7 +27,7 @@ def fails(capsys: pytest.CaptureFixture) -> Callable[..., str]:
     def run(main: Callable[[list[str]], None], *arguments: object) -> str:
         capsys.readouterr()
         with pytest.raises(SystemExit) as info:
-            common.run(lambda: main([str(argument) for argument in arguments]))
+            errors.run(lambda: main([str(argument) for argument in arguments]))
         assert info.value.code == 1
         return capsys.readouterr().err
 

@@ -20,6 +20,7 @@ from mmseg.models import EncoderDecoder  # noqa: F401
 from started import free_port
 
 from mmposenc.cli import call, common
+from mmposenc.host import errors
 from mmposenc.mm.metrics.region_iou import RegionIoUMetric
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def process(rank: int, processes: int, port: str, jobs: dict[str, list[str]]) ->
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     if processes > 1:
         os.environ['TORCHELASTIC_RUN_ID'] = 'none'  # By which the commands know torchrun.
-    common.run(lambda: run_jobs(jobs))
+    errors.run(lambda: run_jobs(jobs))
 
 
 def main(path: Path, numbers: list[int]) -> None:

@@ -15,16 +15,13 @@ from mmposenc.host.checkpoints import load_exactly
 from mmposenc.layers import unwrap_model
 from mmposenc.registry import HOOKS
 
-__all__ = ['MainProcessLoggerHook', 'ProgressBarHook', 'StrictCheckpointHook']
-
 
 @HOOKS.register_module()
 class MainProcessLoggerHook(LoggerHook):
     """mmengine's `LoggerHook`, whose JSON file of a test is written by the first process alone.
 
-    mmengine's lets every process write the figures to the same file at the same time. Their times differ, so the file
-    can end with the rest of a longer one, and is not JSON then. Accepts mmengine's arguments. In a config:
-    `default_hooks = dict(logger=dict(type='mmposenc.MainProcessLoggerHook'))`.
+    mmengine's lets every process write to the same file at the same time, which can then end with the rest of a longer
+    one. Accepts mmengine's arguments.
     """
 
     @master_only
@@ -39,20 +36,13 @@ class StrictCheckpointHook(Hook):
     mmengine logs a warning and goes on with whatever fits, so that a test of the wrong model gives a number all the
     same. The command line adds this hook to every test and every resumed training; starting from other weights
     (`load_from` without resuming) stays as lenient as mmengine makes it.
-
-    Example:
-        >>> custom_hooks = [dict(type='mmposenc.StrictCheckpointHook')]
     """
 
     # After every hook that changes the checkpoint, such as mmengine's EMAHook.
     priority = 'LOWEST'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Load it here, before mmengine loads it leniently.
-
-        Raises:
-            ValueError: If a name is missing or unexpected, or a shape differs.
-        """
+        """Load it here, before mmengine loads it leniently."""
         weights = checkpoint.get('state_dict', checkpoint)
         load_exactly(unwrap_model(runner.model), weights, f'{runner.model_name} of this config')
 
@@ -63,9 +53,6 @@ class ProgressBarHook(Hook):
 
     mmengine's log lines scroll above it. Where the output is not a terminal (a file, a batch system), or in any process
     but the first, nothing is drawn: the log lines already carry the rate and the remaining time.
-
-    Args:
-        console: Where to draw. Default: the standard output.
     """
 
     priority = 'LOWEST'
@@ -79,25 +66,21 @@ class ProgressBarHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._open(runner, 'train', runner.max_iters, runner.iter)
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        self._open(runner, 'val', len(runner.val_dataloader))
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        self._open(runner, 'test', len(runner.test_dataloader))
-
     def after_train(self, runner: Runner) -> None:
         self._close()
 
+    # mmengine's hooks call these for training, validation and testing alike.
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._open(runner, mode, len(getattr(runner, f'{mode}_dataloader')))
+
     def _after_iter(self, runner: Runner, batch_idx: int, *args: object, **kwargs: object) -> None:
-        """mmengine's hooks call it after every iteration of training, validation and testing."""
         if self._progress is not None:
             self._progress.advance(self._bars[-1])
 
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._close()
-
-    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        self._close()
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._close()
 
     def close(self) -> None:
         """Remove every bar and give the log its stream back; runs at the exit of the process too."""
@@ -108,14 +91,8 @@ class ProgressBarHook(Hook):
         if not (self._console.is_terminal and is_main_process()):
             return
         if self._progress is None:
-            columns = (
-                TextColumn('{task.description}'),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _Rate(),
-                TimeRemainingColumn(),
-            )
-            self._progress = Progress(*columns, console=self._console, transient=True)
+            columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), _Rate()
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
             self._progress.start()
             # A loop that raises calls no further hook, and a live bar hides the cursor.
             atexit.register(self.close)

@@ -129,8 +129,6 @@ def test_prefix_and_table(monkeypatch):
     'arguments, kind, message',
     [
         ({'ignore_indx': 11}, TypeError, 'ignore_indx'),
-        ({'ignore_index': 11.0}, TypeError, 'ignore_index must be of type int, got 11.0'),
-        ({'classwise': 1}, TypeError, 'classwise must be of type bool, got 1'),
         ({'iou_metrics': ['mFscore']}, ValueError, 'iou_metrics must be among mIoU, mDice, got'),
         ({'regions': {'left': (0.5, 0, 0.5, 1)}}, ValueError, r'region .left. must be \(x0, y0, x1, y1\)'),
     ],
