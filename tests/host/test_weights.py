@@ -62,7 +62,6 @@ FORMS = {
         "its 'state_dict'$",
     ),
     'without counters': (lambda w: {n: v for n, v in w.items() if 'num_batches' not in n}, '8 tensors'),
-    'half precision': (lambda w: {n: v.half().float() for n, v in w.items()}, '9 tensors'),
 }
 
 
@@ -74,7 +73,7 @@ def test_what_is_found_is_loaded(form, weights, tmp_path):
     assert re.search(said, load_weights(model, tmp_path / 'w.pth'))
     for name, value in model.state_dict().items():
         if 'num_batches' not in name:
-            torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-3)
+            assert torch.equal(value, weights[name])
 
 
 def test_wrapped_models_are_loaded_too(weights, tmp_path):
@@ -144,10 +143,8 @@ def test_networks_by_name(tmp_path):
     'name, message',
     [
         ('resnet18', 'timm:NAME, torchvision:NAME or FILE.py:FUNCTION, got resnet18'),
-        ('hub:resnet18', 'got hub:resnet18'),
         ('timm:', 'got timm:'),
         ('torchvision:resnet19', 'no network resnet19; similar names: .*resnet1'),
-        ('timm:resnet18x', 'no network resnet18x; similar names: .*resnet18'),
     ],
 )
 def test_no_such_network(name, message):

@@ -188,6 +188,9 @@ def test_an_archive_in_place_is_unpacked_and_files_are_never_replaced(site, tmp_
     (new / 'test').write_text('mine')
     assert len(read(new, verify=True, download=False)) == 12
     assert (new / 'test').read_text() == 'mine'
+    (new / 'train').unlink()  # a re-packed copy is not completed with official files
+    with pytest.raises(FileNotFoundError, match='train is missing'):
+        read(new, verify=False)
     assert site == []
 
 
@@ -214,13 +217,6 @@ def test_no_data_and_no_download(tmp_path, monkeypatch):
     for part in ('turned off (download=False)', CIFAR100.official.url, str(tmp_path / 'data/cifar100')):
         assert part in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_re_packed_copy_is_not_completed_with_official_files(site, folder):
-    (folder / 'train').unlink()
-    with pytest.raises(FileNotFoundError, match='train is missing'):
-        read(folder, verify=False)
-    assert site == []
 
 
 @pytest.mark.parametrize('is_main, error', [(False, 'train is missing; every machine'), (True, 'Put cifar-100-python')])
@@ -250,11 +246,9 @@ class Call:
 WHOLE = pickle.dumps(content('train'))
 REFUSED = [
     (b'', 'truncated or not a pickle'),
-    (b'<html></html>', 'truncated or not a pickle'),
     (WHOLE[: len(WHOLE) // 2], 'truncated or not a pickle'),
     (pickle.dumps([1, 2]), 'truncated or not a pickle of a dict'),
     (pickle.dumps({'data': Call(os.mkdir, 'ran')}), r'asks for posix\.mkdir\. Nothing of it was run'),
-    (pickle.dumps({'data': Call(eval, 'open("ran", "w")')}), r'asks for (builtins|__builtin__)\.eval'),
     (pickle.dumps({'data': Call(np.fromfile, 'train', np.uint8)}), r'asks for numpy\S*\.fromfile'),
     (b'\x80\x04\x8c\x05numpy\x8c\x14ndarray.__subclasses\x93.', r'asks for numpy\.ndarray\.__subclasses'),
     (pickle.dumps({'data': Call(__import__('codecs').encode, 'ran', 'rot13')}), "encodes text as 'rot13'"),
@@ -264,12 +258,9 @@ REFUSED = [
     (pickle.dumps({'data': np.zeros((2, 3072), np.uint8), 'labels': [0, 1]}), 'not a file of CIFAR100: it must hold'),
     (pickle.dumps({**content('train'), 'data': [1, 2]}), r"'data' in \S* must be uint8 .* got list"),
     (pickle.dumps({**content('train'), 'data': np.zeros((12, 3072))}), 'got float64'),
-    (pickle.dumps({**content('train'), 'data': np.zeros((12, 1024), np.uint8)}), r'got uint8 \(12, 1024\)'),
     (pickle.dumps({**content('train'), 'fine_labels': [0] * 11}), r'one integer label for each of its 12 images'),
     (pickle.dumps({**content('train'), 'fine_labels': [0.0] * 12}), 'got float64'),
-    (pickle.dumps({**content('train'), 'fine_labels': ['0'] * 12}), 'one integer label for each'),
     (pickle.dumps({**content('train'), 'fine_labels': [100] * 12}), r'labels must lie in 0 to 99'),
-    (pickle.dumps({**content('train'), 'fine_labels': [-1] * 12}), r'labels must lie in 0 to 99'),
     (pickle.dumps({**content('train'), 'batch_label': 'testing batch 1 of 1'}), "belong to 'train', but it calls"),
     (pickle.dumps(content('test')), 'are the same file; one of them has been swapped'),
 ]
@@ -290,15 +281,11 @@ def test_a_split_of_the_other_splits_size(folder, monkeypatch):
         read(folder)
 
 
-def test_the_hostile_file_would_have_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    pickle.loads(REFUSED[4][0])
-    assert (tmp_path / 'ran').exists()
-
-
 def test_a_checksum_that_differs_stops_before_anything_is_unpickled(folder):
     with pytest.raises(ValueError, match=r'md5 is .* re-packed copy that you trust is accepted .* verify=False'):
         CIFAR100(str(folder.parent))
+    with pytest.raises(ValueError, match=r"split must be one of \['train', 'test'\], got 'val'"):
+        CIFAR100(split='val')
 
 
 @pytest.mark.parametrize('names', [CIFAR100.categories[1:] + CIFAR100.categories[:1], CIFAR100.categories[:10], None])
@@ -308,9 +295,3 @@ def test_class_names_must_be_the_official_ones(folder, names):
         read(folder)
     (folder / 'meta').unlink()
     assert len(read(folder)) == 12
-
-
-@pytest.mark.parametrize('split', ['val', 'Train', None])
-def test_an_unknown_split(split):
-    with pytest.raises(ValueError, match=rf"split must be one of \['train', 'test'\], got {split!r}"):
-        CIFAR100(split=split)
