@@ -1,12 +1,11 @@
 """Rankings of a layer's channels, and the file they are kept in (Sec. 4.2.1)."""
 
-import ctypes
 import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,8 +28,6 @@ PAIR_NAMES = (
     'flip_image_flipped_kernels',
 )
 """The pairs of forwards that scores compare; `mmposenc.channels.PAIRS` says what each does."""
-
-_TEXTS = ('layer', 'statistic', 'pair', 'region', 'model', 'model_sha256', 'checkpoint_sha256', 'data_set')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +53,11 @@ class Ranking(Result):
         versions: Versions of the software, for the reader.
 
     Raises:
-        ValueError: If an entry is not of its kind, a score is not finite, or the order does not hold each channel once.
+        ValueError: If a name is not known, a score is not finite, or the order does not hold each channel once.
     """
 
     FORMAT: ClassVar[str] = 'mmposenc.ranking/1'
+    OBSOLETE: ClassVar[tuple[str, ...]] = ('num_channels',)
 
     layer: str
     statistic: str
@@ -76,20 +74,14 @@ class Ranking(Result):
     versions: Mapping[str, str] = field(default_factory=lambda: {'torch': str(torch.__version__)}, hash=False)
 
     def __post_init__(self) -> None:
-        for name in _TEXTS:
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f'{name} must be text, got {short(getattr(self, name))}')
         split_layer(self.layer)
         if self.pair not in (*PAIR_NAMES, 'none'):
             raise ValueError(f'pair must be one of {", ".join(PAIR_NAMES)}, or "none", got {short(self.pair)}')
         if not self.region or not self.statistic:
             raise ValueError(f'statistic and region must have names, got {self.statistic!r} and {self.region!r}')
         scores = _finite(self.scores)
-        order = (
-            _permutation(self.order)
-            if len(self.order)
-            else tuple(sorted(range(len(scores)), key=lambda channel: -scores[channel]))
-        )
+        by_score = sorted(range(len(scores)), key=lambda channel: -scores[channel])
+        order = _permutation(self.order if len(self.order) else by_score)
         if len(order) != len(scores):
             raise ValueError(f'order must hold as many channels as there are scores, {len(scores)}, got {len(order)}')
         for name, value in (('scores', scores), ('order', order), ('num_images', index(self.num_images))):
@@ -107,23 +99,18 @@ class Ranking(Result):
 
     def plot(self) -> Any:
         """The scores over the ranks, as a matplotlib Figure."""
-        from matplotlib.figure import Figure
+        from mmposenc.figures.style import panels
 
-        figure = Figure(figsize=(5, 3), layout='constrained')
-        axes = figure.subplots()
+        figure, ((axes,),) = panels(1, 1, 5, 3)
         axes.plot([self.scores[channel] for channel in self.order])
         axes.set(xlabel='rank', ylabel=f'score ({self.statistic})', title=f'{self.model} {self.layer}'.strip())
         return figure
 
     def check_model(self, model: nn.Module, allow_other_weights: bool = False) -> None:
-        """Refuse a model that the ranking was not made from.
+        """Refuse a model that lacks the layer, or that the ranking was not made from.
 
         Args:
-            allow_other_weights: Accept a model that has the layer but other weights, e.g. to use a ranking of one
-                training run in another. The layer's C is checked by `ablate_channels` when it runs.
-
-        Raises:
-            ValueError: If the layer is missing, or the weights are not those the ranking was made from.
+            allow_other_weights: Accept other weights, e.g. to use a ranking of one training run in another.
         """
         find_module(model, self.layer)
         if self.model_sha256 and not allow_other_weights and self.model_sha256 != (got := model_fingerprint(model)):
@@ -135,33 +122,15 @@ class Ranking(Result):
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'Ranking':
-        """Read a file that `save` wrote; those of version 0.1.0, too.
+        """Read a file that `save` wrote, also that of version 0.1.0.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it is not a ranking, or is truncated or inconsistent.
         """
-        document = _read_json(path)
-        if not isinstance(document, dict) or document.pop('format', None) != cls.FORMAT:
-            raise ValueError(
-                f'{path} is not a ranking file: it must be a JSON object with format {cls.FORMAT!r} '
-                f'(from_permutenet reads released lists)'
-            )
-        size = document.pop('num_channels', None)  # as 0.1.0 wrote
-        names = {item.name for item in fields(cls)}
-        needed = names - {'reliability', 'order'}
-        try:
-            if not needed <= document.keys() <= names:
-                raise ValueError(
-                    f'it lacks {sorted(needed - document.keys())} or has too much: '
-                    f'{short(sorted(document.keys() - names))}'
-                )
-            ranking = cls(**document)
-            if size not in (None, ranking.num_channels):
-                raise ValueError(f'num_channels is {short(size)}, but there are {ranking.num_channels} scores')
-            return ranking
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'{path} is not a complete ranking file: {error}') from None
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'there is no ranking file at {path}: make one with mmposenc rank')
+        return super().load(path)
 
     @classmethod
     def from_permutenet(cls, path: str | os.PathLike, layer: str, region: str | None = None) -> 'Ranking':
@@ -173,9 +142,8 @@ class Ranking(Result):
             layer: Where the channels are; 'backbone[-1]' in the released code.
             region: What the list is for; default its key. To be given for the right-hand list, whose key is 'left'.
         """
-        split_layer(layer)
-        document = _read_json(path)
         try:
+            document = json.loads(Path(path).read_bytes())
             if not isinstance(document, dict) or len(document) != 1:
                 raise ValueError('it must be a JSON object with one key, such as {"overall": [...]}')
             ((key, listed),) = document.items()
@@ -194,24 +162,14 @@ class Ranking(Result):
         )
 
 
-def _read_json(path: str | os.PathLike) -> Any:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no ranking file at {path}: make one with mmposenc rank')
-    try:
-        return json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} is not JSON, or is cut short: {error}. Make the ranking again') from None
-
-
 def _finite(scores: Sequence[float]) -> tuple[float, ...]:
     try:
         values = tuple(float(score) for score in scores)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f'scores must be a list of C numbers, got {short(scores)}') from None
-    broken = next((channel for channel, score in enumerate(values) if not math.isfinite(score)), None)
-    if not values or broken is not None:
-        got = short(scores) if broken is None else f'{values[broken]} for channel {broken}'
-        raise ValueError(f'scores must be C finite numbers, got {got}')
+    broken = [f'{score} for channel {channel}' for channel, score in enumerate(values) if not math.isfinite(score)]
+    if not values or broken:
+        raise ValueError(f'scores must be C finite numbers, got {broken[0] if broken else "none"}')
     return values
 
 
@@ -243,7 +201,8 @@ def model_fingerprint(module: nn.Module) -> str:
     for name, tensor in sorted(state.items()):
         if isinstance(tensor, Tensor):
             digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
-            _add_bytes(digest, tensor)
+            # As bytes, which every dtype has: numpy knows no bfloat16.
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -256,10 +215,3 @@ def file_sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _add_bytes(digest: 'hashlib._Hash', tensor: Tensor) -> None:
-    # A view of the memory itself, which every dtype has: numpy knows no bfloat16.
-    dense = tensor.detach().cpu().contiguous()
-    if dense.numel():
-        digest.update((ctypes.c_char * (dense.numel() * dense.element_size())).from_address(dense.data_ptr()))

@@ -22,9 +22,11 @@ class Result:
 
     Attributes:
         FORMAT: Name and version of the file's format, such as 'mmposenc.chance/1'; set by each subclass.
+        OBSOLETE: Entries that earlier versions wrote.
     """
 
     FORMAT: ClassVar[str]
+    OBSOLETE: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def table(self) -> list[dict[str, Any]]:
@@ -37,23 +39,18 @@ class Result:
 
     @classmethod
     def load(cls: type[R], path: str | os.PathLike) -> R:
-        """Read a file that `save` wrote.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it holds something else.
-        """
+        """Read a file that `save` wrote; ValueError if it holds something else."""
         try:
             document = json.loads(Path(path).read_bytes())
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{path} is not JSON, or is cut short: {error}') from None
         found = document.pop('format', None) if isinstance(document, dict) else None
         if found != cls.FORMAT:
-            raise ValueError(f'{path} must have the format {cls.FORMAT!r}, got {found!r}')
-        names = {item.name for item in fields(cls)}  # type: ignore[arg-type]
-        if unknown := document.keys() - names:
-            raise ValueError(f'{path} holds unknown entries: {", ".join(sorted(unknown))}')
-        return cls(**{name: _unpacked(value) for name, value in document.items()})
+            raise ValueError(f'{path} must have the format {cls.FORMAT!r}, got {found!r:.60}')
+        try:
+            return cls(**{name: _unpacked(value) for name, value in document.items() if name not in cls.OBSOLETE})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{path} is not a complete file of the format {cls.FORMAT!r}: {error}') from None
 
     def _repr_html_(self) -> str:
         return html_table(self.table())
@@ -104,10 +101,9 @@ def atomic_write(path: str | os.PathLike, content: str | bytes) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     try:
-        if isinstance(content, str):
-            temporary.write_text(content, encoding='utf-8')
-        else:
-            temporary.write_bytes(content)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with temporary.open('rb+') as file:  # Without it, a loss of power may leave the new name on an empty file.
+            os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from mmposenc.batches import all_reduce_sum_, evaluating, model_device, read_batch, read_batches, read_logits
+from mmposenc.batches import evaluating, model_device, read_batch, read_batches, read_logits
 from mmposenc.results import Result
 
 IMAGES, LABELS = torch.rand(2, 3, 4, 4), torch.tensor([1, 0])
@@ -33,12 +33,7 @@ def test_batches_of_every_kind(batch, targets):
     images, found = read_batch(batch)
     assert torch.equal(images, IMAGES)
     assert found is targets
-
-
-def test_any_other_batch_is_unpacked_by_the_caller():
-    images, targets = read_batch(SimpleNamespace(a=IMAGES, b=LABELS), lambda batch: (batch.a, batch.b))
-    assert images is IMAGES
-    assert targets is LABELS
+    assert read_batch(SimpleNamespace(a=IMAGES, b=LABELS), lambda batch: (batch.a, batch.b)) == (IMAGES, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +81,7 @@ def test_read_batches_gives_each_image_once_and_its_place():
     data = TensorDataset(torch.arange(5.0).view(5, 1, 1, 1), torch.arange(5))
     batches = list(read_batches(DataLoader(data, 2)))
     assert [(batch.position, batch.step, len(batch.images)) for batch in batches] == [(0, 1, 2), (2, 1, 2), (4, 1, 1)]
-
-
-def test_read_batches_leaves_out_what_a_sampler_repeats():
-    data = TensorDataset(torch.arange(5.0).view(5, 1, 1, 1), torch.arange(5))
-    seen = []
+    seen = []  # what a sampler repeats is left out
     for rank in range(4):
         sampler = DistributedSampler(data, num_replicas=4, rank=rank, shuffle=True, seed=3)
         for batch in read_batches(DataLoader(data, 2, sampler=sampler)):
@@ -130,12 +121,6 @@ def test_evaluation_mode_is_as_it_was_afterwards():
     assert [module.training for module in model.modules()] == [True, True, False]
 
 
-def test_without_processes_nothing_is_added():
-    tensor = torch.arange(3.0)
-    assert all_reduce_sum_(tensor) is tensor
-    assert tensor.tolist() == [0, 1, 2]
-
-
 @dataclass(frozen=True)
 class Figures(Result):
     FORMAT: ClassVar[str] = 'mmposenc.figures/1'
@@ -170,7 +155,7 @@ def test_results_come_back_from_their_file_as_they_were(tmp_path):
         ('{', 'is not JSON, or is cut short'),
         ('[]', "must have the format 'mmposenc.figures/1', got None"),
         ('{"format": "mmposenc.figures/2"}', "got 'mmposenc.figures/2'"),
-        ('{"format": "mmposenc.figures/1", "colour": 3}', 'holds unknown entries: colour'),
+        ('{"format": "mmposenc.figures/1", "colour": 3}', 'is not a complete file of the format .*colour'),
     ],
 )
 def test_files_of_something_else(tmp_path, text, message):

@@ -1,6 +1,7 @@
 """Layers are found, their layouts are established and never guessed, and their pooled features are right."""
 
 from collections import namedtuple
+from functools import partial
 
 import pytest
 import timm
@@ -39,6 +40,8 @@ def test_names_of_layers(planted):
         assert split_layer(layer) == parts
     assert find_module(planted, 'body.maps') is planted.body.maps
     assert find_module(planted, 'body[-1]') is planted.body
+    planted.body.other = planted.body.maps
+    assert find_module(planted, 'body.other') is planted.body.maps
 
 
 def test_wrappers_are_passed_over_wherever_they_are(planted):
@@ -202,16 +205,12 @@ def test_layers_without_one_fixed_answer_are_refused():
     check_layer(Permuting().eval(), 'conv', image)
 
 
-def tiny_vit(**options) -> nn.Module:
-    options = dict(image_size=48, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64) | options
-    return torchvision.models.VisionTransformer(**options)
+def tiny_vit() -> nn.Module:
+    return torchvision.models.VisionTransformer(48, 16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
 
 
 def tiny_maxvit() -> nn.Module:
-    return torchvision.models.MaxVit(
-        input_size=(64, 64), stem_channels=8, partition_size=2, block_channels=[8, 16], block_layers=[1, 1],
-        head_dim=4, stochastic_depth_prob=0.0,
-    )  # fmt: skip
+    return torchvision.models.MaxVit((64, 64), 8, 2, [8, 16], [1, 1], head_dim=4, stochastic_depth_prob=0.0)
 
 
 def square_mixer() -> nn.Module:
@@ -219,94 +218,54 @@ def square_mixer() -> nn.Module:
     return timm.models.mlp_mixer.MlpMixer(img_size=32, patch_size=8, embed_dim=16, num_blocks=1)
 
 
-def transformers_model(name: str, **options) -> nn.Module:
-    import transformers
-
-    model = getattr(transformers, f'{name}ForImageClassification')
-    return model(getattr(transformers, f'{name}Config')(**options))
+def timm_model(name: str, **options) -> partial:
+    return partial(timm.create_model, name, **options)
 
 
-SEGFORMER = dict(
-    num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16], patch_sizes=[7, 3], strides=[4, 2],
-    num_attention_heads=[1, 2], mlp_ratios=[2, 2],
-)  # fmt: skip
-VIT = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=32)
+def transformers_vit() -> nn.Module:
+    from transformers import ViTConfig, ViTForImageClassification
 
+    sizes = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48)
+    return ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8))
+
+
+def transformers_segformer() -> nn.Module:
+    from transformers import SegformerConfig, SegformerForImageClassification
+
+    sizes = dict(depths=[1, 1], hidden_sizes=[8, 16], num_attention_heads=[1, 2], mlp_ratios=[2, 2], sr_ratios=[2, 1])
+    config = SegformerConfig(num_encoder_blocks=2, patch_sizes=[7, 3], strides=[4, 2], **sizes)
+    return SegformerForImageClassification(config)
+
+
+RESNET = {'layer4': (2048, 1, 0), 'layer3.0': (1024, 1, 0), 'layer4.2.bn3': (2048, 1, 0), 'avgpool': (2048, 1, 0)}
+CONVNEXT = {'features': (768, 1, 0), 'features.7.1.block.2': (768, 3, 0), 'features.7.1.block.3': (3072, 3, 0)}
+BLOCK = 'encoder.layers.encoder_layer_1'
+VIT = {'encoder.ln': (32, 2, 1), BLOCK: (32, 2, 1), f'{BLOCK}.mlp.0': (64, 2, 1), 'conv_proj': (32, 1, 0)}
+SWIN = {'norm': (768, 3, 0), 'features.1.0': (96, 3, 0), 'permute': (768, 1, 0), 'features.2': (192, 3, 0)}
+MAXVIT = {'blocks.1': (16, 1, 0), 'blocks.1.layers.0.layers.window_attention': (16, 1, 0)}
+DINO = {'norm': (384, 2, 5), 'blocks.1': (384, 2, 5), 'blocks.1.mlp.fc1': (1536, 2, 5), 'patch_embed': (384, 2, 0)}
+TIMM_SWIN = {'norm': (768, 3, 0), 'layers.3': (768, 3, 0), 'layers.0.blocks.0': (96, 3, 0)}
+MIXER = {'norm': (512, 2, 0), 'blocks.1': (512, 2, 0), 'blocks.1.mlp_channels': (512, 2, 0)}
+SEGFORMER = {'segformer.stages.1': (16, 1, 0), 'segformer.stages.1.blocks.0': (16, 2, 0)}
 FAMILIES = {
     # Network, image size, then by layer: C, dimension of the channels, prefix tokens.
-    'resnet50': (
-        torchvision.models.resnet50,
-        64,
-        {'layer4': (2048, 1, 0), 'layer3.0': (1024, 1, 0), 'layer4.2.bn3': (2048, 1, 0), 'avgpool': (2048, 1, 0)},
-    ),
-    'convnext_tiny': (
-        torchvision.models.convnext_tiny,
-        64,
-        {'features': (768, 1, 0), 'features.7.1.block.2': (768, 3, 0), 'features.7.1.block.3': (3072, 3, 0)},
-    ),
-    'vit_b_16': (
-        tiny_vit,
-        48,
-        {
-            'encoder.ln': (32, 2, 1),
-            'encoder.layers.encoder_layer_1': (32, 2, 1),
-            'encoder.layers.encoder_layer_1.mlp.0': (64, 2, 1),
-            'conv_proj': (32, 1, 0),
-        },
-    ),
-    'swin_t': (
-        torchvision.models.swin_t,
-        64,
-        {'norm': (768, 3, 0), 'features.1.0': (96, 3, 0), 'permute': (768, 1, 0), 'features.2': (192, 3, 0)},
-    ),
-    'maxvit_t': (
-        tiny_maxvit,
-        64,
-        {'blocks.1': (16, 1, 0), 'blocks.1.layers.0.layers.window_attention': (16, 1, 0)},
-    ),
+    'resnet50': (torchvision.models.resnet50, 64, RESNET),
     'densenet121': (torchvision.models.densenet121, 64, {'features.denseblock4': (1024, 1, 0)}),
-    'timm ViT with registers': (
-        lambda: timm.create_model('vit_small_patch14_reg4_dinov2', img_size=56, depth=2),
-        56,
-        {'norm': (384, 2, 5), 'blocks.1': (384, 2, 5), 'blocks.1.mlp.fc1': (1536, 2, 5), 'patch_embed': (384, 2, 0)},
-    ),
+    'convnext_tiny': (torchvision.models.convnext_tiny, 64, CONVNEXT),
+    'vit_b_16': (tiny_vit, 48, VIT),
+    'swin_t': (torchvision.models.swin_t, 64, SWIN),
+    'maxvit_t': (tiny_maxvit, 64, MAXVIT),
+    'timm ViT with registers': (timm_model('vit_small_patch14_reg4_dinov2', img_size=56, depth=2), 56, DINO),
     'timm DeiT, distilled': (
-        lambda: timm.create_model('deit_tiny_distilled_patch16_224', img_size=64, depth=2),
+        timm_model('deit_tiny_distilled_patch16_224', img_size=64, depth=2),
         64,
         {'norm': (192, 2, 2), 'blocks.1': (192, 2, 2)},
     ),
-    'timm Swin': (
-        lambda: timm.create_model('swin_tiny_patch4_window7_224', img_size=64),
-        64,
-        {'norm': (768, 3, 0), 'layers.3': (768, 3, 0), 'layers.0.blocks.0': (96, 3, 0)},
-    ),
-    'timm Mixer': (
-        lambda: timm.create_model('mixer_s32_224', img_size=64),
-        64,
-        {'norm': (512, 2, 0), 'blocks.1': (512, 2, 0), 'blocks.1.mlp_channels': (512, 2, 0)},
-    ),
-    'timm ConvNeXt': (
-        lambda: timm.create_model('convnext_atto'),
-        64,
-        {'stages.3': (320, 1, 0), 'head.norm': (320, 1, 0)},
-    ),
-    'timm EfficientNet': (lambda: timm.create_model('efficientnet_b0'), 64, {'bn2': (1280, 1, 0)}),
-    'timm NFNet': (lambda: timm.create_model('dm_nfnet_f0'), 64, {'final_conv': (3072, 1, 0)}),
-    'transformers ViT': (
-        lambda: transformers_model('ViT', **VIT, patch_size=8),
-        32,
-        {'vit.layernorm': (24, 2, 1), 'vit.layers.1': (24, 2, 1)},
-    ),
-    'transformers SegFormer': (
-        lambda: transformers_model('Segformer', **SEGFORMER),
-        64,
-        {'segformer.stages.1': (16, 1, 0), 'segformer.stages.1.blocks.0': (16, 2, 0)},
-    ),
-    'transformers ConvNextV2': (
-        lambda: transformers_model('ConvNextV2', hidden_sizes=[8, 16, 24, 32], depths=[1] * 4),
-        64,
-        {'convnextv2.encoder.stages.3': (32, 1, 0)},
-    ),
+    'timm Swin': (timm_model('swin_tiny_patch4_window7_224', img_size=64), 64, TIMM_SWIN),
+    'timm Mixer': (timm_model('mixer_s32_224', img_size=64), 64, MIXER),
+    'timm ConvNeXt': (timm_model('convnext_atto'), 64, {'stages.3': (320, 1, 0), 'head.norm': (320, 1, 0)}),
+    'transformers ViT': (transformers_vit, 32, {'vit.layernorm': (24, 2, 1), 'vit.layers.1': (24, 2, 1)}),
+    'transformers SegFormer': (transformers_segformer, 64, SEGFORMER),
 }
 
 
@@ -348,18 +307,9 @@ def test_what_is_not_established_is_an_error_that_asks_for_it(make, size, layer,
         model(images)
 
 
-class SameSizes(nn.Module):
-    """A residual block of 8 channels, which gives (N, 8, 8, 8) for images of 8 px, in either layout."""
-
-    def __init__(self, last: bool) -> None:
-        super().__init__()
-        self.block = Residual(last)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.block(images)
-
-
 class Residual(nn.Module):
+    """Gives (N, 8, 8, 8) for images of 8 px, in either layout."""
+
     def __init__(self, last: bool) -> None:
         super().__init__()
         self.stem, self.conv, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), last
@@ -373,12 +323,12 @@ class Residual(nn.Module):
 @pytest.mark.parametrize('last', [False, True])
 def test_a_forward_at_another_image_size_tells_channels_from_space(last):
     torch.manual_seed(0)
-    model, images = SameSizes(last).eval(), torch.rand(2, 3, 8, 8)
-    with pytest.raises(UnknownLayoutError), record_pooled(model, 'block'):
+    model, images = nn.Sequential(Residual(last)).eval(), torch.rand(2, 3, 8, 8)
+    with pytest.raises(UnknownLayoutError), record_pooled(model, '0'):
         model(images)
-    pooled = pooled_features(model, 'block', images)
+    pooled = pooled_features(model, '0', images)
     torch.testing.assert_close(pooled, model(images).mean((1, 2) if last else (2, 3)))
-    with record_pooled(model, 'block') as record:  # it is known from now on
+    with record_pooled(model, '0') as record:  # it is known from now on
         model(images)
     assert torch.equal(record.take(), pooled)
 
@@ -390,10 +340,9 @@ def test_channel_dim_and_prefix_tokens_that_are_given():
     vit, images = tiny_vit().eval(), torch.rand(2, 3, 48, 48)
     with record_pooled(vit, 'encoder.ln', prefix_tokens=0) as record:
         vit(images)
-    outputs = []
-    vit.encoder.ln.register_forward_hook(lambda *args: outputs.append(args[2]))
-    vit(images)
-    torch.testing.assert_close(record.take(), outputs[0].mean(1))
+    pooled = pooled_features(vit, 'encoder.ln', images)
+    vit.heads = nn.Identity()
+    torch.testing.assert_close(record.take() * 10, pooled * 9 + vit(images))
     for options, message in (
         (dict(channel_dim=0), 'channel_dim must not be 0'),
         (dict(channel_dim=3), 'pass channel_dim='),
@@ -419,18 +368,9 @@ def test_a_layer_inside_windows_has_no_row_per_image():
         pooled_features(model, 'layers.0.blocks.0.attn', torch.rand(2, 3, 64, 64), channel_dim=-1)
 
 
-class Compiled(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2, 2)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layer(images).relu()
-
-
 def test_hooks_of_a_module_that_was_compiled_fire_in_blocks_that_overlap():
     compiled = []
-    network = Compiled()
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     network.compile(backend=lambda graph, _: lambda *inputs: compiled.append(1) or graph(*inputs))
     network(torch.ones(1, 2))
     first, second = eager_forwards(), eager_forwards()
@@ -438,7 +378,7 @@ def test_hooks_of_a_module_that_was_compiled_fire_in_blocks_that_overlap():
     second.__enter__()
     first.__exit__(None, None, None)
     calls = []
-    handle = network.layer.register_forward_hook(lambda *_: calls.append(1))
+    handle = network[0].register_forward_hook(lambda *_: calls.append(1))
     network(torch.ones(1, 2))
     assert calls == [1]  # the second block still runs
     second.__exit__(None, None, None)
@@ -446,4 +386,4 @@ def test_hooks_of_a_module_that_was_compiled_fire_in_blocks_that_overlap():
     before = len(compiled)
     network(torch.ones(1, 2))
     assert len(compiled) == before + 1
-    assert pooled_features(network, 'layer', torch.ones(1, 2)).shape == (1, 2)
+    assert pooled_features(network, '0', torch.ones(1, 2)).shape == (1, 2)

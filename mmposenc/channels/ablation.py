@@ -1,9 +1,11 @@
 """Channels that are ablated while a network runs: which ones, and how (Sec. 4.2.2, Fig. 4)."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
+from threading import local
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,7 @@ from mmposenc.ranking import Ranking
 
 @dataclass
 class Ablation:
-    """What `ablate_channels` has done so far.
-
-    Args:
-        layer: Where the channels are ablated.
-        channels: The ablated channels.
-        calls: Calls of the layer that were changed.
-    """
+    """What `ablate_channels` ablates, and how many calls of the layer it has changed so far."""
 
     layer: str
     channels: tuple[int, ...]
@@ -67,19 +63,19 @@ def ablate_channels(
     if isinstance(value, Tensor) and value.ndim > 1:
         raise ValueError(f'value must be a number or a tensor (C,), got shape {tuple(value.shape)}')
     done = Ablation(layer, chosen)
-    before = 0
+    forward = local()  # DataParallel runs a copy of the network in a thread for each device.
 
     def ablate(features: Tensor, layout: Layout) -> Tensor | None:
         _check_width(features.shape[layout.channel_dim], layer, chosen, value, num_channels)
         done.calls += 1
+        forward.calls = getattr(forward, 'calls', 0) + 1
         return ablated(features, chosen, value, layout.channel_dim) if chosen else None
 
     def begin(module: nn.Module, args: tuple) -> None:
-        nonlocal before
-        before = done.calls
+        forward.calls = 0
 
     def check(module: nn.Module, args: tuple, output: object) -> None:
-        calls = done.calls - before
+        calls = forward.calls
         if calls != 1 and not (calls and allow_repeats):
             raise ValueError(
                 f'layer {layer!r} must run once per forward, but ran {calls} times: name a layer that the forward '
@@ -153,14 +149,9 @@ def window(ranking: Ranking, start: int, size: int) -> tuple[int, ...]:
 
 
 def random_channels(num_total: int, num_channels: int, seed: int) -> tuple[int, ...]:
-    """N channels drawn at random without replacement, the control of Fig. 4 (Sec. 4.2.2).
+    """N of C channels drawn at random without replacement, the control of Fig. 4 (Sec. 4.2.2).
 
     The draws of one seed are nested: a smaller N gives the beginning of a larger one.
-
-    Args:
-        num_total: C, the channels to draw from.
-        num_channels: N.
-        seed: The same seed gives the same channels.
 
     Example:
         >>> random_channels(8, 3, seed=0)
@@ -181,8 +172,6 @@ def matched_random_channels(
 
     Args:
         activation: Mean activation of the C channels, such as the scores of a 'mean_activation' ranking.
-        num_channels: N.
-        seed: The same seed gives the same channels.
         bins: Number of bins, with equally many channels in each.
 
     Example:
@@ -207,11 +196,10 @@ def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
         chosen = tuple(index(channel) for channel in channels)
     except TypeError:
         raise TypeError(f'channels must be a list of integers, got {channels!r:.60}') from None
-    if negative := [channel for channel in chosen if channel < 0]:
-        raise ValueError(f'channels must be 0 or more, got {negative[0]}')
-    if len(set(chosen)) != len(chosen):
-        repeated = next(channel for channel in chosen if chosen.count(channel) > 1)
-        raise ValueError(f'channels must hold each channel once, but {repeated} is repeated')
+    if chosen and min(chosen) < 0:
+        raise ValueError(f'channels must be 0 or more, got {min(chosen)}')
+    if repeated := [channel for channel, times in Counter(chosen).items() if times > 1]:
+        raise ValueError(f'channels must hold each channel once, but {repeated[0]} is repeated')
     return chosen
 
 

@@ -1,6 +1,6 @@
 """Pairs of forward passes whose pooled features are compared (Sec. 4.2.1, Eq. 2 and 3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -31,11 +31,8 @@ PAIRS: dict[str, tuple[PairMember, PairMember]] = {
     'flip_image_vertical': (PairMember('same'), PairMember('flip_vertical')),
     'roll_image': (PairMember('same'), PairMember('roll')),
     'roll_image_vertical': (PairMember('same'), PairMember('roll_vertical')),
-    'flip_kernels': (PairMember('same'), PairMember('same', flipped_kernels=True)),
-    'flip_image_flipped_kernels': (
-        PairMember('same', flipped_kernels=True),
-        PairMember('flip', flipped_kernels=True),
-    ),
+    'flip_kernels': (PairMember('same'), PairMember('same', True)),
+    'flip_image_flipped_kernels': (PairMember('same', True), PairMember('flip', True)),
 }
 """Eq. 2's pair is `flip_image`; Kernel-Flip* is `flip_image_flipped_kernels`, Kernel-Flip** is `flip_kernels`; the
 other three are not in the paper. With m the mirror and z' the network of mirrored kernels: z(I), z(mI); z'(I), z'(mI);
@@ -103,19 +100,6 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: If a convolution's weight is computed from other parameters (parametrized, weight norm).
     """
-    weights = _wide_kernels(module)
-    flipped = []
-    try:
-        for weight in weights:
-            _mirror(weight)
-            flipped.append(weight)
-        yield
-    finally:
-        for weight in flipped:
-            _mirror(weight)
-
-
-def _wide_kernels(module: nn.Module) -> list[nn.Parameter]:
     kernels: dict[int, nn.Parameter] = {}
     for name, child in module.named_modules():
         if not isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)) or child.kernel_size[-1] == 1:
@@ -128,11 +112,16 @@ def _wide_kernels(module: nn.Module) -> list[nn.Parameter]:
                 f'torch.nn.utils.parametrize.remove_parametrizations'
             )
         kernels[id(weight)] = weight
-    return list(kernels.values())
+    _mirror(kernels.values())
+    try:
+        yield
+    finally:
+        _mirror(kernels.values())
 
 
-def _mirror(weight: nn.Parameter) -> None:
+def _mirror(weights: Iterable[nn.Parameter]) -> None:
     with torch.no_grad():
-        weight.copy_(weight.flip(-1))
+        for weight in weights:
+            weight.copy_(weight.flip(-1))
     # Autocast keeps half precision copies of the weights and does not see that they changed.
     torch.clear_autocast_cache()

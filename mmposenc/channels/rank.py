@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,10 @@ class PairedSums:
         return int(self.state[0, _IMAGES, 0])
 
     def update(self, first: Tensor, second: Tensor, position: int = 0, step: int = 1) -> None:
-        """Add the pooled features of a batch of pairs, each (N, C); no wait for the device.
+        """Add the pooled features of a batch of pairs, each (N, C), without waiting for the device.
 
         Args:
-            position: Place of the first image in the data set, which tells the half that it belongs to.
-            step: Places between one image and the next.
+            position, step: Places in the data set of the first image and between two, which tell odd images from even.
         """
         if first.shape != second.shape or first.ndim != 2 or first.shape[1] != self.num_channels:
             raise ValueError(
@@ -90,8 +90,13 @@ class PairedSums:
         check_statistic(statistic, reference is not None)
         if self.num_images == 0:
             raise ValueError('no image was seen: the data set or the subset is empty, so there is nothing to rank')
-        self._check_finite()
-        return _scores(self.state[0], statistic, self._reference_scores(reference))
+        broken = (~self.state[0].isfinite()).any(0).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(
+                f'{len(broken)} of {self.num_channels} channels gave NaN or infinite activations (the first is channel '
+                f'{broken[0]}), so they cannot be ranked: check the checkpoint and the precision of the forward'
+            )
+        return _scores(self.state[0], statistic, reference)
 
     def reliability(self, statistic: str = 'abs', reference: Tensor | Sequence[float] | None = None) -> float | None:
         """Spearman correlation between the scores of the even and of the odd images; None if it is not defined."""
@@ -99,42 +104,28 @@ class PairedSums:
 
         if self.num_images < 2 or not self.state.isfinite().all():
             return None
-        baseline = self._reference_scores(reference)
         odd, even = self.state[1], self.state[0] - self.state[1]
-        halves = [_scores(half, statistic, baseline) for half in (even, odd)]
+        halves = [_scores(half, statistic, reference) for half in (even, odd)]
         if any((scores == scores[0]).all() for scores in halves):
             return None
         correlation = float(spearmanr(*(scores.numpy() for scores in halves)).statistic)
         return correlation if math.isfinite(correlation) else None
 
-    def _reference_scores(self, reference: Tensor | Sequence[float] | None) -> Tensor | float:
-        if reference is None:
-            return 0.0
-        scores = torch.as_tensor(reference, dtype=torch.float64).cpu()
-        if scores.shape != (self.num_channels,):
-            raise ValueError(f'reference must hold {self.num_channels} scores, got shape {tuple(scores.shape)}')
-        return scores
 
-    def _check_finite(self) -> None:
-        broken = (~self.state[0].isfinite()).any(0).nonzero().flatten().tolist()
-        if broken:
-            raise ValueError(
-                f'{len(broken)} of {self.num_channels} channels gave NaN or infinite activations (the first is channel '
-                f'{broken[0]}), so they cannot be ranked: check the checkpoint and the precision of the forward'
-            )
-
-
-def _scores(state: Tensor, statistic: str, baseline: Tensor | float) -> Tensor:
+def _scores(state: Tensor, statistic: str, reference: Tensor | Sequence[float] | None) -> Tensor:
     means = (state / state[_IMAGES]).cpu()
     if statistic == 'relative':
         return torch.where(means[_MAGNITUDE] > 0, means[_ABS] / means[_MAGNITUDE], 0.0)
     if statistic == 'centred':
+        baseline = torch.as_tensor(reference, dtype=torch.float64).cpu()
+        if baseline.shape != means[_SIGNED].shape:
+            raise ValueError(f'reference must hold {means.shape[1]} scores, got shape {tuple(baseline.shape)}')
         return means[_SIGNED] - baseline
     return means[{'abs': _ABS, 'signed': _SIGNED, 'mean_activation': _FIRST}[statistic]].clone()
 
 
 def check_statistic(statistic: str, has_reference: bool) -> None:
-    """Refuse an unknown statistic, and 'centred' without its reference or another with one."""
+    """Refuse an unknown statistic, 'centred' without its reference, and any other with one."""
     if statistic not in STATISTICS:
         raise ValueError(f'statistic must be one of {", ".join(STATISTICS)}, got {statistic!r}')
     if has_reference != (statistic == 'centred'):
@@ -160,8 +151,7 @@ def collect_sums(
     processes, and each of them gets the same.
 
     Args:
-        pairs: Names in `mmposenc.channels.PAIRS`.
-        model, loader, layer, forward, unpack, channel_dim, prefix_tokens: As in `rank_channels`.
+        pairs: Names in `mmposenc.channels.PAIRS`; the other arguments are those of `rank_channels`.
 
     Raises:
         ValueError: If the loader is empty, a batch holds images of different sizes or integers, the layer does not run
@@ -225,23 +215,29 @@ def rank_channels(
         >>> ranking.num_channels, ranking.num_images
         (512, 2)
     """
+    check_reference(statistic, reference, pair, layer)
+    sums = collect_sums(model, loader, layer, [pair], forward, unpack, channel_dim, prefix_tokens)[pair]
+    about = dict(model=type(unwrap_model(model)).__name__, model_sha256=model_fingerprint(model), data_set=data_set)
+    return make_ranking(sums, statistic, reference, pair=pair, layer=layer, region=region, **about)
+
+
+def check_reference(statistic: str, reference: Ranking | None, pair: str, layer: str) -> None:
+    """Refuse a reference that is not the signed ranking by the same pair at the same layer."""
     check_statistic(statistic, reference is not None)
     if reference is not None and (reference.statistic, reference.pair, reference.layer) != ('signed', pair, layer):
         raise ValueError(
             f"reference must be a 'signed' ranking by {pair!r} at {layer!r}, "
             f'got {reference.statistic!r} by {reference.pair!r} at {reference.layer!r}'
         )
-    sums = collect_sums(model, loader, layer, [pair], forward, unpack, channel_dim, prefix_tokens)[pair]
+
+
+def make_ranking(sums: PairedSums, statistic: str, reference: Ranking | None, **about: Any) -> Ranking:
+    """A ranking by sums; `about` are its other entries."""
     baseline = None if reference is None else reference.scores
     return Ranking(
-        layer=layer,
         statistic=statistic,
-        pair=pair,
         scores=sums.scores(statistic, baseline).tolist(),
         num_images=sums.num_images,
         reliability=sums.reliability(statistic, baseline),
-        region=region,
-        model=type(unwrap_model(model)).__name__,
-        model_sha256=model_fingerprint(model),
-        data_set=data_set,
+        **about,
     )

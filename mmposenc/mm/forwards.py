@@ -9,15 +9,7 @@ from mmposenc.layers import unwrap_model
 
 
 def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
-    """Refuse a network that is tested by sliding windows.
-
-    Args:
-        model: A runner's model.
-        allow_slide: Refuse nothing.
-
-    Raises:
-        ValueError: If mmseg's `test_cfg` of the model has mode 'slide' (or another with windows).
-    """
+    """Refuse a runner's model that is tested by sliding windows, by its `test_cfg`, unless `allow_slide`."""
     mode = (getattr(unwrap_model(model), 'test_cfg', None) or {}).get('mode', 'whole')
     if mode != 'whole' and not allow_slide:
         raise ValueError(
@@ -30,11 +22,8 @@ def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
 def tensor_forward(model: Any, batch: dict[str, Any]) -> Callable[[Tensor], object]:
     """A function from images as a data loader gives them to the network's output, through its preprocessor.
 
-    The preprocessor normalises and pads, so images that are flipped or rolled before it have their padding where the
-    network expects it.
-
-    Args:
-        batch: Where the images come from; its other entries go along.
+    The preprocessor pads, so images that are flipped or rolled before it have their padding where the network expects
+    it. The other entries of `batch`, where the images come from, go along.
     """
 
     def forward(images: Tensor) -> object:

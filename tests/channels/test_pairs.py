@@ -45,8 +45,8 @@ def test_image_changes_by_hand():
     }
 
 
-@pytest.mark.parametrize('width', [65, 97])
-def test_both_kernel_flips_are_eq_2_at_widths_32k_plus_1(resnet, width):
+@pytest.mark.parametrize('width', [64, 65, 97])
+def test_both_kernel_flips_are_eq_2_at_widths_32k_plus_1_alone(resnet, width):
     torch.manual_seed(1)
     images = torch.rand(3, 3, 33, width, dtype=torch.float64)
     kernel_flips = ['flip_image_flipped_kernels', 'flip_kernels']
@@ -54,16 +54,8 @@ def test_both_kernel_flips_are_eq_2_at_widths_32k_plus_1(resnet, width):
     eq_2 = measured['flip_image']
     assert (eq_2 > 1e-3 * eq_2.mean()).all()
     for pair in kernel_flips:
-        assert (measured[pair] - eq_2).abs().max() < 1e-10 * eq_2.mean()
-
-
-def test_kernel_flips_differ_from_eq_2_at_even_widths(resnet):
-    torch.manual_seed(1)
-    images = torch.rand(3, 3, 32, 64, dtype=torch.float64)
-    kernel_flips = ['flip_image_flipped_kernels', 'flip_kernels']
-    measured = scores(calibrated(resnet, images), 'layer4', images, ['flip_image', *kernel_flips])
-    for pair in kernel_flips:
-        assert (measured[pair] - measured['flip_image']).abs().mean() > 0.1 * measured['flip_image'].mean()
+        difference = (measured[pair] - eq_2).abs() / eq_2.mean()
+        assert difference.mean() > 0.1 if width == 64 else difference.max() < 1e-10
 
 
 def test_only_rolls_tell_handed_kernels_from_position():
@@ -138,29 +130,12 @@ def bits(module):
     return [tensor.clone().view(torch.int32) for tensor in module.state_dict().values()]
 
 
-def test_a_kernel_is_mirrored_in_its_width_by_hand():
-    conv = nn.Conv2d(1, 1, (2, 3), bias=True)
-    with torch.no_grad():
-        conv.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
-        conv.bias.fill_(9)
-    with flipped_kernels(conv):
-        assert conv.weight.squeeze().tolist() == [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]
-        assert conv.bias.item() == 9
-    assert conv.weight.squeeze().tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
-
-
 def test_only_kernels_wider_than_one_are_mirrored_whatever_their_groups(net):
     before = [conv.weight.clone() for conv in net]
     with flipped_kernels(net):
-        for conv, weight in zip(net, before, strict=True):
-            assert torch.equal(conv.weight, weight.flip(-1))
-        assert [torch.equal(conv.weight, weight) for conv, weight in zip(net, before, strict=True)] == [
-            False,
-            False,
-            True,
-            True,
-            False,
-        ]
+        assert all(torch.equal(conv.weight, weight.flip(-1)) for conv, weight in zip(net, before, strict=True))
+        same = [torch.equal(conv.weight, weight) for conv, weight in zip(net, before, strict=True)]
+        assert same == [False, False, True, True, False]
 
 
 def test_the_mirrored_net_is_the_net_seen_in_a_mirror(net):

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 import torch
+from planted import Replicas
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from mmposenc.channels import STATISTICS, PairedSums, ablate_channels, collect_sums, rank_channels, top_channels
+from mmposenc.channels import PairedSums, ablate_channels, collect_sums, rank_channels, top_channels
 from mmposenc.ranking import model_fingerprint
 
 X, FROM_RIGHT, EVEN, Y, CONSTANT = range(5)
@@ -28,18 +29,15 @@ def summed(*pairs):
     'statistic, expected',
     [
         ('abs', [2.0, 3.0, 0.0]),  # (1 + 3) / 2, (4 + 2) / 2
+        ('centred', [0.75, -1.0, 0.0]),  # less the reference
         ('signed', [1.0, 1.0, 0.0]),  # (-1 + 3) / 2, (4 - 2) / 2
         ('relative', [2 / 1.5, 3 / 1.5, 0.0]),  # over (1.5 + 1.5) / 2, (2 + 1) / 2
         ('mean_activation', [2.0, 2.0, 0.0]),
     ],
 )
 def test_scores_of_sums_by_hand(statistic, expected):
-    assert summed((FIRST, SECOND)).scores(statistic).tolist() == pytest.approx(expected, abs=1e-15)
-
-
-def test_centred_scores_by_hand():
-    scores = summed((FIRST, SECOND)).scores('centred', reference=[0.25, 2.0, 0.0])
-    assert scores.tolist() == [0.75, -1.0, 0.0]
+    reference = [0.25, 2.0, 0.0] if statistic == 'centred' else None
+    assert summed((FIRST, SECOND)).scores(statistic, reference).tolist() == pytest.approx(expected, abs=1e-15)
 
 
 def test_centring_removes_a_handed_channel_and_keeps_a_position_channel():
@@ -61,12 +59,6 @@ def test_sums_are_kept_in_float64_and_do_not_grow():
         sums.update(torch.tensor([[value]]), torch.zeros(1, 1))
     assert sums.scores('abs').item() == (1e8 + 2) / 3
     assert sums.state.shape == (2, 5, 1)
-
-
-@pytest.mark.parametrize('statistic', [name for name in STATISTICS if name not in ('mean_activation', 'centred')])
-def test_exchanging_the_members_negates_the_signed_score_and_nothing_else(statistic):
-    there, back = summed((FIRST, SECOND)).scores(statistic), summed((SECOND, FIRST)).scores(statistic)
-    assert torch.equal(back, -there if statistic == 'signed' else there)
 
 
 def test_nan_activations_are_named():
@@ -107,20 +99,10 @@ def test_the_channel_of_x_comes_first_and_the_even_one_last(planted):
     assert ranking.scores[X] > 1e-3
     assert max(ranking.scores[EVEN], ranking.scores[Y], ranking.scores[CONSTANT]) < 1e-15
     assert (ranking.statistic, ranking.pair, ranking.region, ranking.num_images) == ('abs', 'flip_image', 'overall', 6)
-    assert (ranking.layer, ranking.model, ranking.model_sha256) == (
-        'body.maps',
-        'PlantedNet',
-        model_fingerprint(planted),
-    )
-
-
-def test_vertical_flip_finds_the_channel_of_y(planted):
-    torch.manual_seed(0)
-    ranking = rank_channels(
-        planted, [torch.rand(6, 3, 7, 9, dtype=torch.float64)], 'body.maps', pair='flip_image_vertical'
-    )
-    assert ranking.order[0] == Y
-    assert all(ranking.scores[channel] < 1e-15 for channel in (X, FROM_RIGHT, EVEN, CONSTANT))
+    assert (ranking.model, ranking.model_sha256) == ('PlantedNet', model_fingerprint(planted))
+    vertical = rank_channels(planted, [images], 'body.maps', pair='flip_image_vertical')
+    assert vertical.order[0] == Y
+    assert all(vertical.scores[channel] < 1e-15 for channel in (X, FROM_RIGHT, EVEN, CONSTANT))
 
 
 @pytest.mark.parametrize(
@@ -160,9 +142,7 @@ def test_centred_takes_the_whole_data_sets_signed_scores_away(planted, lit_colum
     assert everything.scores == (-0.5, 0.5, 0, 0, 0)
     left = rank_channels(planted, [lit_columns(1)], 'neck', statistic='centred', reference=everything)
     assert left.scores == (0, 0, 0, 0, 0)
-    with pytest.raises(
-        ValueError, match="reference must be a 'signed' ranking by 'flip_image' at 'neck', got 'centred'"
-    ):
+    with pytest.raises(ValueError, match="must be a 'signed' ranking by 'flip_image' at 'neck', got 'centred'"):
         rank_channels(planted, [lit_columns(1)], 'neck', statistic='centred', reference=left)
     with pytest.raises(ValueError, match="'centred' without a reference"):
         rank_channels(planted, pytest.fail, 'neck', statistic='centred')
@@ -192,30 +172,15 @@ def test_several_pairs_and_statistics_in_one_pass(planted, lit_columns):
         assert sums[pair].scores(statistic).tolist() == list(ranking.scores)
 
 
-def test_nan_activations_are_an_error_and_no_ranking(planted, lit_columns):
-    images = lit_columns(0, 3)
-    images[1, 0, 0, 0] = float('nan')
-    with pytest.raises(ValueError, match='5 of 5 channels gave NaN or infinite activations'):
-        rank_channels(planted, [images], 'neck')
-
-
 @pytest.mark.parametrize(
     'loader, options, message',
     [
         ([], {}, 'the loader gave no images: the data set or the subset is empty'),
-        ([torch.zeros(2, 3, 4, 4, dtype=torch.uint8)], {}, r'in floating point, got torch.uint8 \(2, 3, 4, 4\)'),
-        ([torch.zeros(3, 4, 4)], {}, r'got one image \(3, 4, 4\): set batch_size'),
         ([[torch.zeros(3, 4, 5), torch.zeros(1, 4, 5)]], {}, r'got one image \(3, 4, 5\): set batch_size'),
-        (
-            [([torch.zeros(3, 4, 5), torch.zeros(3, 1, 5)],)],
-            {},
-            r'must have one size, got \[\(3, 1, 5\), \(3, 4, 5\)\]',
-        ),
+        ([torch.full((1, 3, 4, 4), float('nan')).double()], {}, '5 of 5 channels gave NaN or infinite activations'),
         ([torch.zeros(1, 3, 4, 4)], dict(statistic='variance'), 'statistic must be one of'),
-        ([torch.zeros(1, 3, 4, 4)], dict(statistic='centred'), "'centred' without a reference"),
         ([torch.zeros(1, 3, 4, 4)], dict(pair='flip'), 'pair must be one of'),
         ([torch.zeros(1, 3, 4, 4)], dict(layer='body'), r"'body' gives a tuple of 2, one tensor is needed: write"),
-        ([torch.zeros(1, 3, 4, 4)], dict(layer='9'), "'9' does not exist"),
     ],
 )
 def test_bad_input(planted, loader, options, message):
@@ -223,21 +188,12 @@ def test_bad_input(planted, loader, options, message):
         rank_channels(planted, loader, **{'layer': 'neck', **options})
 
 
-def split_sums():
-    """Channel 0 is alike in both halves, channel 2 is the highest in one and the lowest in the other."""
-    sums = PairedSums(3)
-    first = torch.tensor([[2.0, 1.0, 3.0], [2.0, 1.0, 0.0], [2.0, 1.0, 3.0]])
-    sums.update(first, torch.zeros(3, 3))
-    return sums
-
-
 def test_reliability_is_the_correlation_of_the_halves_by_hand():
     # Ranks of the even images: 1, 0, 2; of the odd one: 2, 1, 0. Spearman: 1 - 6 (1 + 1 + 4) / (3 * 8) = -0.5.
-    assert split_sums().reliability() == pytest.approx(-0.5)
-    assert split_sums().state[1].tolist() == [[2, 1, 0], [2, 1, 0], [2, 1, 0], [1, 0.5, 0], [1, 1, 1]]
-    one = PairedSums(3)
-    one.update(torch.rand(1, 3), torch.rand(1, 3))
-    assert one.reliability() is None
+    sums = summed((torch.tensor([[2.0, 1.0, 3.0], [2.0, 1.0, 0.0], [2.0, 1.0, 3.0]]), torch.zeros(3, 3)))
+    assert sums.reliability() == pytest.approx(-0.5)
+    assert sums.state[1].tolist() == [[2, 1, 0], [2, 1, 0], [2, 1, 0], [1, 0.5, 0], [1, 1, 1]]
+    assert summed((torch.rand(1, 3), torch.rand(1, 3))).reliability() is None
 
 
 def test_halves_do_not_depend_on_batches_or_processes():
@@ -258,26 +214,18 @@ def test_sums_are_on_the_cpu_where_a_device_has_no_float64():
     assert PairedSums(3, 'meta').state.device.type == 'meta'
 
 
-def half_bright(*columns):
-    images = torch.zeros(len(columns), 3, 8, 8)
-    for image, column in zip(images, columns, strict=True):
-        image[..., column] = 1
-    return images
-
-
 class InLayout(nn.Module):
     """Brightness times five maps, in a layout: x, 1 - x, one, y and zero."""
 
     def __init__(self, layout: str) -> None:
         super().__init__()
-        self.layout, self.cls_token = layout, nn.Parameter(torch.full((1, 1, 5), 7.0))
+        self.cls_token = nn.Parameter(torch.full((1, 1, 5), 7.0))
         self.stem, self.layer = nn.Conv2d(3, 5, 1), Turned(layout)
         nn.init.constant_(self.stem.weight, 1)
         nn.init.zeros_(self.stem.bias)
         weights = torch.linspace(0, 1, 8)
         maps = [weights.expand(8, 8), weights.flip(0).expand(8, 8) * 2, torch.ones(8, 8), weights[:, None].expand(8, 8)]
         self.register_buffer('maps', torch.stack([*maps, torch.zeros(8, 8)]))
-        self.norm = nn.LayerNorm(5)
 
     def forward(self, images):
         return self.layer(self.stem(images) * self.maps, self.cls_token)
@@ -304,7 +252,9 @@ class Turned(nn.Module):
 
 @pytest.mark.parametrize('layout', ['NC', 'NCHW', 'NHWC', 'NLC', 'NLC with a class token'])
 def test_the_same_channels_planted_in_every_layout_give_the_same_ranking(layout):
-    model, images = InLayout(layout).eval(), half_bright(0, 2, 5, 7)
+    model, images = InLayout(layout).eval(), torch.zeros(4, 3, 8, 8)
+    for image, column in zip(images, (0, 2, 5, 7), strict=True):
+        image[..., column] = 1
     ranking = rank_channels(model, [images], 'layer')
     assert ranking.order[:2] == (FROM_RIGHT, X)
     expected = rank_channels(InLayout('NCHW').eval(), [images], 'layer').scores
@@ -336,6 +286,12 @@ def test_half_precision_and_compiled_models():
     assert rank_channels(compiled, [images], '2') == expected
     half = rank_channels(net.bfloat16(), [images], '2')
     assert half.scores == pytest.approx(expected.scores, abs=0.01)
+
+
+def test_copies_on_several_devices_are_one_network():
+    torch.manual_seed(0)
+    net, images = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU()), torch.rand(4, 3, 6, 6)
+    assert rank_channels(Replicas(net), [images], '1') == rank_channels(net, [images], '1')
 
 
 def test_images_that_a_sampler_repeats_are_left_out(planted, lit_columns):

@@ -25,9 +25,8 @@ from mmposenc.registry import HOOKS
 class ChannelAblationHook(Hook):
     """Ablates channels of a layer in every validation and test (Sec. 4.2.2).
 
-    Training is untouched. The log says what is ablated. The ablation ends with the loop, also by an exception; the
-    weights are never written to. Modules that were compiled run eagerly meanwhile. Several of these hooks may stand in
-    one config.
+    Training is untouched. The log says what is ablated. The ablation ends with the loop, also by an exception. A config
+    may have several of these hooks.
 
     What to ablate is one of: `channels`; `ranking` with `num_channels` or with `window`; `random`.
 
@@ -44,10 +43,6 @@ class ChannelAblationHook(Hook):
         allow_other_weights: Accept a ranking of other weights, e.g. in the validations of a training.
         allow_slide: Accept a model that is tested by sliding windows.
         channel_dim: Dimension of the channels; None to establish it (see `mmposenc.layers.layer_hook`).
-
-    Raises:
-        TypeError, ValueError: If an argument is not one of those above; in the run, if the layer does not exist or does
-            not run, or the ranking is of another model or another number of channels.
 
     Example:
         >>> custom_hooks = [dict(type='mmposenc.ChannelAblationHook', ranking='ranking.json', num_channels=100)]
@@ -72,7 +67,7 @@ class ChannelAblationHook(Hook):
         given = dict(channels=channels, num_channels=num_channels, window=window, random=random)
         chosen = [name for name, choice in given.items() if choice is not None]
         if len(chosen) != 1 or (ranking is None) == (chosen[0] in ('num_channels', 'window')):
-            got = ' and '.join([*chosen, *(['ranking'] if ranking is not None else [])])
+            got = ' and '.join(chosen + ['ranking'] * (ranking is not None))
             raise ValueError(
                 f'give one of: channels; random=(N, seed); ranking with num_channels=N; ranking with '
                 f'window=(start, size). Got {got or "none of them"}'
@@ -83,17 +78,15 @@ class ChannelAblationHook(Hook):
         self.layer: str = layer if layer is not None else getattr(self.ranking, 'layer', '')
         split_layer(self.layer)
         self.random = None if random is None else _two_integers('random', random)
-        self._channels: tuple[int, ...] = ()
-        if channels is not None:
-            self._channels, self._text = check_channels(channels), 'as listed'
+        self._channels, self._text = check_channels(() if channels is None else channels), 'as listed'
+        if self.random is not None:
+            self._text = f'at random, seed {self.random[1]}'
+        elif self.ranking is not None and num_channels is not None:
+            self._channels, self._text = top_channels(self.ranking, num_channels), f'the top of {ranking}'
         elif self.ranking is not None and window is not None:
             start, size = _two_integers('window', window)
             self._channels = ranks(self.ranking, start, size)
             self._text = f'ranks {start} to {start + size - 1} of {ranking}'
-        elif self.ranking is not None and num_channels is not None:
-            self._channels, self._text = top_channels(self.ranking, num_channels), f'the top of {ranking}'
-        elif self.random is not None:
-            self._text = f'at random, seed {self.random[1]}'
         self.value = _fill(value, means)
         self.allow_other_weights, self.allow_slide, self.channel_dim = allow_other_weights, allow_slide, channel_dim
         self._active = ExitStack()

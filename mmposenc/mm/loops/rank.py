@@ -14,15 +14,15 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmposenc.channels import PairedSums, collect_sums
 from mmposenc.channels.pairs import check_pairs
-from mmposenc.channels.rank import check_statistic
+from mmposenc.channels.rank import check_reference, make_ranking
 from mmposenc.layers import find_module, unwrap_model
 from mmposenc.mm.forwards import require_whole_images, tensor_forward
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 from mmposenc.registry import LOOPS
 
-RANK_SPLITS = ('all', 'even', 'odd')
 _EMPTY = 'the data set or the subset is empty, so there is nothing to rank: check its ann_file'
+_SAMPLER = "sampler=dict(type='DefaultSampler', shuffle=False)"
 
 
 @LOOPS.register_module()
@@ -30,13 +30,10 @@ class ChannelRankingLoop(BaseLoop):
     """Ranks the channels of a layer over the test data set, in place of a test (Sec. 4.2.1, Eq. 2 and 3).
 
     Any model of mmseg or mmpretrain, with its own test pipeline and data preprocessor. Several pairs and statistics
-    take one pass, and no forward goes further than the layer. Images are flipped or rolled before the preprocessor pads
-    them. Running sums stay on the device and are added up over the processes once; images that a sampler repeats to
-    give each process equally many are left out. Whole images are compared, also with `allow_slide`.
+    take one pass. Images are flipped or rolled before the preprocessor pads them. Images that a sampler repeats to give
+    each process equally many are left out. Whole images are compared, also with `allow_slide`.
 
     Args:
-        runner: The runner.
-        dataloader: Data loader, or its config.
         evaluator: Not used: a Runner gives it to any test loop, and a ranking needs no labels.
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
         pairs: Names out of `mmposenc.channels.PAIRS`. Default: Eq. 2's.
@@ -53,11 +50,6 @@ class ChannelRankingLoop(BaseLoop):
 
     Attributes:
         rankings: By file, once the loop has run.
-
-    Raises:
-        ValueError: If an argument is not one of those above, the layer does not exist, or the model is tested by
-            sliding windows; when run, if there is no image, images of a batch differ in size, an activation is not a
-            number, or images would be counted twice.
 
     Example:
         >>> test_cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone[-1]', out='ranking.json')
@@ -84,19 +76,19 @@ class ChannelRankingLoop(BaseLoop):
         check_pairs(pairs)
         if isinstance(statistics, str) or not pairs or not statistics:
             raise ValueError(f'pairs and statistics must be lists of names, got {pairs!r} and {statistics!r}')
-        for statistic in statistics:
-            check_statistic(statistic, statistic == 'centred')
-        if ('centred' in statistics) != (reference is not None):
+        self.reference = None if reference is None else Ranking.load(reference)
+        if self.reference is not None and 'centred' not in statistics:
             raise ValueError("reference, a 'signed' ranking of the whole data set, goes with statistic 'centred' only")
-        if rank_split not in RANK_SPLITS:
-            raise ValueError(f'rank_split must be one of {", ".join(RANK_SPLITS)}, got {rank_split!r}')
+        for pair, statistic in product(pairs, statistics):
+            check_reference(statistic, self._reference_of(statistic), pair, layer)
+        if rank_split not in ('all', 'even', 'odd'):
+            raise ValueError(f'rank_split must be one of all, even, odd, got {rank_split!r}')
         self.model = unwrap_model(runner.model)
         find_module(self.model, layer)
         require_whole_images(runner.model, allow_slide)
         loader = build_loader(dataloader)
         self.layer, self.pairs, self.statistics, self.region = layer, tuple(pairs), tuple(statistics), region
         self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
-        self.reference = None if reference is None else self._load_reference(reference)
         self.out = Path(runner.work_dir, 'ranking.json') if out is None else Path(out)
         self.data_set = describe_data(loader.dataset) if data_set is None else data_set
         if rank_split != 'all':
@@ -115,7 +107,10 @@ class ChannelRankingLoop(BaseLoop):
         self.runner.call_hook('before_test_epoch')
         self.model.eval()
         sums = self._add_up(share)
-        self._write(sums)
+        self._rank(sums)
+        if is_main_process():
+            for path, ranking in self.rankings.items():
+                ranking.save(path)
         first = sums[self.pairs[0]]
         metrics = {'images': float(first.num_images), 'channels': float(first.num_channels)}
         for ranking in self.rankings.values():
@@ -146,7 +141,7 @@ class ChannelRankingLoop(BaseLoop):
         if images != size:
             raise ValueError(
                 f'{images} images were ranked of a data set of {size}: each must be seen once; use drop_last=False and '
-                "sampler=dict(type='DefaultSampler', shuffle=False) in test_dataloader"
+                f'{_SAMPLER} in test_dataloader'
             )
         return sums
 
@@ -164,12 +159,14 @@ class ChannelRankingLoop(BaseLoop):
     def _forward(self, images: Tensor) -> object:
         return tensor_forward(self.model, self._batch)(images)
 
-    def _write(self, sums: dict[str, PairedSums]) -> None:
+    def _reference_of(self, statistic: str) -> Ranking | None:
+        return self.reference if statistic == 'centred' else None
+
+    def _rank(self, sums: dict[str, PairedSums]) -> None:
         checkpoint = self.runner._load_from
-        conditions = dict(
+        about = dict(
             layer=self.layer,
             region=self.region,
-            num_images=sums[self.pairs[0]].num_images,
             model=self.runner.model_name,
             model_sha256=model_fingerprint(self.model),
             checkpoint_sha256=file_sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else '',
@@ -177,26 +174,9 @@ class ChannelRankingLoop(BaseLoop):
         )
         several = len(self.pairs) * len(self.statistics) > 1
         for pair, statistic in product(self.pairs, self.statistics):
-            reference = self.reference.scores if self.reference is not None and statistic == 'centred' else None
-            scores = sums[pair].scores(statistic, reference).tolist()
-            reliability = sums[pair].reliability(statistic, reference)
             name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
-            path = self.out.with_name(name)
-            self.rankings[path] = Ranking(
-                pair=pair, statistic=statistic, scores=scores, reliability=reliability, **conditions
-            )
-        if is_main_process():
-            for path, ranking in self.rankings.items():
-                ranking.save(path)
-
-    def _load_reference(self, path: str) -> Ranking:
-        reference = Ranking.load(path)
-        if (reference.statistic, (reference.pair,), reference.layer) != ('signed', self.pairs, self.layer):
-            raise ValueError(
-                f"reference must be a 'signed' ranking by {' and '.join(self.pairs)} at {self.layer!r}, got "
-                f'{reference.statistic!r} by {reference.pair!r} at {reference.layer!r}; rank one pair at a time'
-            )
-        return reference
+            ranking = make_ranking(sums[pair], statistic, self._reference_of(statistic), pair=pair, **about)
+            self.rankings[self.out.with_name(name)] = ranking
 
 
 def _stacked(inputs: Any) -> Tensor:
@@ -218,11 +198,7 @@ def _different_sizes(got: str) -> str:
 
 
 def build_loader(dataloader: DataLoader | dict) -> DataLoader:
-    """The data loader, built if it is not yet; an empty data set fails in mmengine without saying that it is.
-
-    Raises:
-        ValueError: If mmengine cannot join the samples of the data set because there are none.
-    """
+    """The data loader, built if it is not yet; an empty data set fails in mmengine without saying that it is."""
     if isinstance(dataloader, DataLoader):
         return dataloader
     try:
@@ -264,10 +240,6 @@ def share_of_rank(dataloader: DataLoader) -> int:
 
     mmengine's sampler deals images out in turn: rank r of W gets those at positions r, r + W, ... of one order, which
     it lengthens by repeated images until the ranks have equally many. An image after the first n / W is a repetition.
-
-    Raises:
-        ValueError: If there is no image, there are fewer images than processes, or several processes have another
-            sampler, whose repetitions are not known.
     """
     size = len(dataloader.dataset)  # type: ignore[arg-type]
     rank, world_size = get_dist_info()
@@ -277,19 +249,14 @@ def share_of_rank(dataloader: DataLoader) -> int:
         raise ValueError(f'{world_size} processes cannot share {size} images: start at most {size}')
     if world_size > 1 and not isinstance(dataloader.sampler, DefaultSampler):
         raise ValueError(
-            f"several processes need sampler=dict(type='DefaultSampler', shuffle=False) in test_dataloader, got "
-            f'{type(dataloader.sampler).__name__}: it may give an image to two of them'
+            f'several processes need {_SAMPLER} in test_dataloader, got {type(dataloader.sampler).__name__}: it may '
+            f'give an image to two of them'
         )
     return -((rank - size) // world_size)
 
 
 def describe_data(dataset: Dataset) -> str:
-    """What a data set is, for the reader of a ranking: class, split and list, without folders.
-
-    Example:
-        >>> describe_data(cityscapes_val)
-        'CityscapesDataset val val-left.txt'
-    """
+    """A data set's class, split and list, without folders, such as 'CityscapesDataset val val-left.txt'."""
     folder = getattr(dataset, 'data_prefix', {}).get('img_path') or ''
     split = getattr(dataset, 'split', '') or Path(folder).name
     listed = Path(getattr(dataset, 'ann_file', '') or '').name
