@@ -4,6 +4,11 @@ Islam, Kowal, Jia, Derpanis, Bruce, "Global Pooling, More than Meets the Eye: Po
 Channel-Wise in CNNs", ICCV 2021.
 """
 
+try:
+    import matplotlib  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"figures need {error.name}: pip install 'mmposenc[figures]'", name=error.name) from None
+
 from mmposenc.figures.grids import draw_accuracy, draw_confusion, draw_inputs, draw_pooled_sums
 from mmposenc.figures.overlays import AblatedPredictions, draw_overlays
 from mmposenc.figures.style import save_figure
