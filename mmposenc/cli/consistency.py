@@ -14,7 +14,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmposenc.cli import common
+from mmposenc.cli import common, models
 
 if TYPE_CHECKING:
     from mmposenc.shifts import ConsistencyCard
@@ -25,12 +25,7 @@ PROTOCOLS = ('zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'r
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
-    parser.add_argument('model', help='config file, timm:NAME, torchvision:NAME or FILE.py:FUNCTION')
-    parser.add_argument('--weights', required=True, help='file of weights, with whatever prefix; must fit exactly')
-    parser.add_argument(
-        '--weights-by-order', action='store_true', help='match tensors by their order and shape, not by name'
-    )
-    parser.add_argument('--trust-checkpoint', action='store_true', help='let the file run code: only if you trust it')
+    models.add_arguments(parser)
     parser.add_argument('--data', help="folder of the images (default for a config: its own test set's)")
     parser.add_argument('--labels', metavar='FILE', help='CSV of a flat folder: file name, number of the class')
     parser.add_argument('--max-shifts', type=int, nargs='+', default=[8], metavar='N', help='px (default: 8)')
@@ -40,22 +35,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--crop', type=int, metavar='PX', help="side of what the network sees of them (default: the network's)"
     )
-    parser.add_argument(
-        '--mean', type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)"
-    )
-    parser.add_argument('--std', type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)")
     parser.add_argument('--num-classes', type=int, help="of the classifier (default: the network's)")
     parser.add_argument('--batch-size', type=int, default=64, help='images per forward (default: 64)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read images (default: 2)')
     parser.add_argument('--out', help='also write the figures to this JSON file')
-    common.add_cfg_options(parser)
 
 
 def run(args: Namespace) -> None:
     """Measure, and end with the table."""
-    source, _, name = args.model.rpartition(':')
-    by_name = bool(source) and not args.model.startswith('mmposenc::') and not name.endswith('.py')
-    card = _of_network(args) if by_name else _of_config(args)
+    card = _of_config(args) if models.is_config(args.model) else _of_network(args)
     rows = card.table()
     say = common.say
     say(f'{card.images} images, Top-1 {card.top1:.2f}% [{rows[0]["top1_low"]:.2f}, {rows[0]["top1_high"]:.2f}]')
@@ -74,19 +62,9 @@ def run(args: Namespace) -> None:
 
 def _of_config(args: Namespace) -> 'ConsistencyCard':
     """Through the Runner: preprocessing and data are the config's own."""
-    from mmposenc.host.weights import load_weights, weights_by_order
-    from mmposenc.layers import unwrap_model
-
-    _refuse(
-        args,
-        'not for a config, whose data and preprocessing are its own',
-        'labels',
-        'resize',
-        'mean',
-        'std',
-        'num_classes',
-    )
-    cfg = common.load_config(Namespace(config=args.model, launcher='none', work_dir=None, **vars(args)))
+    why = 'not for a config, whose data and preprocessing are its own'
+    _refuse(args, why, 'labels', 'resize', 'mean', 'std', 'num_classes')
+    cfg = models.read_config(args, args.model)
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     if args.data:
         cfg.test_dataloader.dataset.data_root = args.data
@@ -103,8 +81,7 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
     cfg.test_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     cfg.load_from = None
     runner = common.build_runner(cfg)
-    load = weights_by_order if args.weights_by_order else load_weights
-    common.say(load(unwrap_model(runner.model), args.weights, args.trust_checkpoint))
+    models.load_weights(args, runner.model, args.weights)
     runner.test()
     return runner.test_loop.card
 
@@ -115,18 +92,21 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
     from torch.utils.data import DataLoader
 
     from mmposenc.batches import evaluating, read_logits
-    from mmposenc.host.weights import build_network, load_weights, weights_by_order
     from mmposenc.shifts import ShiftedViews, shift_consistency
 
     _refuse(args, 'only for a config', 'cfg_options')
     if not args.data:
         raise ValueError(f'{args.model} needs --data, a folder of images')
-    model = build_network(args.model, args.num_classes)
-    load = weights_by_order if args.weights_by_order else load_weights
-    common.say(load(model, args.weights, args.trust_checkpoint))
-    resize, crop, mean, std, interpolation = _settings(args, model)
+    model, known = models.build(args, args.model, args.num_classes)
+    models.load_weights(args, model, args.weights)
+    cifar = _cifar(args.data)
+    resize = args.resize or (None if cifar else known.resize)
+    crop = None if cifar else known.crop
+    crop = args.crop or (crop if crop and resize and crop <= resize else None)
+    crop = None if crop == resize else crop
+    mean, std = list(known.mean), list(known.std)
     common.say(f'images: side {resize or "as it is"}, crop {crop or "none"}, mean {mean}, std {std}')
-    data = open_images(args.data, args.labels, mean, std, resize, interpolation)
+    data = open_images(args.data, args.labels, known.transform(resize, known.interpolation), resize)
     protocols = args.protocols or [name for name in PROTOCOLS if crop or name != 'crop_pair']
     views = ShiftedViews(args.max_shifts, protocols, crop_size=crop)
     with torch.no_grad(), evaluating(model):
@@ -141,91 +121,34 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
     return shift_consistency(model.to(device), loader, args.max_shifts, protocols, args.seed, crop)
 
 
-def _settings(args: Namespace, model: Any) -> tuple[int | None, int | None, list[float], list[float], str]:
-    """Side of the images and of the crop, mean, std and interpolation: as typed, else the network's."""
-    source, _, name = args.model.rpartition(':')
-    resize, crop, mean, std, interpolation = None, None, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 'bilinear'
-    if source == 'timm':
-        from timm.data import resolve_model_data_config
-
-        config = resolve_model_data_config(model)
-        crop, interpolation = config['input_size'][1], config['interpolation']
-        resize, mean, std = int(crop / config['crop_pct']), list(config['mean']), list(config['std'])
-        if config['crop_mode'] != 'center' and not args.resize:
-            raise ValueError(f'{args.model} was tested with crop_mode {config["crop_mode"]}: give --resize and --crop')
-    elif source == 'torchvision':
-        from torchvision.models import get_model_weights
-
-        preset = next(iter(get_model_weights(name))).transforms()
-        resize, crop, mean, std = preset.resize_size[0], preset.crop_size[0], preset.mean, preset.std
-        interpolation = preset.interpolation.value
-    if _cifar(args.data):
-        resize = crop = None
-    resize = args.resize or resize
-    crop = args.crop or (crop if crop and resize and crop <= resize else None)
-    if crop == resize:
-        crop = None
-    return resize, crop, args.mean or mean, args.std or std, interpolation
-
-
-def open_images(
-    folder: str, labels: str | None, mean: list[float], std: list[float], resize: int | None, interpolation: str
-) -> Any:
-    """A data set of normalised images (3, H, W) and the numbers of their classes, in a fixed order.
+def open_images(folder: str, labels: str | None, transform: Any, resize: int | None) -> Any:
+    """A data set of images and the numbers of their classes, in a fixed order.
 
     Args:
         folder: With one folder per class, flat with `labels`, or of a CIFAR archive (its test split).
         labels: CSV of file names and numbers of classes; a first line without a number is its head.
-        mean: Of RGB, in 0 to 1.
-        std: Of RGB, in 0 to 1.
-        resize: Side in px of the middle square that is left of an image; None leaves images as they are.
-        interpolation: Of the resizing, such as 'bilinear'.
+        transform: From a PIL image to what the network takes.
+        resize: What images of files are resized to, which they must be.
 
     Raises:
         FileNotFoundError, ValueError: If the folder or the table is not such a thing.
     """
-    from torchvision import datasets, transforms
+    from torchvision.datasets import ImageFolder
 
-    steps: list[Any] = [transforms.ToTensor(), transforms.Normalize(mean, std)]
-    if resize:
-        mode = transforms.InterpolationMode(interpolation)
-        steps = [transforms.Resize(resize, mode), transforms.CenterCrop(resize), *steps]
-    transform = transforms.Compose(steps)
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f'there is no folder {folder}')
+    place = models.check_folder(folder)
     if kind := _cifar(folder):
         return _read_cifar(kind, folder, transform)
     if not resize:
         raise ValueError('images of a folder differ in size: give --resize')
-    if labels is None:
-        if not any(path.is_dir() for path in Path(folder).iterdir()):
-            raise ValueError(
-                f'{folder} has no folders of classes: give --labels, a CSV of file names and class numbers'
-            )
-        return datasets.ImageFolder(folder, transform)
-    rows = _read_labels(folder, labels)
-    return _Images([name for _, name in rows], [label for label, _ in rows], transform, folder)
+    if labels is not None:
+        rows = _read_labels(folder, labels)
+        return models.Images([place / name for _, name in rows], [label for label, _ in rows], transform)
+    if not any(path.is_dir() for path in place.iterdir()):
+        raise ValueError(f'{folder} has no folders of classes: give --labels, a CSV of file names and class numbers')
+    return ImageFolder(folder, transform)
 
 
-class _Images:
-    """Images, each an array or a file of a folder, and the numbers of their classes."""
-
-    def __init__(self, images: Any, labels: list[int], transform: Any, folder: str = '') -> None:
-        self.images, self.labels, self.transform, self.folder = images, labels, transform, folder
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        from PIL import Image
-        from torchvision.datasets.folder import default_loader
-
-        image = self.images[index]
-        opened = default_loader(str(Path(self.folder, image))) if isinstance(image, str) else Image.fromarray(image)
-        return self.transform(opened), self.labels[index]
-
-
-def _read_cifar(kind: str, folder: str, transform: Any) -> _Images:
+def _read_cifar(kind: str, folder: str, transform: Any) -> models.Images:
     """The test split; a re-packed copy, which no checksum vouches for, is announced."""
     from mmposenc.mm import datasets
 
@@ -234,7 +157,7 @@ def _read_cifar(kind: str, folder: str, transform: Any) -> _Images:
     except ValueError:
         data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
         common.say(f'not the official files of {kind}, whose checksums differ; read without running anything')
-    return _Images(data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist(), transform)
+    return models.Images(data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist(), transform)
 
 
 def _read_labels(folder: str, table: str) -> list[tuple[int, str]]:

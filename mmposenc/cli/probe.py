@@ -169,6 +169,8 @@ def _image_files(folder: str, number: int) -> list[Path]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     files = sorted(path for path in models.check_folder(folder).rglob('*') if path.suffix.lower() in IMG_EXTENSIONS)
+    if not files:
+        raise ValueError(f'{folder} holds no images: {", ".join(IMG_EXTENSIONS)}')
     number = min(number, len(files))
     return [files[i * len(files) // number] for i in range(number)]
 

@@ -46,22 +46,18 @@ READOUTS = {
 
 @styled
 def plot_depth(probe: 'LocationProbe') -> Figure:
-    """Position, interaction, its two mirror axes and the read-outs of every layer, with 95% intervals.
-
-    Layers stand in the order in which they run, at equal distances.
-    """
+    """Position, interaction, position by axis and the read-outs of every layer, in order, with 95% intervals."""
     figure, ((position, interaction), (axes, accuracy)) = panels(2, 2, 5.2, 3.0, sharex=True)
     controls = [c for c in CONTROLS if any(c in probe.measures[layer] for layer in probe.layers)]
     for control in controls:
-        label, colour, marker = CONTROLS[control]
-        for panel, measure in ((position, 'position'), (interaction, 'interaction')):
-            _line(panel, probe, control, measure, label, colour, marker)
+        _line(position, probe, control, 'position', *CONTROLS[control])
+        _line(interaction, probe, control, 'interaction', *CONTROLS[control])
     for measure, (label, colour, marker) in AXES.items():
         _line(axes, probe, 'none', measure, label, colour, marker)
         if 'random' in controls:
             _line(axes, probe, 'random', measure, f'{label}, random weights', colour, marker, dashed=True)
-    for measure, (label, colour, marker) in READOUTS.items():
-        _line(accuracy, probe, 'none', measure, label, colour, marker)
+    for measure, look in READOUTS.items():
+        _line(accuracy, probe, 'none', measure, *look)
     accuracy.axhline(100 / probe.grid_size**2, color=GREY, linestyle=':', linewidth=1, label='chance')
     position.set(title='Position: what the cell adds, whatever the patch', ylabel='share of variance (%)')
     interaction.set(title='Interaction: position that depends on the content', ylabel='share of variance (%)')
@@ -69,10 +65,10 @@ def plot_depth(probe: 'LocationProbe') -> Figure:
     train = max(curves['none']['order'][-1][0] for curves in probe.curves.values())
     accuracy.set(title=f'Cell predicted, {train} training images', ylabel='accuracy (%)', ylim=(0, 130))
     accuracy.set_yticks(range(0, 101, 20))
-    for panel in (position, interaction, axes, accuracy):
-        panel.grid(axis='y')
     for panel in (position, interaction, axes):
+        panel.grid(axis='y')
         panel.set_ylim(bottom=min(0, panel.get_ylim()[0]))
+    accuracy.grid(axis='y')
     interaction.set_ylim(0, max(10, interaction.get_ylim()[1]))
     for panel in (axes, accuracy):
         panel.set_xticks(range(len(probe.layers)), probe.layers, rotation=30, ha='right', rotation_mode='anchor')
@@ -91,17 +87,18 @@ def plot_depth(probe: 'LocationProbe') -> Figure:
 def plot_atlas(probes: Sequence['LocationProbe']) -> Figure:
     """Share of position over depth for several networks: as they are, and with random weights where measured."""
     figure, panel_row = panels(1, 3, 3.6, 3.2, sharex=True)
-    styles = line_styles([probe.model for probe in probes])
+    looks = line_styles([probe.model for probe in probes])
     titles = {'position': 'Position', 'top_bottom': 'Top-bottom', 'left_right': 'Left-right'}
     for panel, (measure, title) in zip(panel_row[0], titles.items(), strict=True):
         for probe in probes:
-            style = {**styles[probe.model], 'linestyle': '-'}
             depth = [probe.depth[layer] for layer in probe.layers]
             values = [probe.measures[layer]['none'][measure][0] for layer in probe.layers]
-            panel.plot(depth, values, label=probe.model, **style)
+            panel.plot(depth, values, label=probe.model, **{**looks[probe.model], 'linestyle': '-'})
             if all('random' in probe.measures[layer] for layer in probe.layers):
                 values = [probe.measures[layer]['random'][measure][0] for layer in probe.layers]
-                panel.plot(depth, values, color=style['color'], linestyle=':', label=f'{probe.model}, random weights')
+                panel.plot(
+                    depth, values, ':', color=looks[probe.model]['color'], label=f'{probe.model}, random weights'
+                )
         panel.set(title=title, xlabel='depth (share of operations)', xlim=(0, 1.02))
         panel.set_ylim(bottom=min(0, panel.get_ylim()[0]))
         panel.grid(axis='y')
@@ -163,11 +160,8 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         for cell, point in enumerate(points):
             panel.annotate(f'{cell // n},{cell % n}', point, ha='center', va='center', fontsize=6, zorder=3)
         shares = 100 * singular**2 / (singular**2).sum()
-        panel.set(
-            title=layer,
-            xlabel=f'component 1 ({shares[0]:.0f}% of the code)',
-            ylabel=f'component 2 ({shares[1]:.0f}%)',
-        )
+        panel.set(title=layer, ylabel=f'component 2 ({shares[1]:.0f}%)')
+        panel.set_xlabel(f'component 1 ({shares[0]:.0f}% of the code)')
         panel.set_aspect('equal', 'datalim')
         panel.margins(0.15)
     figure.suptitle(f'{probe.model}: position code, cells as row,column')
@@ -181,17 +175,10 @@ def _cell_colour(cell: int, n: int) -> tuple[float, float, float]:
 
 
 def _line(
-    axes: Axes,
-    probe: 'LocationProbe',
-    control: str,
-    measure: str,
-    label: str,
-    colour: str,
-    marker: str,
-    dashed: bool = False,
+    panel: Axes, probe: 'LocationProbe', control: str, measure: str, label: str, colour: str, marker: str, dashed=False
 ) -> None:
     places = [i for i, layer in enumerate(probe.layers) if control in probe.measures[layer]]
-    values = np.array([probe.measures[probe.layers[i]][control][measure] for i in places])
-    axes.plot(places, values[:, 0], color=colour, marker=marker, label=label, linestyle=':' if dashed else '-')
+    values, low, high = np.array([probe.measures[probe.layers[i]][control][measure] for i in places]).T
+    panel.plot(places, values, color=colour, marker=marker, label=label, linestyle=':' if dashed else '-')
     if not dashed:
-        axes.fill_between(places, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
+        panel.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)

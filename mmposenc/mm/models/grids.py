@@ -9,16 +9,12 @@ from mmposenc.grids.canvas import place_on_grid
 from mmposenc.grids.necks import PermuteNeck, SortedPoolNeck, SumPoolNeck
 from mmposenc.registry import MODELS, TRANSFORMS
 
-PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
-
 for _neck in (PermuteNeck, SortedPoolNeck, SumPoolNeck):
     MODELS.register_module(module=_neck)
 
 
 def conv_cfg_with_padding(padding_mode: str, conv_cfg: dict | None = None) -> dict:
-    """The mmcv config of a convolution that pads in one of `PADDING_MODES` (Table 1; circular is not the paper's)."""
-    if padding_mode not in PADDING_MODES:
-        raise ValueError(f'padding_mode must be one of {", ".join(PADDING_MODES)}, got {padding_mode!r}')
+    """The mmcv config of a convolution that pads with 'zeros', 'reflect', 'replicate' or 'circular' (not in Table 1)."""
     return {**(conv_cfg or {'type': 'Conv2d'}), 'padding_mode': padding_mode}
 
 
@@ -26,9 +22,8 @@ def conv_cfg_with_padding(padding_mode: str, conv_cfg: dict | None = None) -> di
 class BatchPlaceOnGrid:
     """Put each patch of a batch into one cell of an n x n grid (Sec. 3, Fig. 1).
 
-    Only the patches travel to the device. Grid, task and cells come with the batch of a `GridCIFAR10` or `GridDigits`,
-    so that a config says them once; a batch without cells (training) gets them drawn here. As in the authors' code it
-    works on normalised patches, and a flip before it mirrors the patch, not the canvas.
+    Grid, task and cells come with the batch of a `GridCIFAR10` or `GridDigits`; a batch without cells (training) gets
+    them drawn here. As in the authors' code it works on normalised patches, and a flip before it mirrors the patch.
 
     Args:
         canvas_value: Value of the empty cells after normalisation. Default 0, the authors' code.
@@ -48,14 +43,11 @@ class BatchPlaceOnGrid:
         - cells
 
     Raises:
-        ValueError: If `cell_size` is below 1; when called, if the batch names no grid or a patch exceeds its cell.
+        ValueError: When called, if the batch names no grid or a patch exceeds its cell.
     """
 
     def __init__(self, canvas_value: float = 0.0, cell_size: int | None = None) -> None:
-        if cell_size is not None and cell_size < 1:
-            raise ValueError(f'cell_size must be at least 1 px, got {cell_size}')
-        self.canvas_value = canvas_value
-        self.cell_size = cell_size
+        self.canvas_value, self.cell_size = canvas_value, cell_size
 
     def __call__(self, batch: dict) -> dict:
         if 'grid' not in batch:
@@ -89,8 +81,6 @@ class PositionResNet(ResNet):
     Shape:
         Input (N, 3, H, W); output a tuple of the stages in `out_indices`, by default the last, at stride 16.
 
-    Raises:
-        ValueError: If the padding mode is unknown.
     """
 
     def __init__(
@@ -120,18 +110,15 @@ class GAPLogitHead(ClsHead):
     Args:
         num_classes: Channels of the convolution: grid_size * grid_size for location, the classes for category.
         in_channels: Channels of the backbone's last stage.
-        padding_mode: Padding of the convolution by 1 px: 'zeros', 'reflect', 'replicate' or 'circular'. The same as the
-            backbone's, so that one padding reaches the whole network.
-        loss: As in `ClsHead`.
-        topk: As in `ClsHead`.
-        cal_acc: As in `ClsHead`.
-        init_cfg: As in `ClsHead`. Default: normal weights with std 0.01, as `LinearClsHead` has.
+        padding_mode: Of the convolution, the same as the backbone's so that one padding reaches the whole network.
+        init_cfg: Default: normal weights with std 0.01, as `LinearClsHead` has.
+        **kwargs: Other arguments of mmpretrain's `ClsHead`, such as `loss`, `topk` and `cal_acc`.
 
     Shape:
         Input a tuple of features whose last is (N, in_channels, H, W), or that feature alone; output (N, num_classes).
 
     Raises:
-        ValueError: If the padding mode is unknown, `num_classes` is below 1, or the feature is not a map.
+        ValueError: When called, if the feature is not a map.
     """
 
     def __init__(
@@ -139,21 +126,11 @@ class GAPLogitHead(ClsHead):
         num_classes: int,
         in_channels: int,
         padding_mode: str = 'zeros',
-        loss: dict | None = None,
-        topk: int | tuple[int, ...] = (1,),
-        cal_acc: bool = False,
         init_cfg: dict | None = None,
+        **kwargs,
     ) -> None:
-        super().__init__(
-            loss=loss or {'type': 'CrossEntropyLoss', 'loss_weight': 1.0},
-            topk=topk,
-            cal_acc=cal_acc,
-            init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01},
-        )
-        if num_classes < 1:
-            raise ValueError(f'num_classes must be at least 1, got {num_classes}')
-        self.num_classes = num_classes
-        self.in_channels = in_channels
+        super().__init__(init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}, **kwargs)
+        self.num_classes, self.in_channels = num_classes, in_channels
         self.conv = build_conv_layer(
             conv_cfg_with_padding(padding_mode), in_channels, num_classes, kernel_size=3, padding=1, bias=True
         )

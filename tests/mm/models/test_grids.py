@@ -8,7 +8,6 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmposenc.mm.models import BatchPlaceOnGrid, BatchPreprocessor, GAPLogitHead, PositionResNet, conv_cfg_with_padding
-from mmposenc.mm.models.grids import PADDING_MODES
 from mmposenc.registry import MODELS
 
 
@@ -101,7 +100,7 @@ def test_resnet18_as_in_the_authors_code():
 
 
 @pytest.mark.parametrize('depth', [18, 50])
-@pytest.mark.parametrize('padding_mode', PADDING_MODES)
+@pytest.mark.parametrize('padding_mode', ['zeros', 'reflect', 'replicate', 'circular'])
 def test_the_padding_reaches_every_convolution(depth: int, padding_mode: str):
     net = MODELS.build({'type': 'PositionResNet', 'depth': depth, 'padding_mode': padding_mode})
     convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
@@ -128,12 +127,10 @@ def test_a_neck_is_one_line_in_an_mmpretrain_config(neck: str, channels: int):
     'call, message',
     [
         (lambda: BatchPlaceOnGrid(cell_size=3)(grid_batch(1)), r'cell of 3x3 px, got patches of 4x4 px'),
-        (lambda: BatchPlaceOnGrid(cell_size=0), 'cell_size must be at least 1 px, got 0'),
         (lambda: BatchPlaceOnGrid()({'inputs': torch.rand(1, 3, 4, 4)}), r"names its grid, got the keys \['inputs'\]"),
         (lambda: GAPLogitHead(4, 6)((torch.rand(2, 6),)), r'\(N, C, H, W\), got \(2, 6\); remove the neck'),
-        (lambda: GAPLogitHead(0, 6), 'num_classes must be at least 1, got 0'),
-        (lambda: GAPLogitHead(4, 6, padding_mode='zero'), "one of zeros, reflect, replicate, circular, got 'zero'"),
-        (lambda: PositionResNet(padding_mode='same'), r"padding_mode must be one of .*, got 'same'"),
+        (lambda: GAPLogitHead(4, 6, padding_mode='zero'), "padding_mode must be one of"),
+        (lambda: PositionResNet(padding_mode='same'), "got padding_mode='same'"),
     ],
 )
 def test_bad_input(call, message):

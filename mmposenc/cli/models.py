@@ -1,0 +1,167 @@
+"""A MODEL and images of a folder, as `mmposenc probe` and `mmposenc consistency` take them."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmposenc.cli import common
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import Tensor, nn
+
+
+def add_arguments(parser: ArgumentParser, several: bool = False) -> None:
+    """Add the model or models, their weights, and the normalisation."""
+    number: dict[str, Any] = {'nargs': '+'} if several else {}
+    parser.add_argument(
+        'models' if several else 'model',
+        metavar='MODEL',
+        help='config file, timm:NAME, torchvision:NAME or FILE.py:FUNCTION',
+        **number,
+    )
+    parser.add_argument(
+        '--weights',
+        required=True,
+        metavar='FILE',
+        help='one per model, with whatever prefix; must fit exactly; "none" leaves random weights',
+        **number,
+    )
+    parser.add_argument(
+        '--weights-by-order', action='store_true', help='match tensors by their order and shape, not by name'
+    )
+    parser.add_argument('--trust-checkpoint', action='store_true', help='let the file run code: only if you trust it')
+    parser.add_argument(
+        '--mean', type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)"
+    )
+    parser.add_argument('--std', type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)")
+    common.add_cfg_options(parser)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network was tested with: sides in px, mean and std of RGB in 0 to 1, and whether it takes BGR."""
+
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
+    bgr: bool = False
+    resize: int | None = None
+    crop: int | None = None
+    interpolation: str = 'bilinear'
+
+    def transform(self, side: int | None, interpolation: str) -> Any:
+        """From a PIL image to what the network takes: the middle square of `side` px, or all of it."""
+        from torchvision import transforms
+
+        steps: list[Any] = [transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
+        if self.bgr:
+            steps.append(_flip_channels)
+        if side:
+            mode = transforms.InterpolationMode(interpolation)
+            steps = [transforms.Resize(side, mode), transforms.CenterCrop(side), *steps]
+        return transforms.Compose(steps)
+
+
+def _flip_channels(image: 'Tensor') -> 'Tensor':
+    return image.flip(0)
+
+
+class Images:
+    """A data set of images, each an array or a file, and the numbers of their classes."""
+
+    def __init__(self, images: Sequence[Any], labels: Sequence[int], transform: Any) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple['Tensor', int]:
+        from PIL import Image
+        from torchvision.datasets.folder import default_loader
+
+        image = self.images[index]
+        opened = default_loader(str(image)) if isinstance(image, (str, Path)) else Image.fromarray(image)
+        return self.transform(opened), self.labels[index]
+
+
+def check_folder(folder: str) -> Path:
+    """The folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f'there is no folder {folder}')
+    return Path(folder)
+
+
+def is_config(name: str) -> bool:
+    """Whether a MODEL is a config, not a network by name."""
+    source, _, entry = name.rpartition(':')
+    return not source or name.startswith('mmposenc::') or entry.endswith('.py')
+
+
+def read_config(args: Namespace, name: str) -> 'Config':
+    """The config that a MODEL names, with the overrides that were typed."""
+    return common.load_config(Namespace(**{**vars(args), 'config': name, 'launcher': 'none', 'work_dir': None}))
+
+
+def load_weights(args: Namespace, model: 'nn.Module', file: str) -> None:
+    """Load a file of `--weights`, and say what was taken."""
+    from mmposenc.host.weights import load_weights, weights_by_order
+
+    if file != 'none':
+        common.say((weights_by_order if args.weights_by_order else load_weights)(model, file, args.trust_checkpoint))
+
+
+def build(args: Namespace, name: str, num_classes: int | None = None) -> tuple['nn.Module', Preprocessing]:
+    """A network without weights, and the preprocessing it was tested with unless another was typed."""
+    if is_config(name):
+        if args.mean or args.std:
+            raise ValueError(f'--mean, --std: not for a config such as {name}, which has its own')
+        return _of_config(read_config(args, name))
+    from mmposenc.host.weights import build_network
+
+    model, known = build_network(name, num_classes), {}
+    source, _, entry = name.rpartition(':')
+    if source == 'timm':
+        from timm.data import resolve_model_data_config
+
+        config = resolve_model_data_config(model)
+        known = {key: config[key] for key in ('mean', 'std', 'interpolation')}
+        known['crop'] = config['input_size'][1]
+        if config['crop_mode'] == 'center':
+            known['resize'] = int(known['crop'] / config['crop_pct'])
+    elif source == 'torchvision':
+        from torchvision.models import get_model_weights
+
+        preset = next(iter(get_model_weights(entry))).transforms()
+        if hasattr(preset, 'mean'):
+            known = dict(mean=preset.mean, std=preset.std)
+        if hasattr(preset, 'crop_size'):
+            known |= dict(resize=preset.resize_size[0], crop=preset.crop_size[0])
+            known['interpolation'] = preset.interpolation.value
+    typed = {key: getattr(args, key) for key in ('mean', 'std') if getattr(args, key)}
+    return model, Preprocessing(**{**known, **typed})
+
+
+def _of_config(cfg: 'Config') -> tuple['nn.Module', Preprocessing]:
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmposenc.host.config import replace_sync_bn
+
+    common.require(cfg, 'model')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    replace_sync_bn(cfg.model)
+    model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    own = model.data_preprocessor
+    # Pipelines of mmpretrain and mmseg read BGR; data sets in memory, which have none, are RGB.
+    reads_bgr = 'pipeline' in (cfg.get('test_dataloader') or {}).get('dataset', {'pipeline': ()})
+    swaps = any(getattr(own, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
+    mean, std = [0.0] * 3, [1 / 255] * 3
+    if getattr(own, '_enable_normalize', False):
+        mean, std = ((values.flatten() / 255).tolist() for values in (own.mean, own.std))
+    bgr = reads_bgr != swaps
+    return model, Preprocessing(mean[::-1] if bgr else mean, std[::-1] if bgr else std, bgr)
