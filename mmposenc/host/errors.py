@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 
-_STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg')
+_STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'cv2', 'rich')
 _PLAIN = (ValueError, TypeError, OSError, ImportError)  # whose message says enough
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
