@@ -41,7 +41,10 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     if isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
         sizes = sorted({tuple(image.shape) for image in images})
         if len(sizes) > 1:
-            raise ValueError(f'images of one batch must have one size, got {sizes}: use batch size 1 or resize them')
+            raise ValueError(
+                f'images of one batch must have one size, got {sizes}: use batch size 1 or resize them (padding would '
+                f'add positions of its own)'
+            )
         images = torch.stack(list(images))
     if not isinstance(images, Tensor):
         raise ValueError(

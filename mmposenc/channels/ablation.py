@@ -35,9 +35,8 @@ def ablate_channels(
 ) -> Iterator[Ablation]:
     """Ablate channels of a layer while the block runs (Sec. 4.2.2).
 
-    The layer's output is replaced by a copy; the activation itself and the weights are never written to. In tokens a
-    channel is ablated everywhere, class tokens included. Blocks may be nested, at one layer or at several; compiled
-    modules run eagerly meanwhile. Everything is as before at the end, also after an exception.
+    The layer's output is replaced by a copy; activations and weights are never written to. In tokens a channel is
+    ablated everywhere, class tokens included. Blocks may be nested; compiled modules run eagerly meanwhile.
 
     Args:
         model: Any network.
@@ -50,9 +49,8 @@ def ablate_channels(
         allow_repeats: Ablate a layer that runs several times per forward, as under sliding windows.
 
     Raises:
-        ValueError: On entry, if the layer does not exist or the channels are negative or repeated; in the forward, if
-            the layer has fewer channels than that, its layout is not established, or it does not run exactly once; at
-            the end, if it never ran.
+        ValueError: If the layer does not exist or has fewer channels, its layout is not established, or it does not run
+            exactly once in each forward.
 
     Example:
         >>> model = torchvision.models.resnet18().eval()

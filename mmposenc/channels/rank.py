@@ -18,12 +18,8 @@ _ABS, _SIGNED, _FIRST, _MAGNITUDE, _IMAGES = range(5)
 class PairedSums:
     """Five running sums per channel in float64, which hold every score of one pass (Sec. 4.2.1, Eq. 2 and 3).
 
-    Memory does not grow with the number of images, and the result does not depend on how they are batched. `state` is
-    one tensor that adds up: over processes with one `all_reduce`, over parts of a data set with `merge`.
-
-    Args:
-        num_channels: C of the layer.
-        device: Where the features are. The sums are kept there, or on the CPU where a device has no float64 (MPS).
+    `state` is one tensor that adds up: over processes with one `all_reduce`, over parts of a data set with `merge`. It
+    is kept on the features' device, or on the CPU where a device has no float64 (MPS).
 
     Attributes:
         state: float64 (2, 5, C): sums of |z1 - z2|, z1 - z2, z1, (|z1| + |z2|) / 2, and the number of images; over all
@@ -81,11 +77,7 @@ class PairedSums:
           handedness and not to place has the same mean (z1 - z2) everywhere, and so drops out.
         - `mean_activation`: mean z1, a control.
 
-        Returns:
-            float64 (C,) on the CPU.
-
-        Raises:
-            ValueError: If no pair was added, or a feature was NaN or infinite.
+        Returns float64 (C,) on the CPU; ValueError if no pair was added, or a feature was NaN or infinite.
         """
         check_statistic(statistic, reference is not None)
         if self.num_images == 0:
@@ -170,6 +162,8 @@ def collect_sums(
                 if pair not in sums:
                     sums[pair] = PairedSums(first.shape[1], first.device)
                 sums[pair].update(first, second, batch.position, batch.step)
+    if not sums:
+        raise ValueError('this process got no images: start as many processes as there are images, or fewer')
     states = torch.stack([sums[pair].state for pair in pairs])
     for pair, state in zip(pairs, all_reduce_sum_(states), strict=True):
         sums[pair].state = state

@@ -12,7 +12,7 @@ from torch import nn
 
 from mmposenc.channels import ablate_channels, matched_random_channels, random_channels, top_channels, window
 from mmposenc.channels.ablation import check_channels
-from mmposenc.layers import pooled_features, record_pooled
+from mmposenc.layers import pooled_features
 from mmposenc.ranking import Ranking
 
 
@@ -133,14 +133,6 @@ def test_one_tensor_of_a_tuple(planted, lit_columns):
         planted(images)
 
 
-def test_recording_within_the_block_sees_the_ablation_and_before_it_does_not(planted, lit_columns):
-    with record_pooled(planted, 'neck') as before, ablate_channels(planted, 'neck', [4]):
-        with record_pooled(planted, 'neck') as after:
-            planted(lit_columns(0))
-        assert before.take()[0, 4] == 1
-        assert after.take()[0, 4] == 0
-
-
 def test_gradients_pass_through_the_other_channels_alone(net, images):
     features = []
     net[0].register_forward_hook(lambda module, args, output: (output.retain_grad(), features.append(output))[0])
@@ -229,7 +221,7 @@ def ranking():
 
 def test_top_and_window_by_hand(ranking):
     assert [top_channels(ranking, n) for n in range(5)] == [(), (1,), (1, 3), (1, 3, 2), (1, 3, 2, 0)]
-    assert window(ranking, 1, 2) == (3, 2)
+    assert window(ranking, np.int32(1), np.uint8(2)) == (3, 2)
     assert window(ranking, 4, 0) == ()
 
 
@@ -260,12 +252,6 @@ def test_matched_draws_hold_as_many_channels_of_each_bin_as_the_ranking():
         matched_random_channels(ranking, [1, 2, 3], 9, 3)
 
 
-def test_numbers_of_numpy_are_numbers(ranking):
-    assert top_channels(ranking, np.int64(2)) == window(ranking, np.int32(0), np.uint8(2)) == (1, 3)
-    assert random_channels(4, np.int64(2), np.int64(1)) == random_channels(4, 2, 1)
-    assert check_channels(np.array([3, 1])) == (3, 1)
-
-
 @pytest.mark.parametrize(
     'call, message',
     [
@@ -283,7 +269,7 @@ def test_more_channels_than_there_are(ranking, call, message):
 
 
 def test_check_channels():
-    assert check_channels(torch.tensor([3, 1])) == check_channels(range(3, 0, -2)) == (3, 1)
+    assert check_channels(torch.tensor([3, 1])) == check_channels(np.array([3, 1])) == (3, 1)
     for bad in ([1.5], ['1'], 3):
         with pytest.raises(TypeError, match='channels must be a list of integers'):
             check_channels(bad)

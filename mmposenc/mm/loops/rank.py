@@ -5,7 +5,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_dist_info, is_main_process
 from mmengine.runner import BaseLoop, Runner
@@ -135,7 +134,7 @@ class ChannelRankingLoop(BaseLoop):
         except RuntimeError as error:
             # PyTorch's default_collate, which mmpretrain's own tools fill in.
             if 'stack expects each tensor to be equal size' in str(error):
-                raise ValueError(_different_sizes(str(error).partition('size, ')[2])) from error
+                raise ValueError(f'images of one batch must have one size: use batch size 1 ({error})') from error
             raise
         images, size = sums[self.pairs[0]].num_images, len(self.dataloader.dataset)
         if images != size:
@@ -145,15 +144,17 @@ class ChannelRankingLoop(BaseLoop):
             )
         return sums
 
-    def _images(self, share: int) -> Iterator[Tensor]:
+    def _images(self, share: int) -> Iterator[tuple[list[Tensor], None]]:
         """The first `share` images as the data loader gives them: the rest is a sampler's padding."""
         for idx, batch in enumerate(self.dataloader):
             self._batch = batch
             self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
-            images = _stacked(batch['inputs'])[: max(share, 0)]
-            share -= len(images)
-            if len(images):
-                yield images.float()
+            inputs = batch['inputs'][: max(share, 0)]
+            share -= len(inputs)
+            if any(not isinstance(image, Tensor) for image in inputs):
+                raise ValueError('a ranking takes each image once: use a test pipeline without test-time augmentation')
+            if len(inputs):
+                yield [image.float() for image in inputs], None
             self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
 
     def _forward(self, images: Tensor) -> object:
@@ -177,24 +178,6 @@ class ChannelRankingLoop(BaseLoop):
             name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
             ranking = make_ranking(sums[pair], statistic, self._reference_of(statistic), pair=pair, **about)
             self.rankings[self.out.with_name(name)] = ranking
-
-
-def _stacked(inputs: Any) -> Tensor:
-    if isinstance(inputs, Tensor):
-        return inputs
-    if not all(isinstance(image, Tensor) for image in inputs):
-        raise ValueError('a ranking takes each image once: use a test pipeline without test-time augmentation')
-    sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
-    if len(sizes) > 1:
-        raise ValueError(_different_sizes(f'got {sizes}'))
-    return torch.stack(list(inputs))
-
-
-def _different_sizes(got: str) -> str:
-    return (
-        f'images of one batch must have one size, {got}: set test_dataloader.batch_size=1 or resize the images in the '
-        'test pipeline (padding would add positions of its own)'
-    )
 
 
 def build_loader(dataloader: DataLoader | dict) -> DataLoader:
