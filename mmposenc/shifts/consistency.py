@@ -147,20 +147,11 @@ def shift_consistency(
 def predict_views(
     score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int] | Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Predict the labels of all views of a batch.
+    """Predict the labels of all views of a batch of normalised images at these positions in the data set.
 
-    Args:
-        score: From images to an output that holds scores (N, classes).
-        images: Whole images, normalised, on the device of the model.
-        positions: Of each in the data set.
-        labels: (N,).
-
-    Returns:
-        Labels (N, 1 + 2 figures): the reference, then the two views of each of `views.keys`; and the scores of the
-        reference, (N, classes).
-
-    Raises:
-        ValueError: If there are no scores of two or more classes, some are NaN, or a label is none of the classes.
+    Returns labels (N, 1 + 2 figures): the reference, then the two views of each of `views.keys`; and the scores of the
+    reference, (N, classes). Raises a ValueError if there are no scores of two or more classes, some are NaN, or a label
+    is none of the classes.
     """
 
     def predict(view: Tensor) -> tuple[Tensor, Tensor]:

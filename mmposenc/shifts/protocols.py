@@ -35,11 +35,11 @@ PROTOCOLS = {
 def draw_shifts(protocol: str, spans: tuple[range, range], num_samples: int, seed: int = 0) -> Tensor:
     """Draw the shifts of all samples: uniform integers, each axis on its own (Cons.N of Table 2).
 
-    Row i belongs to sample i and depends on nothing but the seed, the protocol, the spans and i. So the result cannot
-    depend on batch size, order, number of processes, or on what else is measured in the same pass.
+    Row i belongs to sample i and depends on nothing but the seed, the protocol, the spans and i: not on batch size,
+    order, number of processes, or what else is measured.
 
     Args:
-        protocol: Name of the protocol; each has draws of its own.
+        protocol: Name of the protocol.
         spans: The offsets that may be drawn, in px: vertical, horizontal. `range(-8, 9)` twice for Cons.8.
         num_samples: Length of the data set.
         seed: Any integer.

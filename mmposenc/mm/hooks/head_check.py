@@ -27,9 +27,9 @@ class HeadCheckHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        loops = [runner.train_loop] + ([runner.val_loop] if runner.val_loop is not None else [])
-        for loop in loops:
-            _check(runner.model, loop.dataloader)
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                _check(runner.model, loop.dataloader)
 
     def before_val(self, runner: Runner) -> None:
         _check(runner.model, runner.val_dataloader)

@@ -23,8 +23,8 @@ class CompileBackboneHook(Hook):
     compiles again.
 
     Args:
-        options: Keyword arguments of `torch.compile`, such as `dict(mode='reduce-overhead')`. Default none.
-        on_cpu: Compile on a CPU too, where it takes minutes to begin. Default False: the model stays eager there.
+        options: Keyword arguments of `torch.compile`, such as `dict(mode='reduce-overhead')`.
+        on_cpu: Compile on a CPU too, where it takes minutes to begin; else the model stays eager there.
     """
 
     def __init__(self, options: dict[str, Any] | None = None, on_cpu: bool = False) -> None:

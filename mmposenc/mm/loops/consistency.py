@@ -29,17 +29,15 @@ class ShiftConsistencyLoop(ValLoop):
         dataloader: Data loader, or its config. Its samples carry their position in the data set (`sample_idx`, which
             mmpretrain's `PackInputs` keeps, or the `indices` of a whole batch).
         evaluator: Evaluator, or its config. `ShiftConsistencyMetric` is added where it is missing.
-        max_shifts: The N of Cons.N: largest shifts in px, each axis. Default 8, the paper's Cons.8.
-        protocols: Names from `mmposenc.shifts.PROTOCOLS`. Default 'zero_ref'.
+        max_shifts: As in `mmposenc.shift_consistency`, as are protocols, seed and crop_size.
+        protocols: Names from `mmposenc.shifts.PROTOCOLS`.
         seed: Seed of the shifts.
-        crop_size: Side in px of what the model sees of larger images. 'crop_pair' needs it and cuts two windows of that
-            size anywhere; Top-1 and the other protocols then use the center crop. None gives the model whole images.
+        crop_size: Side in px of what the model sees of larger images.
         fp16: Run the model under autocast.
 
     Raises:
-        TypeError, ValueError: If an argument is not one of those above; when run, if a shift or the crop is not smaller
-            than the image, images differ in size or are padded, a sample lacks its label or index, or the model returns
-            no scores.
+        TypeError, ValueError: If an argument is not one of those above; when run, if images differ in size or are
+            padded, a sample lacks its label or index, or the model returns no scores.
 
     Example:
         >>> val_cfg = dict(type='mmposenc.ShiftConsistencyLoop', max_shifts=[8], protocols=['zero_ref', 'zero_pair'])

@@ -31,10 +31,6 @@ class AugShiftClassifier(ImageClassifier):
             the two views into one tensor without a word.
         train_cfg: Batch augmentations that mix labels (Mixup, CutMix), as a config inherits them. They are dropped
             with a warning: Eq. 1 needs one label per image.
-
-    Raises:
-        ValueError: If the head computes its loss by itself; in training, if the inputs are not two views, or the
-            feature that the head takes is not a vector.
     """
 
     def __init__(

@@ -47,8 +47,6 @@ class BatchRandomShift:
         max_shift: Largest shift in px, each axis. Default 8, the range of the paper's Cons.8.
         fill: What moves in; see `mmposenc.shifts.shift_images`. Default 'zero', after normalisation.
 
-    Raises:
-        ValueError: If the fill is unknown or `max_shift` is below 1; when called, if it is not smaller than the image.
     """
 
     def __init__(self, max_shift: int = 8, fill: str = 'zero') -> None:
@@ -102,10 +100,6 @@ class BatchPreprocessor(ClsDataPreprocessor):
         **kwargs: Those of mmpretrain's `ClsDataPreprocessor`. Padding is for single samples only; whole batches of
             `mmposenc.mm.datasets` are RGB already; `batch_augments` (Mixup, CutMix) come after `train_transforms`, and
             need `num_classes` for whole batches, as does `to_onehot`.
-
-    Raises:
-        ValueError: When called, if an argument cannot act on the data that comes: transforms on single samples,
-            padding on whole batches, `batch_augments` on several views or without `num_classes`.
     """
 
     def __init__(
