@@ -51,9 +51,9 @@ SMALL_GRID = 'model.backbone.base_channels=8 model.backbone.stem_channels=8 mode
 # Channels are ranked on other scenes than those that the losses are measured on.
 OTHER_SCENES = 'test_dataloader.dataset.seed=1 test_dataloader.dataset.num_scenes=400'
 RANDOM = 39
-# Classes that only position tells apart, and the ranking that should cost each. Width of the network, kind of ranking and
-# these claims were chosen on scenes of other seeds, but with the same trained network, among about thirty orders and two
-# widths. New scenes do not undo that choice, so the page says that its p values do not account for it.
+# Classes that only position tells apart, and the ranking that should cost each. The width of the network, the kind of
+# ranking and these claims were chosen on scenes of other seeds, but with the same trained network, among about thirty
+# orders and two widths. New scenes do not undo that choice, so the page says that its p values do not account for it.
 CLAIMS = {'building': 'left', 'tree': 'right'}
 
 
@@ -486,7 +486,9 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'tuple[list[Section], list[st
     sentences = []
     for name, side in CLAIMS.items():
         row, other = claims[name, side], 'right' if side == 'left' else 'left'
-        verdict = 'more than chance explains' if row['p'] <= 0.05 else 'this does not differ from chance'
+        verdict = (
+            'more than chance, but see below how the claim was chosen' if row['p'] <= 0.05 else 'not told from chance'
+        )
         sentences.append(
             f'Only position tells {name} from its look-alike. Ablating {side}-specific channels costs '
             f'"{name}" {row["harm"]:.1f} points of IoU, random channels {row["random"]:.1f}; '
@@ -527,6 +529,7 @@ FIG5 = (
 CLASSES = (
     'What each class loses. Dots above the grey bar: the ranking costs this class more than 95% of random orders do. '
     'The two claims are building against left-specific and tree against right-specific channels; all other dots are '
-    'description. The claims, the kind of ranking and the width of the network were chosen on other scenes with this same '
-    'network, after about thirty orders and two widths had been compared: the p values do not account for that choice.'
+    'description. The claims, the kind of ranking and the width of the network were chosen on other scenes with this '
+    'same network, after about thirty orders and two widths had been compared: the p values do not account for that '
+    'choice.'
 )
