@@ -44,17 +44,21 @@ def augshift_loss(
         mse: 'absolute' or 'relative'; see `AugShiftLoss`.
 
     Example:
-        AugShift in a training loop, with a torchvision network:
+        AugShift in a training loop of your own takes five lines; those before and after them stay as they are.
 
         >>> import torchvision
         >>> from mmposenc.layers import record_pooled
         >>> model = torchvision.models.resnet18(num_classes=10)
-        >>> images, labels = torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 3])
-        >>> with record_pooled(model, 'layer4') as record:
-        ...     scores = model(torch.cat(two_views(images)))
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        >>> for images, labels in [(torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 3]))]:
+        ...     views = torch.cat(two_views(images))
+        ...     with record_pooled(model, 'layer4') as record:
+        ...         scores = model(views)
         ...     pooled = record.take()
-        >>> loss = augshift_loss(scores.chunk(2), pooled.chunk(2), labels)
-        >>> loss.backward()
+        ...     loss = augshift_loss(scores.chunk(2), pooled.chunk(2), labels)
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
     """
     return torch.stack(tuple(AugShiftLoss(mse_weight, mse)(scores, pooled, labels, criterion).values())).sum()
 
