@@ -1,7 +1,7 @@
 """The command line before anything is imported: help, mistakes, and what a subcommand accepts."""
 
-import os
 import re
+import runpy
 import subprocess
 import sys
 from argparse import ArgumentTypeError
@@ -16,18 +16,10 @@ from mmposenc.ranking import PAIR_NAMES
 from mmposenc.ranking import STATISTICS as NAMES
 
 ROOT = Path(__file__).parents[2]
-DOORS = {
-    'train': 'train',
-    'test': 'test',
-    'rank_channels': 'rank',
-    'sweep': 'sweep',
-    'draw_ablation': 'draw overlays',
-    'draw_grid': 'draw grids',
-    'plot_sweep': 'report',
-    'compare_rankings': 'compare',
-    'make_region_lists': 'region-lists',
-    'prepare_data': 'prepare-data',
-}
+DOORS = {name: name for name in ('train', 'test', 'sweep', 'demo')}
+DOORS |= {'rank_channels': 'rank', 'compare_rankings': 'compare', 'draw_ablation': 'draw overlays'}
+DOORS |= {'draw_grid': 'draw grids', 'plot_sweep': 'report', 'make_region_lists': 'region-lists'}
+DOORS |= {'prepare_data': 'prepare-data'}
 
 
 def ended(argv: list[str]) -> int | str | None:
@@ -71,34 +63,24 @@ def test_help_and_mistakes_import_neither_torch_nor_openmmlab() -> None:
 
 
 @pytest.mark.parametrize('door', DOORS)
-def test_a_file_of_tools_is_a_door_to_a_subcommand(door: str) -> None:
-    environment = {**os.environ, 'COLUMNS': '80'}
-    commands = [
-        [sys.executable, str(ROOT / 'tools' / f'{door}.py')],
-        [sys.executable, '-m', 'mmposenc', *DOORS[door].split()],
-    ]
-    one, other = (
-        subprocess.run([*command, '--help'], env=environment, capture_output=True, text=True, timeout=60, check=True)
-        for command in commands
-    )
-    assert one.stdout == other.stdout
+def test_a_file_of_tools_is_a_door_to_a_subcommand(
+    door: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, 'argv', [door, '--help'])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / 'tools' / f'{door}.py'), run_name='__main__')
+    text = capsys.readouterr().out
+    ended([*DOORS[door].split(), '--help'])
+    assert capsys.readouterr().out == text
 
 
 def test_the_choices_are_those_of_the_ranking() -> None:
     assert (PAIRS, STATISTICS) == (PAIR_NAMES, NAMES)
 
 
-@pytest.mark.parametrize(
-    'text, values',
-    [
-        ('7', [7]),
-        ('0:2000:500', [0, 500, 1000, 1500]),
-        ('0:3', [0, 1, 2]),
-        ('10,0:201:100,5', [10, 0, 100, 200, 5]),
-    ],
-)
-def test_numbers_and_ranges(text: str, values: list[int]) -> None:
-    assert numbers(text) == values
+def test_numbers_and_ranges() -> None:
+    assert numbers('0:2000:500') == [0, 500, 1000, 1500]
+    assert numbers('10,0:201:100,5,0:2') == [10, 0, 100, 200, 5, 0, 1]
 
 
 @pytest.mark.parametrize('text', ['', 'a', '1:', '0:10:0', '1,,2', '1:2:3:4', '5:5', '1.5', '0:9000000000'])
@@ -127,23 +109,16 @@ def test_a_wrong_argument_ends_with_status_2(argv: list[str], message: str, caps
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    'argv, message',
-    [
-        (['compare', 'a.json'], 'error: '),
-        (['train', 'absent.py'], 'error: config absent.py cannot be read'),
-    ],
-)
 def test_any_other_mistake_is_one_line_with_status_1_or_a_traceback(
-    argv: list[str], message: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, hosts_unchanged: None
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, hosts_unchanged: None
 ) -> None:
-    monkeypatch.setattr(sys, 'argv', ['mmposenc', *argv])
+    monkeypatch.setattr(sys, 'argv', ['mmposenc', 'train', 'absent.py'])
     with pytest.raises(SystemExit) as info:
         main()
     assert info.value.code == 1
     error = capsys.readouterr().err
-    assert error.startswith(message)
+    assert error.startswith('error: config absent.py cannot be read')
     assert error.count('\n') == 1
-    monkeypatch.setattr(sys, 'argv', ['mmposenc', *argv, '--traceback'])
-    with pytest.raises((OSError, ValueError)):
+    monkeypatch.setattr(sys, 'argv', ['mmposenc', 'train', 'absent.py', '--traceback'])
+    with pytest.raises(OSError, match='cannot be read'):
         main()

@@ -35,11 +35,3 @@ def test_a_file_that_is_not_official_ends_with_one_line(root, capsys, monkeypatc
     assert printed.err.startswith('error: ')
     assert 'is not the official file' in printed.err
     assert (printed.err.strip().count('\n'), printed.out) == (0, '')
-
-
-def test_an_unknown_data_set(capsys):
-    with pytest.raises(SystemExit) as stop:
-        cli.call(['prepare-data', '--dataset', 'mnist'])
-    assert stop.value.code == 2
-    printed = capsys.readouterr().err
-    assert all(name in printed for name in ('mnist', 'cifar10', 'cifar100'))

@@ -46,7 +46,6 @@ def test_lists_from_boxes(tool, tmp_path):
         (['--class-name', 'person'], "class 'person' is unknown; DigitScenes has sky"),
         (['--split', 'train'], 'has no train_dataloader'),
         (['--tolerance', '0.7'], 'tolerance is a share of the pixels'),
-        (['--tolerance', 'nan'], 'tolerance is a share of the pixels'),
         (['--cfg-options', 'val_dataloader.dataset.num_scenes=1'], "no image of 1 has all of 'pedestrian'"),
     ],
 )
@@ -54,9 +53,3 @@ def test_a_mistake_leaves_no_list(tool, config, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         tool('region-lists')([config, '--out-dir', 'lists', *arguments])
     assert not (tmp_path / 'lists').exists()
-
-
-def test_one_source_is_needed(tool, capsys):
-    with pytest.raises(SystemExit):
-        tool('region-lists')(['--out-dir', 'lists'])
-    assert 'one of the arguments config --citypersons is required' in capsys.readouterr().err

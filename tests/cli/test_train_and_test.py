@@ -1,6 +1,5 @@
 """`mmposenc train` and `mmposenc test` on ordinary configs of mmpretrain and mmseg, and with a user's mistakes."""
 
-import errno
 import json
 import os
 import re
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from runs import same
+from toy_training import Calls
 
-from mmposenc import results
 from mmposenc.host import errors
 from mmposenc.host.checkpoints import read_checkpoint
 
@@ -88,35 +88,6 @@ def test_without_a_validation_the_last_line_has_the_loss(
     assert re.fullmatch(r'done: loss 0\.\d+; checkpoint: work_dirs/tiny/epoch_1\.pth', last_line(capsys))
 
 
-def test_a_full_disk_ends_training_with_one_line(
-    tool: Tool, classifier_config: Path, fails: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace = os.replace
-
-    def full(source: Path, target: Path) -> None:
-        if 'epoch_2' in str(target):
-            raise OSError(errno.ENOSPC, 'No space left')
-        replace(source, target)
-
-    monkeypatch.setattr(results.os, 'replace', full)
-    hook = 'default_hooks.checkpoint'
-    options = [f'{hook}.type=CheckpointHook', f'{hook}.interval=1', f'{hook}.max_keep_ckpts=1']
-    err = fails(tool('train'), classifier_config, '--cfg-options', *options)
-    assert re.fullmatch(r'error: .*No space left: .*epoch_2\.pth was not saved\..* resume with --resume\n', err)
-    assert read_checkpoint('work_dirs/tiny/epoch_1.pth')['meta']['epoch'] == 1
-    assert not list(Path('work_dirs/tiny').glob('*epoch_2*'))
-
-
-class Touch:
-    """A pickle that makes a file when it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return os.system, (f'touch {self.path}',)
-
-
 def test_checkpoints_that_do_not_fit(
     tool: Tool, classifier_config: Path, fails: Callable, capsys: pytest.CaptureFixture
 ) -> None:
@@ -137,7 +108,7 @@ def test_checkpoints_that_do_not_fit(
     assert re.search(r'error: checkpoint weights\.pth holds no meta, message_hub, .*load_from=weights\.pth', err)
 
     trace = Path('ran').resolve()
-    torch.save({**weights, 'bad': Touch(trace)}, 'hostile.pth')
+    torch.save({**weights, 'bad': Calls(os.system, f'touch {trace}')}, 'hostile.pth')
     err = fails(test, config, 'hostile.pth')
     assert re.fullmatch(r'error: checkpoint hostile\.pth was not loaded: it asks for .*--trust-checkpoint\n', err)
     assert not trace.exists()
@@ -163,14 +134,10 @@ def test_checkpoints_that_do_not_fit(
     [
         (['model.head.type=LinearHead'], r'error: LinearHead is not in the mmpretrain::model registry\..*'),
         (['model.backbone.dept=18'], r'error: .*unexpected keyword argument .dept.*'),
-        (['model.backbone.depth=deep'], r'error: .*deep.*'),
         (['model=5'], r'error: model should be .*got 5'),
-        (['custom_hooks=5'], r'error: custom_hooks in \S*tiny\.py must be a list of dicts, got 5'),
         (['custom_hooks=[5]'], r'error: custom_hooks in \S*tiny\.py must be a list of dicts, got \[5\]'),
         (['val_dataloader=5'], r'error: val_dataloader in \S*tiny\.py must be a dict, got 5'),
-        (['default_hooks.logger=3'], r'error: hook should be .*got 3'),
         (['train_dataloader=None'], r'error: \S*tiny\.py has no train_dataloader; add it, or give another config'),
-        (['train_dataloader.num_workers=-1'], r'error: .*num_workers.*'),
         (['train_dataloader.dataset.data_root=nowhere'], r'error: .*nowhere.*'),
         (
             ['optim_wrapper.type=ApexOptimWrapper'],
@@ -182,24 +149,6 @@ def test_a_mistake_in_a_config_is_one_line(
     tool: Tool, classifier_config: Path, fails: Callable, options: list[str], message: str
 ) -> None:
     assert re.fullmatch(message + r'\n', fails(tool('train'), classifier_config, '--amp', '--cfg-options', *options))
-
-
-@pytest.mark.parametrize(
-    'text, message',
-    [
-        (None, r'error: config .*broken\.py cannot be read.*'),
-        ('model = dict(', r'error: config .*broken\.py, or one that it starts from, fails.*'),
-        ("custom_imports = dict(imports=['no_such_module'])", r'error: .*no_such_module.*'),
-        ("default_scope = 'mmseg'", r'error: .*broken\.py has no model, test_dataloader, test_cfg, test_evaluator;.*'),
-    ],
-)
-def test_a_config_that_cannot_be_used_is_one_line(
-    tool: Tool, tmp_path: Path, fails: Callable, text: str | None, message: str
-) -> None:
-    config = tmp_path / 'broken.py'
-    if text is not None:
-        config.write_text(text + '\n')
-    assert re.fullmatch(message + r'\n', fails(tool('test'), config, 'any.pth'))
 
 
 # Flips, two random views, and channels in a random order.
@@ -228,11 +177,9 @@ def switches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_deterministic_runs_of_one_seed_have_the_same_bits(
     tool: Tool, switches: None, classifier_config: Path, segmenter_config: Path, host: str
 ) -> None:
-    config, last = {
-        'mmpretrain': (classifier_config, 'epoch_2.pth'),
-        'mmseg': (segmenter_config, 'iter_8.pth'),
-    }[host]
+    config, last = segmenter_config, 'iter_8.pth'
     if host == 'mmpretrain':
+        config, last = classifier_config, 'epoch_2.pth'
         config.write_text(config.read_text() + RANDOM)
     runs = {}
     for name, seed in (('one', 5), ('again', 5), ('other', 6)):
@@ -255,14 +202,3 @@ def log(folder: str) -> list[dict[str, Any]]:
     (path,) = Path(folder).glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [{name: value for name, value in line.items() if 'time' not in name} for line in lines]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two nested values are equal, tensors to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other

@@ -43,14 +43,8 @@ def test_a_config_is_read_with_its_overrides(tmp_path: Path) -> None:
         (None, [], r'config .*a\.py cannot be read: .*a\.py'),
         ("_base_ = './b.py'", [], r'config .*a\.py cannot be read: .*b\.py'),
         ('model = dict(', [], r'config .*a\.py, or one that it starts from, fails: .*SyntaxError'),
-        ('model = 1 / 0', [], r'fails: ZeroDivisionError: division by zero'),
-        (
-            "custom_imports = dict(imports=['absent_module'])",
-            [],
-            r'fails: ImportError: Failed to import.*absent_module',
-        ),
+        ("custom_imports = dict(imports=['absent'])", [], r'fails: ImportError: Failed to import.*absent'),
         ('pipeline = [dict(size=3)]', ['pipeline.7.size=5'], r'--cfg-options pipeline\.7\.size=5 do not fit .*Index 7'),
-        ('model = 1', ['model=[(1,2'], r'--cfg-options model=\[\(1,2 do not fit config .*a\.py'),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str | None, options: list[str], message: str) -> None:
@@ -64,10 +58,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str | None, options: list[
 def test_configs_of_packages_are_found_by_name(tmp_path: Path) -> None:
     assert config_folder() == Path(__file__).parents[2] / 'configs'
     headline = read_config('mmposenc::augshift_r18_cifar100.py')
-    assert (headline.model.type, Path(headline.filename).stem) == (
-        'mmposenc.AugShiftClassifier',
-        'augshift_r18_cifar100',
-    )
+    assert headline.model.type == 'mmposenc.AugShiftClassifier'
     assert read_config('mmpretrain::_base_/models/resnet18_cifar.py').model.backbone.type == 'ResNet_CIFAR'
     path = tmp_path / 'a.py'
     path.write_text("_base_ = 'mmposenc::augshift_r18_cifar100.py'\nmodel = dict(loss=dict(mse_weight=3.0))\n")
@@ -98,27 +89,31 @@ def test_a_type_has_one_name_as_text_and_as_a_class(kind: Any, name: str) -> Non
     assert type_name(dict()) == ''
 
 
+EPOCHS, ITERS = 'mmposenc.ResumableEpochLoop', 'mmposenc.ResumableIterLoop'
+
+
 @pytest.mark.parametrize(
-    'train_cfg, changed',
+    'train_cfg, kind',
     [
-        (dict(by_epoch=True, max_epochs=2), dict(type='mmposenc.ResumableEpochLoop', max_epochs=2)),
-        (dict(max_epochs=2), dict(type='mmposenc.ResumableEpochLoop', max_epochs=2)),
-        (dict(by_epoch=False, max_iters=2), dict(type='mmposenc.ResumableIterLoop', max_iters=2)),
-        (dict(type='IterBasedTrainLoop', max_iters=2), dict(type='mmposenc.ResumableIterLoop', max_iters=2)),
-        (dict(type=EpochBasedTrainLoop, max_epochs=2), dict(type='mmposenc.ResumableEpochLoop', max_epochs=2)),
-        (dict(type='OwnLoop', max_epochs=2), dict(type='OwnLoop', max_epochs=2)),
-        (dict(type=print, max_epochs=2), dict(type=print, max_epochs=2)),
-        (None, None),
+        (dict(by_epoch=True), EPOCHS),
+        (dict(max_epochs=2), EPOCHS),
+        (dict(by_epoch=False), ITERS),
+        (dict(type='IterBasedTrainLoop'), ITERS),
+        (dict(type=EpochBasedTrainLoop), EPOCHS),
+        (dict(type='OwnLoop'), 'OwnLoop'),
+        (dict(type=print), print),
     ],
 )
-def test_mmengines_loops_become_resumable_ones(train_cfg: Any, changed: Any) -> None:
-    cfg = Config(dict(train_cfg=train_cfg))
+def test_mmengines_loops_become_resumable_ones(train_cfg: dict, kind: Any) -> None:
+    cfg = Config(dict(train_cfg=dict(val_interval=3, **train_cfg)))
     for _ in range(2):
         complete(cfg)
-        assert cfg.train_cfg == changed
+        assert (cfg.train_cfg.type, cfg.train_cfg.val_interval) == (kind, 3)
+        assert 'by_epoch' not in cfg.train_cfg
 
 
 ATOMIC, LOGGER = 'mmposenc.AtomicCheckpointHook', 'mmposenc.MainProcessLoggerHook'
+OWN = dict(checkpoint=dict(type=OwnCheckpointHook), logger=None, timer=dict(type='OwnHook'))
 
 
 @pytest.mark.parametrize(
@@ -129,11 +124,7 @@ ATOMIC, LOGGER = 'mmposenc.AtomicCheckpointHook', 'mmposenc.MainProcessLoggerHoo
             dict(checkpoint=dict(type='CheckpointHook', interval=7), logger=dict(type=LoggerHook, interval=9)),
             dict(checkpoint=dict(type=ATOMIC, interval=7), logger=dict(type=LOGGER, interval=9)),
         ),
-        (dict(checkpoint=dict(type='OwnHook'), logger=None), dict(checkpoint=dict(type='OwnHook'), logger=None)),
-        (
-            dict(checkpoint=dict(type=OwnCheckpointHook), logger=dict(type='OwnHook')),
-            dict(checkpoint=dict(type=OwnCheckpointHook), logger=dict(type='OwnHook')),
-        ),
+        (OWN, OWN),
     ],
 )
 def test_mmengines_default_hooks_become_those_of_this_package(before: dict | None, after: dict) -> None:
@@ -162,17 +153,10 @@ def test_hooks_are_added_once_and_the_users_stay(kind: Any) -> None:
 
 
 def test_mmpretrains_data_loaders_are_filled_in() -> None:
-    cfg = Config(
-        dict(
-            default_scope='mmpretrain',
-            train_dataloader=dict(num_workers=2, pin_memory=False),
-            val_dataloader=dict(num_workers=0),
-        )
-    )
+    given = dict(num_workers=2, pin_memory=False)
+    cfg = Config(dict(default_scope='mmpretrain', train_dataloader=given, val_dataloader=dict(num_workers=0)))
     complete(cfg)
-    assert cfg.train_dataloader == dict(
-        num_workers=2, pin_memory=False, persistent_workers=True, collate_fn=dict(type='default_collate')
-    )
+    assert cfg.train_dataloader == {**given, 'persistent_workers': True, 'collate_fn': dict(type='default_collate')}
     assert cfg.val_dataloader.persistent_workers is False
     assert 'test_dataloader' not in cfg
 

@@ -1,17 +1,19 @@
 """One line for anything that goes wrong, a traceback when it is asked for, and no process left behind."""
 
 import errno
-from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
-from mmengine.config import Config
-from mmengine.registry import HOOKS
 from torch import distributed
 
 from mmposenc.host.errors import one_line, run
 
 GLOO = '[/a/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:80: Connection reset by peer.'
 WORKER = 'DataLoader worker (pid 7) is killed by signal: Killed. '
+STACK = "this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]'"
+FULL = 'the disk or the quota is full. Files written before are whole'
+MEMORY = 'DataLoader worker (pid 7) is killed by signal: Killed; if nobody killed it, memory ran'
+GONE = 'another process of this run has ended or does not answer'
 CAUGHT = (
     'Caught ValueError in worker.\nOriginal Traceback (most recent call last):\n  File "a.py"\nValueError: no image'
 )
@@ -39,31 +41,13 @@ def behind(error: Exception, cause: Exception) -> Exception:
         (RuntimeError('a bug'), 'RuntimeError: a bug (--traceback shows where)'),
         (ValueError(CAUGHT), 'ValueError: no image'),
         (ModuleNotFoundError("No module named 'timm'", name='timm'), "No module named 'timm'"),
-        (
-            ModuleNotFoundError("No module named 'mmengine'", name='mmengine'),
-            "No module named 'mmengine': this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]'",
-        ),
-        (
-            OSError(errno.ENOSPC, 'Full', 'a.csv'),
-            f"[Errno {errno.ENOSPC}] Full: 'a.csv': the disk or the quota is full. Files written before are whole",
-        ),
-        (
-            OSError(errno.EFBIG, 'a.pth was not saved: make room'),
-            f'[Errno {errno.EFBIG}] a.pth was not saved: make room',
-        ),
-        (
-            RuntimeError(WORKER),
-            'DataLoader worker (pid 7) is killed by signal: Killed; if nobody killed it, memory ran',
-        ),
-        (
-            behind(SyntaxError('Failed to format'), RuntimeError(WORKER)),
-            'DataLoader worker (pid 7) is killed by signal: Killed; if nobody killed it, memory ran',
-        ),
-        (
-            RuntimeError(GLOO),
-            'another process of this run has ended or does not answer (Read error [127.0.0.1]:80: Connection reset',
-        ),
-        (distributed.DistBackendError('NCCL'), 'another process of this run has ended or does not answer (NCCL); its'),
+        (ModuleNotFoundError("No module named 'mmengine'", name='mmengine'), f"No module named 'mmengine': {STACK}"),
+        (OSError(errno.ENOSPC, 'Full', 'a.csv'), f"[Errno {errno.ENOSPC}] Full: 'a.csv': {FULL}"),
+        (OSError(errno.EFBIG, 'a.pth: make room'), f'[Errno {errno.EFBIG}] a.pth: make room'),
+        (RuntimeError(WORKER), MEMORY),
+        (behind(SyntaxError('Failed to format'), RuntimeError(WORKER)), MEMORY),
+        (RuntimeError(GLOO), f'{GONE} (Read error [127.0.0.1]:80: Connection reset'),
+        (distributed.DistBackendError('NCCL'), f'{GONE} (NCCL); its own output says why'),
     ],
 )
 def test_what_a_person_reads(error: Exception, line: str) -> None:
@@ -91,17 +75,6 @@ def test_an_error_ends_the_command_and_its_traceback_can_be_asked_for(
         run(lambda: failure(KeyError('bug')))
 
 
-def test_what_the_config_and_its_registries_say_is_one_line(capsys: pytest.CaptureFixture) -> None:
-    causes: dict[str, Callable] = {
-        'error: NoSuchHook is not in the mmengine::hook registry.': lambda: HOOKS.build(dict(type='NoSuchHook')),
-        'error: AttributeError: ': lambda: Config(dict(model=dict())).model.backbone,
-    }
-    for beginning, cause in causes.items():
-        with pytest.raises(SystemExit):
-            run(cause)
-        assert capsys.readouterr().err.startswith(beginning)
-
-
 def test_an_interrupted_run_says_how_to_resume(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as info:
         run(lambda: failure(KeyboardInterrupt()))
@@ -109,17 +82,14 @@ def test_an_interrupted_run_says_how_to_resume(capsys: pytest.CaptureFixture) ->
     assert 'stopped; a training resumes from its last checkpoint with --resume' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('status', [None, 143])
-def test_the_process_group_is_taken_down(tmp_path: object, status: int | None) -> None:
+@pytest.mark.parametrize('status', [0, 143])  # 143 as a training that was told to stop
+def test_the_process_group_is_taken_down(tmp_path: object, status: int) -> None:
     def main() -> None:
         distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/meet', rank=0, world_size=1)
         if status:
-            raise SystemExit(status)  # as a training that was told to stop
+            raise SystemExit(status)
 
-    if status:
-        with pytest.raises(SystemExit) as info:
-            run(main)
-        assert info.value.code == status
-    else:
+    with pytest.raises(SystemExit) if status else nullcontext() as info:
         run(main)
+    assert not status or info.value.code == status
     assert not distributed.is_initialized()

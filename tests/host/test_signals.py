@@ -54,10 +54,7 @@ def test_it_saves_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture, number
     assert checkpoint['optimizer']['state']
     said = capsys.readouterr()
     (line,) = [line for line in (said.out + said.err).splitlines() if 'stopped by' in line]
-    assert line.endswith(
-        f'stopped by {number.name} after iteration 7 of 10, saved in {path}: the same command with --resume goes on '
-        'from there'
-    )
+    assert f'stopped by {number.name} after iteration 7 of 10, saved in {path}: the same command with --resume' in line
 
 
 def test_gradients_that_wait_for_their_update_are_not_lost(tmp_path: Path) -> None:
@@ -80,18 +77,6 @@ def test_the_checkpoint_of_a_stop_goes_when_a_newer_one_is_there(tmp_path: Path)
     runner, _ = toy_runner(tmp_path / 'a', EPOCHS, load_from=str(stopped), resume=True)
     runner.train()
     assert not stopped.exists()
-
-
-def test_only_its_own_signals(tmp_path: Path) -> None:
-    caught = []
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: caught.append(number))
-    try:
-        hooks = [Send(7, signal.SIGUSR1), dict(type='mmposenc.StopSignalHook', signals=['SIGTERM'])]
-        runner, _ = toy_runner(tmp_path / 'a', EPOCHS, custom_hooks=hooks)
-        runner.train()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert caught == [signal.SIGUSR1]
 
 
 @pytest.mark.parametrize('signals', ['SIGTERM', ['SIGNONE']])

@@ -1,4 +1,4 @@
-"""A training of a second: one linear layer, whose loss depends on random numbers drawn in each iteration."""
+"""A training of a second, whose loss depends on random numbers drawn in each iteration, and pickles that call."""
 
 from itertools import count
 from pathlib import Path
@@ -14,6 +14,16 @@ from torch import nn
 import mmposenc.mm  # noqa: F401  (registers)
 
 NUMBERS = count()  # mmengine keeps what belongs to a run by its name
+
+
+class Calls:
+    """Pickles as a call of `function(*args)`."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = (function, args)
+
+    def __reduce__(self) -> tuple:
+        return self.call
 
 
 class Noisy(BaseModel):
