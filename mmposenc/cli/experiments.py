@@ -308,7 +308,8 @@ def segmenter(
                 for side in ('left', 'right')
             ),
             f'sweep {model} --work-dir {place}/work --out {place}/sweep --num-channels 10,50,100,200,500,1000 '
-            f'--windows 100 --layer {" ".join(LAYERS)} --rankings {" ".join(f"{place}/{name}.json" for name in names)}'
+            f'--windows 100 --matched 39 --layer {" ".join(LAYERS)} --rankings '
+            + ' '.join(f'{place}/{name}.json' for name in names)
             + (' --split odd' if city and images == 'other' else ''),
             f'report {place}/sweep',
         ]

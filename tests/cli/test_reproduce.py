@@ -103,7 +103,7 @@ def test_a_signal_lets_everything_save_its_state(out, capsys) -> None:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=end)
+    thread = threading.Thread(target=end, daemon=True)
     thread.start()
     with pytest.raises(SystemExit) as info:
         run_all(todo, jobs=2)
@@ -360,11 +360,11 @@ def test_a_training_is_stopped_and_resumed(tmp_path: Path, monkeypatch, capsys) 
     log = tmp_path / 'stopped' / 'tiny-seed3' / 'output.txt'
 
     def end() -> None:
-        while not (log.is_file() and 'Epoch(train)  [1]' in log.read_text()):
+        while not (log.is_file() and 'Epoch(train)' in log.read_text()):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=end).start()
+    threading.Thread(target=end, daemon=True).start()
     with pytest.raises(SystemExit):
         run_all(runs[:1], 1)
     assert (tmp_path / 'stopped' / 'tiny-seed3' / 'train' / 'stopped.pth').is_file()

@@ -100,7 +100,7 @@ TABLE1 = {e.name: e for e in EXPERIMENTS if re.match('table1-.*(gapnet|permutene
 
 def test_table_1_has_36_rows_and_no_other_config() -> None:
     assert len(TABLE1) == 36
-    used = {re.search(r'::(\w+).py', e.commands[0])[1] for e in TABLE1.values()}  # type: ignore[index]
+    used = {re.search(r'::([\w-]+).py', e.commands[0])[1] for e in TABLE1.values()}  # type: ignore[index]
     assert used == {name for name in NAMES if re.match('(gapnet|permutenet)_.*cifar10', name)}
 
 
