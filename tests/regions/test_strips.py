@@ -25,20 +25,12 @@ def columns_of(strips, name, width, height=2):
 
 
 def test_default_regions_are_the_papers_columns():
-    strips = RegionStrips()
+    strips, ends = RegionStrips(), dict(left=(0, 1024), center=(512, 1536), right=(1024, 2048), overall=(0, 2048))
     assert len(strips) == 4
-    assert columns_of(strips, 'left', 2048) == list(range(0, 1024))
-    assert columns_of(strips, 'center', 2048) == list(range(512, 1536))
-    assert columns_of(strips, 'right', 2048) == list(range(1024, 2048))
-    assert columns_of(strips, 'overall', 2048) == list(range(2048))
-
-
-def test_middle_column_of_an_odd_width_is_right():
-    strips = RegionStrips()
-    assert columns_of(strips, 'left', 5) == [0, 1]
-    assert columns_of(strips, 'right', 5) == [2, 3, 4]
-    # Centres .1 .3 .5 .7 .9: those in [1/4, 3/4).
-    assert columns_of(strips, 'center', 5) == [1, 2, 3]
+    assert all(columns_of(strips, name, 2048) == list(range(*columns)) for name, columns in ends.items())
+    # At an odd width the middle column is right; of the centres .1 .3 .5 .7 .9 three are in [1/4, 3/4).
+    found = [columns_of(strips, name, 5) for name in ('left', 'center', 'right')]
+    assert found == [[0, 1], [1, 2, 3], [2, 3, 4]]
 
 
 def test_a_box_is_cut_by_height_too():
@@ -106,13 +98,10 @@ def test_variants_count_as_each_alone_and_in_any_type():
     assert count_strips(labels, variants[:0, 0], 5, RegionStrips()).shape == (0, 4, 5, 5)
 
 
-def test_predictions_outside_the_classes_are_refused_where_they_count():
+def test_what_void_pixels_hold_does_not_matter():
     prediction = PREDICTION.clone()
-    prediction[0, 3] = 255  # A void pixel: not counted.
+    prediction[0, 3] = 255
     assert count_strips(LABELS, prediction, 3, HALVES).equal(count_strips(LABELS, PREDICTION, 3, HALVES))
-
-
-def test_ignore_index_may_be_a_class_or_negative():
     counts = count_strips(LABELS.clamp(max=2), PREDICTION, 3, HALVES, ignore_index=0)
     assert counts.sum(0)[0].sum() == 0
     assert counts.sum() == 5
@@ -122,40 +111,35 @@ def test_ignore_index_may_be_a_class_or_negative():
 
 
 FORM = r"region 'left' must be \(x0, y0, x1, y1\), fractions with 0 <= x0 < x1 <= 1"
-BOXES = [(0, 1), (0.5, 0, 0.5, 1), (0, 0.3, 1, 0.3), (0.6, 0, 0.4, 1), (-0.1, 0, 1, 1), (0, 0, 1.01, 1), 512, None]
-BOXES += [(0, 0, float('nan'), 1), (0, 0, True, 1), ('0', 0, 1, 1), (0, 0, 10**400, 1)]
+BOXES = [(0, 1), (0.5, 0, 0.5, 1), (0, 0.3, 1, 0.3), (-0.1, 0, 1, 1), (0, 0, 1.01, 1), 512, (0, 0, float('nan'), 1)]
 
 
 @pytest.mark.parametrize(
-    'regions, kind, message',
+    'regions, message',
     [
-        *(({'left': box}, ValueError, FORM) for box in BOXES),
-        ([(0, 0, 1, 1)], TypeError, 'regions must be a dict'),
-        ({'left/top': (0, 0, 1, 1)}, ValueError, "without '/'"),
-        ({'a\nb': (0, 0, 1, 1)}, ValueError, 'one line of text'),
-        ({'overall': (0, 0, 0.5, 1)}, ValueError, "'overall' is always the whole image"),
+        *(({'left': box}, FORM) for box in [*BOXES, (0, 0, True, 1), ('0', 0, 1, 1)]),
+        ([(0, 0, 1, 1)], 'regions must be a dict'),
+        ({'left/top': (0, 0, 1, 1)}, "without '/'"),
+        ({'overall': (0, 0, 0.5, 1)}, "'overall' is always the whole image"),
     ],
 )
-def test_wrong_regions(regions, kind, message):
-    with pytest.raises(kind, match=message):
+def test_wrong_regions(regions, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         RegionStrips(regions)
 
 
 @pytest.mark.parametrize(
-    'labels, prediction, message',
+    'label, predicted, message',
     [
-        *(
-            (label, 0, rf'label {label} in 1 pixels is outside the 3 classes: .* 0\.\.2 or ig')
-            for label in (3, -1, 300)
-        ),
+        *((label, 0, rf'label {label} in 1 pixels is outside the 3 classes: .* 0\.\.2 or ig') for label in (3, -1)),
         *((0, value, rf'prediction {value} in 1 pixels is outside') for value in (3, -1, float('nan'), float('inf'))),
     ],
 )
-def test_classes_that_do_not_exist(labels, prediction, message):
-    label_map, predicted = LABELS.clone(), PREDICTION.to(torch.tensor(prediction).dtype)
-    label_map[0, 0], predicted[0, 0] = labels, prediction
+def test_classes_that_do_not_exist(label, predicted, message):
+    labels, prediction = LABELS.clone(), PREDICTION.to(torch.tensor(predicted).dtype)
+    labels[0, 0], prediction[0, 0] = label, predicted
     with pytest.raises(ValueError, match=message):
-        count_strips(label_map, predicted, 3, HALVES)
+        count_strips(labels, prediction, 3, HALVES)
 
 
 def test_sizes_that_do_not_fit():
