@@ -202,7 +202,7 @@ def model_fingerprint(module: nn.Module) -> str:
         if isinstance(tensor, Tensor):
             digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
             # As bytes, which every dtype has: numpy knows no bfloat16.
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

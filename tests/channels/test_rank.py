@@ -149,6 +149,7 @@ def test_several_pairs_and_statistics_in_one_pass(planted, lit_columns):
     'loader, options, message',
     [
         ([], {}, 'the loader gave no images: the data set or the subset is empty'),
+        (DataLoader(torch.zeros(1, 3, 4, 4), sampler=DistributedSampler([0], 2, 1)), {}, 'this process got no images'),
         ([[torch.zeros(3, 4, 5), torch.zeros(1, 4, 5)]], {}, r'got one image \(3, 4, 5\): set batch_size'),
         ([torch.full((1, 3, 4, 4), float('nan')).double()], {}, '5 of 5 channels gave NaN or infinite activations'),
         ([torch.zeros(1, 3, 4, 4)], dict(statistic='variance'), 'statistic must be one of'),

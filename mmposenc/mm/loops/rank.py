@@ -134,7 +134,7 @@ class ChannelRankingLoop(BaseLoop):
         except RuntimeError as error:
             # PyTorch's default_collate, which mmpretrain's own tools fill in.
             if 'stack expects each tensor to be equal size' in str(error):
-                raise ValueError(f'images of one batch must have one size: use batch size 1 ({error})') from error
+                raise ValueError(_different_sizes(str(error).partition('size, ')[2])) from error
             raise
         images, size = sums[self.pairs[0]].num_images, len(self.dataloader.dataset)
         if images != size:
@@ -178,6 +178,13 @@ class ChannelRankingLoop(BaseLoop):
             name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
             ranking = make_ranking(sums[pair], statistic, self._reference_of(statistic), pair=pair, **about)
             self.rankings[self.out.with_name(name)] = ranking
+
+
+def _different_sizes(got: str) -> str:
+    return (
+        f'images of one batch must have one size, {got}: set test_dataloader.batch_size=1 or resize the images in the '
+        'test pipeline (padding would add positions of its own)'
+    )
 
 
 def build_loader(dataloader: DataLoader | dict) -> DataLoader:
