@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +16,19 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser, several: bool = False) -> None:
     """Add the model or models, their weights, and the normalisation."""
-    number: dict[str, Any] = {'nargs': '+'} if several else {}
-    parser.add_argument(
-        'models' if several else 'model',
-        metavar='MODEL',
-        help='config file, timm:NAME, torchvision:NAME or FILE.py:FUNCTION',
-        **number,
-    )
-    parser.add_argument(
-        '--weights',
-        required=True,
-        metavar='FILE',
-        help='one per model, with whatever prefix; must fit exactly; "none" leaves random weights',
-        **number,
-    )
+    nargs = '+' if several else None
+    named = 'config file, timm:NAME, torchvision:NAME or FILE.py:FUNCTION'
+    parser.add_argument('models' if several else 'model', nargs=nargs, metavar='MODEL', help=named)
+    fit = 'one per model, with whatever prefix; must fit exactly; "none" leaves random weights'
+    parser.add_argument('--weights', nargs=nargs, required=True, metavar='FILE', help=fit)
     parser.add_argument(
         '--weights-by-order', action='store_true', help='match tensors by their order and shape, not by name'
     )
     parser.add_argument('--trust-checkpoint', action='store_true', help='let the file run code: only if you trust it')
-    parser.add_argument(
-        '--mean', type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)"
-    )
-    parser.add_argument('--std', type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)")
+    for name in ('--mean', '--std'):
+        parser.add_argument(
+            name, type=float, nargs=3, help="of RGB in 0 to 1 (default: the network's, else ImageNet's)"
+        )
     common.add_cfg_options(parser)
 
 
@@ -57,15 +49,11 @@ class Preprocessing:
 
         steps: list[Any] = [transforms.ToTensor(), transforms.Normalize(self.mean, self.std)]
         if self.bgr:
-            steps.append(_flip_channels)
+            steps.append(methodcaller('flip', 0))
         if side:
             mode = transforms.InterpolationMode(interpolation)
             steps = [transforms.Resize(side, mode), transforms.CenterCrop(side), *steps]
         return transforms.Compose(steps)
-
-
-def _flip_channels(image: 'Tensor') -> 'Tensor':
-    return image.flip(0)
 
 
 class Images:
@@ -87,11 +75,7 @@ class Images:
 
 
 def check_folder(folder: str) -> Path:
-    """The folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
+    """The folder, which must be there."""
     if not Path(folder).is_dir():
         raise FileNotFoundError(f'there is no folder {folder}')
     return Path(folder)

@@ -99,8 +99,8 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
         return LocationProbe.load(path)
     whole = {'images', 'rolled'} & set(args.controls)
     side = args.grid_size * (args.cell_size or args.patch_size) if whole else args.patch_size
-    transform = preprocessing.transform(side, 'bicubic')
-    images = torch.stack([image for image, _ in models.Images(files, [0] * len(files), transform)])
+    pictures = models.Images(files, [0] * len(files), preprocessing.transform(side, 'bicubic'))
+    images = torch.stack([pictures[i][0] for i in range(len(files))])
     layers = args.layers
     if layers is None:
         with torch.no_grad(), evaluating(model):

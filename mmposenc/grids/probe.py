@@ -36,7 +36,7 @@ class LocationProbe(Result):
     """Position in pooled features, by layer and control.
 
     Args:
-        layers: The layers, in the order in which they run.
+        layers: In the order in which they run.
         depth: Layer to the share of the network's operations that are done when it has run, 0 to 1.
         channels: Layer to its number of channels K.
         strides: Layer to the total stride up to it, in px.
@@ -47,12 +47,9 @@ class LocationProbe(Result):
         codes: Layer to the cell means of the features, (C, K): the position code.
         position: Layer to the position variance of each channel, (K,), in squared units of the features.
         variance: Layer to the variance of each channel, (K,).
-        grid_size: Cells per side.
-        patch_size: Width of a patch in px.
-        cell_size: Width of a cell in px.
+        grid_size, patch_size, cell_size: Cells per side; widths of a patch and of a cell in px.
         num_images: Images, each seen in every cell.
-        model: Class of the network, or the name that was given.
-        model_sha256: `model_fingerprint` of the weights.
+        model, model_sha256: Class of the network, or the name that was given; `model_fingerprint` of its weights.
     """
 
     FORMAT: ClassVar[str] = 'mmposenc.probe/1'
@@ -121,7 +118,8 @@ class LocationProbe(Result):
             ValueError: If the layer was not probed, or there is no such contrast.
         """
         self._check(layer)
-        variance, live = self.variance[layer], self.variance[layer] > 1e-10 * self.variance[layer].median()
+        variance = self.variance[layer]
+        live = variance > 1e-10 * variance.median()
         if contrast is None:
             scores = self.position[layer] / variance
             scores = torch.where(live, scores, scores[live].min().clamp(max=0))
@@ -199,8 +197,7 @@ def probe_location(
     Args:
         images: At least 8 normalised images (I, 3, H, W), or a loader of them. Their middle is cut out.
         layers: Dotted module paths, with [i] behind them where the module gives a tuple.
-        grid_size: Cells per side.
-        patch_size: Width of the patch in px.
+        grid_size, patch_size: Cells per side; width of the patch in px.
         cell_size: Width of a cell in px, a multiple of the total stride up to the last layer, since otherwise the
             stride phase of the patch would tell its cell. None takes the patch's.
         controls: Any of
@@ -289,9 +286,9 @@ def probe_location(
         depth=run.depth,
         channels=run.channels,
         strides=run.strides,
-        measures={layer: {c: each[0] for c, each in by_control.items()} for layer, by_control in figures.items()},
-        curves={layer: {c: each[1] for c, each in by_control.items()} for layer, by_control in figures.items()},
-        dead={layer: {c: each[2] for c, each in by_control.items()} for layer, by_control in figures.items()},
+        measures={layer: {control: each[0] for control, each in of.items()} for layer, of in figures.items()},
+        curves={layer: {control: each[1] for control, each in of.items()} for layer, of in figures.items()},
+        dead={layer: {control: each[2] for control, each in of.items()} for layer, of in figures.items()},
         left_out=left_out,
         codes=codes,
         position={layer: variance.components['position'] for layer, variance in none.items()},

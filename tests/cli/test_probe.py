@@ -79,17 +79,18 @@ def test_default_layers_are_blocks_and_the_end(build: Callable, expected: list[s
 
 
 @pytest.mark.parametrize(
-    'change, message',
+    'words, message',
     [
-        ({'--weights': ['a.pth', 'b.pth']}, '--weights must name one file .or none. per model: 1, got 2'),
-        ({'--images': ['nowhere']}, 'there is no folder nowhere'),
-        ({'--num-images': ['7']}, 'at least 8 images, got 7'),
-        ({'--layers': ['9']}, "layer '9' does not exist"),
-        ({'--patch-size': ['20']}, "multiple of 8 px, the total stride up to layer '2'"),
+        ('--weights a.pth b.pth', '--weights must name one file .or none. per model: 1, got 2'),
+        ('--images nowhere', 'there is no folder nowhere'),
+        ('--images empty', 'empty holds no images'),
+        ('--num-images 7', 'at least 8 images, got 7'),
+        ('--layers 9', "layer '9' does not exist"),
+        ('--patch-size 20', "multiple of 8 px, the total stride up to layer '2'"),
     ],
 )
-def test_bad_arguments(folder: Path, tool: Callable, change: dict, message: str):
-    options = {'--weights': ['none'], '--images': [folder], '--out': ['out'], '--patch-size': ['16'], **change}
-    words = [word for name, values in options.items() for word in (name, *values)]
+def test_bad_arguments(folder: Path, tool: Callable, words: str, message: str):
+    Path('empty').mkdir()
+    argv = [f'{folder.parent / "net.py"}:small', '--weights', 'none', '--images', folder, '--out', 'out']
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        tool('probe')([f'{folder.parent / "net.py"}:small', *words])
+        tool('probe')([*argv, '--patch-size', '16', *words.split()])

@@ -32,32 +32,10 @@ def test_permute_draws_one_order_for_the_batch_and_a_new_one_each_time(training:
     assert not torch.equal(first, second)
 
 
-def test_the_global_seed_repeats_the_orders():
-    outs = [torch.manual_seed(3) and PermuteNeck()(torch.arange(32.0)[None]) for _ in range(2)]
-    assert torch.equal(*outs)
-
-
-def test_no_order_of_the_channels_changes_the_bounds():
-    features = torch.rand(4, 32, 3, 5)
-    shuffled = features[:, torch.randperm(32)]
-    assert torch.equal(SortedPoolNeck()(features), SortedPoolNeck()(shuffled))
-    torch.testing.assert_close(SumPoolNeck()(features), SumPoolNeck()(shuffled))
-    assert not torch.equal(SortedPoolNeck()(torch.tensor([[1.0, 3.0]])), SortedPoolNeck()(torch.tensor([[2.0, 2.0]])))
-
-
 def test_averaged_over_all_orders_a_linear_layer_sees_the_sum_alone():
     weights, vectors = torch.randn(5, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
     average = torch.stack([vectors[:, list(order)] @ weights.T for order in permutations(range(4))]).mean(0)
     torch.testing.assert_close(average, SumPoolNeck()(vectors) @ weights.mean(1, keepdim=True).T)
-
-
-def test_gradients_go_back_to_the_channel_they_came_from():
-    values = torch.tensor([[0.0, 5.0, 1.0]], requires_grad=True)
-    (SortedPoolNeck()(values) * torch.tensor([1.0, 10.0, 100.0])).sum().backward()
-    assert values.grad.tolist() == [[100.0, 1.0, 10.0]]
-    features = torch.rand(2, 16, 3, 3, requires_grad=True)
-    PermuteNeck()(features)[:, 0].sum().backward()
-    assert sorted(features.grad.sum((0, 2, 3)).tolist())[-2:] == pytest.approx([0, 2])
 
 
 @pytest.mark.parametrize('neck', NECKS)
@@ -70,7 +48,6 @@ def test_the_last_stage_of_a_tuple_in_float32_or_wider(neck: type):
     assert neck()(torch.tensor([[256.0, 1.0]], dtype=torch.bfloat16)).sum() == 257
 
 
-@pytest.mark.parametrize('neck', NECKS)
-def test_a_feature_of_three_dimensions_is_refused(neck: type):
-    with pytest.raises(ValueError, match=rf'{neck.__name__} takes .*\(N, C, H, W\), got \(2, 7, 8\); .*out_type'):
-        neck()(torch.rand(2, 7, 8))
+def test_a_feature_of_three_dimensions_is_refused():
+    with pytest.raises(ValueError, match=r'SumPoolNeck takes .*\(N, C, H, W\), got \(2, 7, 8\); .*out_type'):
+        SumPoolNeck()(torch.rand(2, 7, 8))

@@ -133,10 +133,11 @@ def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
 def test_the_same_every_time_and_whatever_the_batch():
     model = torchvision.models.mobilenet_v2().double()
     data = images().double()
-    torch.manual_seed(0)
-    first = probe_location(model, data, ['features.3'], patch_size=16, controls=['random', 'noise'], seeds=(3,))
-    torch.manual_seed(1)
-    again = probe_location(model, data, ['features.3'], patch_size=16, controls=['random', 'noise'], seeds=(3,))
+    first, again = (
+        torch.manual_seed(seed)
+        and probe_location(model, data, ['features.3'], patch_size=16, controls=['random', 'noise'], seeds=(3,))
+        for seed in (0, 1)
+    )
     assert first.table() == again.table()
     other = probe_location(model, data, ['features.3'], patch_size=16, controls=['noise'], batch_size=9)
     for control in ('none', 'noise'):

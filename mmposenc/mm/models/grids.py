@@ -14,7 +14,7 @@ for _neck in (PermuteNeck, SortedPoolNeck, SumPoolNeck):
 
 
 def conv_cfg_with_padding(padding_mode: str, conv_cfg: dict | None = None) -> dict:
-    """The mmcv config of a convolution that pads with 'zeros', 'reflect', 'replicate' or 'circular' (not in Table 1)."""
+    """The mmcv config of a convolution that pads with 'zeros', 'reflect', 'replicate' or 'circular'."""
     return {**(conv_cfg or {'type': 'Conv2d'}), 'padding_mode': padding_mode}
 
 

@@ -27,22 +27,19 @@ def write_cifar10(root: Path) -> str:
     return str(root)
 
 
-def test_a_training_batch_holds_patches_and_the_grid_but_no_cells():
-    data = GridDigits(grid_size=3, task='location')
-    batch = data.__getitems__([5, 2])
-    assert sorted(batch) == ['grid', 'indices', 'inputs', 'labels']
-    assert (batch['inputs'].shape, batch['inputs'].dtype) == ((2, 3, 16, 16), torch.uint8)
-    assert batch['indices'].tolist() == [5, 2]
-    assert (batch['grid'].grid_size, batch['grid'].task) == (3, 'location')
-
-
 @pytest.mark.parametrize('grid_size', [2, 3, 5, 7, 9])
 def test_in_testing_the_cell_is_the_index_modulo_the_cells_whatever_the_batch(grid_size: int):
+    batch = GridDigits(grid_size=grid_size).__getitems__([5, 2])  # of training
+    assert sorted(batch) == ['grid', 'indices', 'inputs', 'labels']
+    assert (batch['inputs'].shape, batch['inputs'].dtype) == ((2, 3, 16, 16), torch.uint8)
+    assert (batch['grid'].grid_size, batch['grid'].task) == (grid_size, 'location')
     data = GridDigits(grid_size=grid_size, split='test')
     everything = data.__getitems__(range(len(data)))
     assert everything['cells'].tolist() == [i % grid_size**2 for i in range(355)]
     assert data.__getitems__([300, 7])['cells'].tolist() == [300 % grid_size**2, 7 % grid_size**2]
     assert data[300]['cells'].item() == 300 % grid_size**2
+    assert GridDigits(grid_size, random_cells=False)[7]['cells'].item() == 7 % grid_size**2
+    assert 'cells' not in GridDigits(grid_size, split='test', random_cells=True)[7]
 
 
 def test_all_cells_shows_every_image_in_every_cell_once():
@@ -90,30 +87,18 @@ def test_metainfo_names_what_the_labels_of_the_task_are():
     assert category.metainfo['classes'] == tuple('0123456789')
 
 
-def test_cells_may_be_fixed_in_training_and_random_in_testing():
-    assert GridDigits(random_cells=False)[7]['cells'].item() == 7
-    assert 'cells' not in GridDigits(split='test', random_cells=True)[7]
-    assert GridDigits(all_cells=True)[7]['cells'].item() == 7
-
-
-@pytest.mark.parametrize('data_set', [GridCIFAR10, GridDigits])
-def test_impossible_grids_are_refused_before_any_file_is_read(data_set: type, tmp_path: Path):
-    with pytest.raises(ValueError, match='grid_size must be at least 2 cells per side, got 1'):
-        data_set(grid_size=1)
-    with pytest.raises(ValueError, match="task must be one of location, category, got 'position'"):
-        data_set(task='position')
-    with pytest.raises(ValueError, match='all_cells shows every image in every cell'):
-        data_set(all_cells=True, random_cells=True)
-
-
-def test_a_patch_size_that_no_digit_has_is_refused():
-    with pytest.raises(ValueError, match='patch_size must be 1 to 32 px, the width of a digit image, got 33'):
-        GridDigits(patch_size=33)
-
-
-def test_labels_outside_the_classes_are_refused(tmp_path: Path):
-    root = write_cifar10(tmp_path)
-    file = tmp_path / 'cifar-10-batches-py' / 'test_batch'
-    file.write_bytes(pickle.dumps({'data': np.zeros((2, 3072), np.uint8), 'labels': [0, 10]}, protocol=2))
-    with pytest.raises(ValueError, match=r'must lie in 0 to 9 .*, got values from 0 to 10'):
-        GridCIFAR10(data_root=root, split='test', verify=False)
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(grid_size=1), 'grid_size must be at least 2 cells per side, got 1'),
+        (dict(task='position'), "task must be one of location, category, got 'position'"),
+        (dict(all_cells=True, random_cells=True), 'all_cells shows every image in every cell'),
+        (dict(patch_size=33), 'patch_size must be 1 to 32 px, the width of a digit image, got 33'),
+    ],
+)
+def test_bad_input(arguments: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        GridDigits(**arguments)
+    if 'patch_size' not in arguments:  # before any file is looked for
+        with pytest.raises(ValueError, match=message):
+            GridCIFAR10(data_root='nowhere', **arguments)
