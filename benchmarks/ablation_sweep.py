@@ -129,12 +129,12 @@ def build_model() -> Any:
 
 
 def sweep_of(model: Any, layer: str, num_random: int, memory: float) -> Any:
-    from mmposenc.mm.sweep.segmentation import SegmentationSweep
+    from mmposenc.mm.loops.sweep_counts import SegmentationCounts
     from mmposenc.regions import MeanIoU
 
     rankings = {f'ranking {seed}': some_ranking(2048, seed, layer) for seed in range(4)}
     plan = SweepPlan(rankings, [layer], range(0, 2001, 100), num_random=num_random)
-    return SegmentationSweep(model, plan, MeanIoU(CLASSES), memory=memory, say=lambda line: None)
+    return SegmentationCounts(model, plan, MeanIoU(CLASSES), memory=memory, say=lambda line: None)
 
 
 @torch.no_grad()

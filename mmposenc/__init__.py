@@ -40,6 +40,11 @@ _PLACES = {
     'mmposenc.ranking': ('Ranking',),
     'mmposenc.shifts': ('AugShiftLoss', 'ConsistencyCard', 'augshift_loss', 'shift_consistency', 'two_views'),
 }
+METRICS = {
+    'top1': 'mmposenc.channels.Top1',
+    'rates': 'mmposenc.channels.Rates',
+    'miou': 'mmposenc.regions.MeanIoU',
+}
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
@@ -62,6 +67,14 @@ __all__ = [
     'two_views',
     'window',
 ]
+
+
+def named_metric(name: str, **options: Any) -> Any:
+    """What a sweep measures, by one of the names in `METRICS`; options are the metric's arguments."""
+    if name not in METRICS:
+        raise ValueError(f'metric must be one of {", ".join(METRICS)}, or an object, got {name!r:.60}')
+    module, _, kind = METRICS[name].rpartition('.')
+    return getattr(import_module(module), kind)(**options)
 
 
 def __getattr__(name: str) -> Any:

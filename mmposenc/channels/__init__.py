@@ -15,7 +15,7 @@ from mmposenc.channels.ablation import (
 )
 from mmposenc.channels.pairs import IMAGE_CHANGES, PAIRS, PairMember, flipped_kernels, pooled_pairs
 from mmposenc.channels.rank import PairedSums, collect_sums, rank_channels
-from mmposenc.channels.sweep import Metric, Sweep, SweepCurve, SweepPlan, Top1, sweep_channels
+from mmposenc.channels.sweep import Metric, Rates, Sweep, SweepCurve, SweepPlan, Top1, sweep_channels
 from mmposenc.ranking import PAIR_NAMES, STATISTICS, Ranking
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     'PairMember',
     'PairedSums',
     'Ranking',
+    'Rates',
     'Sweep',
     'SweepCurve',
     'SweepPlan',

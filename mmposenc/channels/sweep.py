@@ -8,9 +8,18 @@ from torch import Tensor, distributed, nn
 
 from mmposenc.batches import Unpack, evaluating, read_batches, read_logits
 from mmposenc.channels.rank import rank_channels
-from mmposenc.channels.sweep_metric import Metric, Rates, Top1, make_metric
-from mmposenc.channels.sweep_plan import SweepOrder, SweepPlan, SweepVariant, name_rankings
-from mmposenc.channels.sweep_result import Sweep, SweepCurve, sweep_conditions
+from mmposenc.channels.sweep_plan import (
+    Metric,
+    OwnMetric,
+    Rates,
+    SweepOrder,
+    SweepPlan,
+    SweepVariant,
+    Top1,
+    known_activation,
+    name_rankings,
+)
+from mmposenc.channels.sweep_result import Sweep, SweepCurve
 from mmposenc.channels.variants import VariantForwards
 from mmposenc.layers import Forward, check_layer, unwrap_model
 from mmposenc.ranking import Ranking, model_fingerprint
@@ -24,11 +33,9 @@ __all__ = [
     'SweepPlan',
     'SweepVariant',
     'Top1',
-    'known_activation',
     'make_metric',
     'name_rankings',
     'sweep_channels',
-    'sweep_conditions',
 ]
 
 
@@ -99,13 +106,15 @@ def sweep_channels(
     inner = unwrap_model(model)
     for ranking in named.values():
         ranking.check_model(inner, allow_other_weights)
-    options: dict[str, Any] = dict(forward=forward, unpack=unpack, channel_dim=channel_dim, prefix_tokens=prefix_tokens)
+    layout: dict[str, Any] = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
     plan = SweepPlan(named, layers, num_channels, window, num_random)  # Before a pass over the data: it may be refused.
     if num_matched:
         strength = known_activation(plan, activation)
         for layer in plan.layers:
             if layer not in strength:
-                found = rank_channels(model, loader, layer, statistic='mean_activation', **options)
+                found = rank_channels(
+                    model, loader, layer, statistic='mean_activation', forward=forward, unpack=unpack, **layout
+                )
                 if found.num_channels != plan.total:
                     raise ValueError(
                         f'layer {layer!r} has {found.num_channels} channels, but the rankings have {plan.total}: they '
@@ -115,10 +124,7 @@ def sweep_channels(
         plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
     measure = make_metric(metric, finish)
     forwards = {
-        layer: VariantForwards(
-            model, layer, plan.total, memory, reuse, channel_dim=channel_dim, prefix_tokens=prefix_tokens, say=say
-        )
-        for layer in plan.layers
+        layer: VariantForwards(model, layer, plan.total, memory, reuse, say=say, **layout) for layer in plan.layers
     }
     call = forward or model
     parts: list[Tensor] = []
@@ -127,15 +133,18 @@ def sweep_channels(
         for batch in read_batches(loader, unpack, model):
             images, targets = batch.images, batch.targets
             for layer in plan.layers if not parts else ():
-                check_layer(model, layer, images[:1], forward, channel_dim, prefix_tokens)
+                check_layer(model, layer, images[:1], forward, **layout)
 
             def scores(copies: int, images: Tensor = images) -> Tensor:
                 return read_logits(call(images.repeat(copies, 1, 1, 1) if copies > 1 else images))
 
-            def count(outputs: Tensor, targets: Any = targets) -> Tensor:
-                return measure.count(outputs, targets)
-
-            parts.append(_count(plan, forwards, scores, count))
+            whole = _small(measure.count(scores(1), targets))
+            counts = whole.new_zeros(len(whole), plan.num_runs, *whole.shape[1:])
+            counts[:, 0] = whole
+            for layer, variants in forwards.items():
+                for run, outputs in variants.run(plan.orders_at(layer), scores):
+                    counts[:, run] = measure.count(outputs, targets)
+            parts.append(counts)
             places += [batch.position + batch.step * i for i in range(len(images))]
     counts = _gathered(torch.cat(parts) if parts else None, places)
     about = dict(
@@ -147,32 +156,23 @@ def sweep_channels(
     return Sweep(plan, counts, measure, about)
 
 
-def known_activation(plan: SweepPlan, given: Mapping[str, Sequence[float]] | None = None) -> dict[str, Sequence[float]]:
-    """Mean activation by layer, as far as it is given or among the rankings of a plan."""
-    found: dict[str, Sequence[float]] = {}
-    for ranking in plan.rankings.values():
-        if ranking.statistic == 'mean_activation':
-            found.setdefault(ranking.layer, ranking.scores)
-    return {layer: values for layer, values in {**found, **(given or {})}.items() if layer in plan.layers}
+def make_metric(metric: Any, finish: Callable | None = None) -> Metric:
+    """The metric of a name, or that of two functions; a metric is returned as it is."""
+    if isinstance(metric, str):
+        from mmposenc import named_metric
+
+        return named_metric(metric)
+    if hasattr(metric, 'count') and hasattr(metric, 'finish'):
+        return metric
+    if callable(metric) and callable(finish):
+        return OwnMetric(metric, finish)
+    raise TypeError(
+        f'metric must be a name, an object with count and finish, or a function with finish= beside it, got '
+        f'{type(metric).__name__}'
+    )
 
 
-def _count(
-    plan: SweepPlan,
-    forwards: Mapping[str, VariantForwards],
-    scores: Callable[[int], Tensor],
-    count: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Sums of the images of one batch in every run, (N, runs, ...)."""
-    whole = small(count(scores(1)))
-    counts = whole.new_zeros(len(whole), plan.num_runs, *whole.shape[1:])
-    counts[:, 0] = whole
-    for layer, variants in forwards.items():
-        for run, outputs in variants.run(plan.orders_at([layer]), scores):
-            counts[:, run] = count(outputs)
-    return counts
-
-
-def small(sums: Tensor) -> Tensor:
+def _small(sums: Tensor) -> Tensor:
     """Sums on the CPU; pixels of an image fit into 32 bits."""
     return sums.cpu().to(torch.int32) if sums.dtype == torch.int64 else sums.cpu()
 

@@ -1,10 +1,13 @@
-"""Every point of every curve of a sweep, and the runs that have to be computed for them (Fig. 4 and 6)."""
+"""What a sweep runs and what it measures: every point of every curve, and the metrics (Fig. 4 and 6)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from operator import index
-from typing import Any
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from mmposenc.channels.ablation import matched_random_channels, random_channels
 from mmposenc.layers import split_layer
@@ -19,13 +22,11 @@ class SweepVariant:
     """One point of one curve: some channels of an order are ablated at a layer (Sec. 4.2.2, Fig. 4).
 
     Args:
-        layer: Where the channels are ablated.
         ranking: Name of the ranking, or 'random', 'matched' or 'reversed' (a random order from its end).
         of: For 'matched', the ranking whose strength the draw matches; otherwise ''.
         draw: Number of the draw; None for a ranking.
         kind: 'top' for the N top-ranked channels (Fig. 4 top), 'window' for consecutive ranks (Fig. 4 bottom).
-        start: Rank of the first ablated channel.
-        stop: Rank behind the last one.
+        start, stop: The ranks that are ablated, end excluded.
         run: The run of the plan that gives this point; run 0 is the whole network.
     """
 
@@ -44,7 +45,6 @@ class SweepOrder:
     """The runs of one order of channels at one layer; they share most of their work.
 
     Args:
-        layer: Where the channels are ablated.
         order: All channels, top-ranked first.
         slices: (start, stop) of the ranks that each run ablates, none of them empty.
         runs: Number of each run.
@@ -72,6 +72,7 @@ class SweepPlan:
         num_random: Number of random orders, the control of Fig. 4; draw i has the seed i.
         num_matched: Number of random orders for each ranking that match it in strength: channels are exchanged at
             random within ten bins of mean activation, so that every top N holds as many of each bin as the ranking's.
+            Rankings cannot share them: the top N of two rankings hold different numbers of each bin.
         activation: Mean activation of the C channels by layer, for `num_matched`.
 
     Raises:
@@ -98,16 +99,22 @@ class SweepPlan:
         (self.num_matched,) = _checked_numbers('num_matched', [num_matched], None)
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
-        self.activation = _checked_activation(activation or {}, self.layers, self.total, self.num_matched)
-        windows = self.total // self.window if self.window else 0
         mirrored = any(a.order == b.order[::-1] for a, b in combinations(self.rankings.values(), 2))
         orders = len(self.rankings) * (1 + self.num_matched) + self.num_random * (1 + mirrored)
-        variants = len(self.layers) * orders * (len(self.num_channels) + windows)
-        if variants > _MOST_VARIANTS:
+        points = len(self.num_channels) + (self.total // self.window if self.window else 0)
+        if (variants := len(self.layers) * orders * points) > _MOST_VARIANTS:
             raise ValueError(
                 f'a sweep holds at most {_MOST_VARIANTS} variants, got {short(variants)}: give fewer num_channels, a '
                 'larger window, or fewer random orders'
             )
+        self.activation: dict[str, tuple[float, ...]] = {}
+        for layer in self.layers if self.num_matched else ():
+            values = self.activation[layer] = tuple(map(float, (activation or {}).get(layer, ())))
+            if len(values) != self.total:
+                raise ValueError(
+                    f'matched random orders need the mean activation of the {self.total} channels of {layer!r}, got '
+                    f"{len(values)} values: add a ranking with statistic 'mean_activation', or set num_matched=0"
+                )
         self.orders: list[SweepOrder] = []
         self.variants: list[SweepVariant] = []
         self.num_runs = 1
@@ -124,10 +131,9 @@ class SweepPlan:
                     order = matched_random_channels(ranking, self.activation[layer], self.total, draw)
                     self._add(layer, MATCHED, name, draw, order)
 
-    def orders_at(self, layers: Iterable[str]) -> list[SweepOrder]:
-        """The orders that have runs at these layers."""
-        chosen = set(layers)
-        return [order for order in self.orders if order.layer in chosen and order.runs]
+    def orders_at(self, layer: str) -> list[SweepOrder]:
+        """The orders that have runs at a layer."""
+        return [order for order in self.orders if order.layer == layer and order.runs]
 
     def _add(self, layer: str, name: str, of: str, draw: int | None, order: tuple[int, ...]) -> None:
         # A point is (kind, the ranks it is shown at, the ranks that are ablated).
@@ -145,16 +151,10 @@ class SweepPlan:
         self.orders.append(SweepOrder(layer, order, tuple(runs), tuple(runs.values())))
 
     def document(self) -> dict[str, Any]:
-        """What `from_document` rebuilds the plan from, as JSON takes it."""
-        return dict(
-            rankings={name: asdict(ranking) for name, ranking in self.rankings.items()},
-            layers=self.layers,
-            num_channels=self.num_channels,
-            window=self.window,
-            num_random=self.num_random,
-            num_matched=self.num_matched,
-            activation={layer: list(values) for layer, values in self.activation.items()},
-        )
+        """The arguments, as JSON takes them."""
+        names = 'layers', 'num_channels', 'window', 'num_random', 'num_matched', 'activation'
+        rankings = {name: asdict(ranking) for name, ranking in self.rankings.items()}
+        return dict(rankings=rankings, **{name: getattr(self, name) for name in names})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> 'SweepPlan':
@@ -171,69 +171,53 @@ def name_rankings(rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking])
     """
     if isinstance(rankings, Ranking):
         rankings = [rankings]
-    if not isinstance(rankings, Mapping):
-        if isinstance(rankings, str) or not isinstance(rankings, Sequence):
-            raise TypeError(f'rankings must be a list of Ranking or a dict of name=Ranking, got {short(rankings)}')
-        named = {_name(ranking): ranking for ranking in rankings}
-        if len(named) < len(rankings):
-            raise ValueError(
-                f'rankings need different names, got {[_name(ranking) for ranking in rankings]}: give a dict of '
-                'name=ranking'
-            )
-        rankings = named
-    for name, ranking in rankings.items():
+    if isinstance(rankings, str) or not isinstance(rankings, (Sequence, Mapping)):
+        raise TypeError(f'rankings must be a list of Ranking or a dict of name=Ranking, got {short(rankings)}')
+    for ranking in rankings.values() if isinstance(rankings, Mapping) else rankings:
         if not isinstance(ranking, Ranking):
-            raise TypeError(f'rankings must be of type Ranking, got {type(ranking).__name__} for {short(name)}')
-    return dict(rankings)
+            raise TypeError(f'rankings must be of type Ranking, got {type(ranking).__name__}')
+    if isinstance(rankings, Mapping):
+        return dict(rankings)
+    names = [_name(ranking) for ranking in rankings]
+    if len(set(names)) < len(names):
+        raise ValueError(f'rankings need different names, got {names}: give a dict of name=ranking')
+    return dict(zip(names, rankings, strict=True))
 
 
 def _name(ranking: Ranking) -> str:
-    if not isinstance(ranking, Ranking):
-        raise TypeError(f'rankings must be of type Ranking, got {type(ranking).__name__}')
     if ranking.region != 'overall':
         return ranking.region
     return ranking.statistic if ranking.pair == 'none' else f'{ranking.pair}-{ranking.statistic}'
 
 
+def known_activation(plan: SweepPlan, given: Mapping[str, Sequence[float]] | None = None) -> dict[str, Sequence[float]]:
+    """Mean activation by layer, as far as it is given or among the rankings of a plan."""
+    ranked = [ranking for ranking in plan.rankings.values() if ranking.statistic == 'mean_activation']
+    found = {ranking.layer: ranking.scores for ranking in reversed(ranked)} | dict(given or {})
+    return {layer: values for layer, values in found.items() if layer in plan.layers}
+
+
 def _checked_layers(layers: Sequence[str] | None, rankings: Mapping[str, Ranking]) -> list[str]:
     if layers is None:
         return list(dict.fromkeys(ranking.layer for ranking in rankings.values()))
-    if isinstance(layers, str):
-        raise TypeError(f'layers must be a list of names, got the str {short(layers)}: write a list')
-    if not isinstance(layers, Sequence) or not all(isinstance(layer, str) for layer in layers):
+    if isinstance(layers, str) or not isinstance(layers, Sequence):
         raise TypeError(f'layers must be a list of names, got {short(layers)}')
-    if not layers or len(set(layers)) != len(layers):
-        raise ValueError(f'layers must name one or more layers, each once, got {short(list(layers))}')
     for layer in layers:
         split_layer(layer)
+    if not layers or len(set(layers)) != len(layers):
+        raise ValueError(f'layers must name one or more layers, each once, got {short(list(layers))}')
     return list(layers)
 
 
 def _common_total(rankings: Mapping[str, Ranking]) -> int:
     if not rankings:
         raise ValueError('a sweep needs at least one ranking; make one with rank_channels or `mmposenc rank`')
-    for name in (RANDOM, MATCHED, REVERSED):
-        if name in rankings:
-            raise ValueError(f'the name {name!r} is reserved for random orders: rename the ranking')
+    if reserved := rankings.keys() & {RANDOM, MATCHED, REVERSED}:
+        raise ValueError(f'the name {reserved.pop()!r} is reserved for random orders: rename the ranking')
     totals = {name: ranking.num_channels for name, ranking in rankings.items()}
     if len(set(totals.values())) > 1:
         raise ValueError(f'all rankings must have the same number of channels, got {totals}: sweep them separately')
     return next(iter(totals.values()))
-
-
-def _checked_activation(
-    activation: Mapping[str, Sequence[float]], layers: Sequence[str], total: int, num_matched: int
-) -> dict[str, tuple[float, ...]]:
-    if not num_matched:
-        return {}
-    checked = {layer: tuple(map(float, activation.get(layer, ()))) for layer in layers}
-    for layer, values in checked.items():
-        if len(values) != total:
-            raise ValueError(
-                f'matched random orders need the mean activation of the {total} channels of {layer!r}, got '
-                f"{len(values)} values: add a ranking with statistic 'mean_activation', or set num_matched=0"
-            )
-    return checked
 
 
 def _checked_numbers(name: str, numbers: Iterable[int], largest: int | None) -> list[int]:
@@ -241,13 +225,112 @@ def _checked_numbers(name: str, numbers: Iterable[int], largest: int | None) -> 
         raise TypeError(f'{name} must be a list of integers, got {short(numbers)}')
     checked = []
     for number in numbers:
-        try:
-            if isinstance(number, bool):
-                raise TypeError
-            checked.append(index(number))
-        except TypeError:
-            raise TypeError(f'{name} must be integers, got {type(number).__name__} {short(number)}') from None
+        if isinstance(number, bool) or not hasattr(number, '__index__'):
+            raise TypeError(f'{name} must be integers, got {type(number).__name__} {short(number)}')
+        checked.append(index(number))
         if checked[-1] < 0 or (largest is not None and checked[-1] > largest):
             allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels that the rankings have'
             raise ValueError(f'{name} must be {allowed}, got {short(checked[-1])}')
     return checked
+
+
+class Metric(Protocol):
+    """What a sweep measures. Sums are kept for every image, so that a figure of any set of images follows from them.
+
+    Attributes:
+        name: The name that `mmposenc.named_metric` knows it by; '' for a metric of your own.
+        regions: Names of the regions that figures are given for; ('overall',) if there are none.
+        harm_of: Name of the figure whose loss is called harm; '' for the first one. Its set of classes must not depend
+            on the predictions.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def regions(self) -> Sequence[str]: ...
+
+    @property
+    def harm_of(self) -> str: ...
+
+    def count(self, outputs: Any, targets: Any) -> Tensor:
+        """Additive sums of each image, (N, ...), integers where possible."""
+
+    def finish(self, sums: Tensor) -> dict[str, Tensor]:
+        """Figures in %, tensors of shape (...), by 'figure' or 'region/figure'.
+
+        Args:
+            sums: Added sums, (..., *shape of one image's sums), float64.
+        """
+
+    def document(self) -> dict[str, Any]:
+        """The arguments that `mmposenc.named_metric` needs to make it again, as JSON takes them."""
+
+
+class Rates:
+    """Figures that are the share of images which something holds for, in %.
+
+    Args:
+        figures: Their names, such as ['top1', 'cons8_zero_ref'].
+
+    Shape:
+        Sums (..., figures + 1): hits, and the number of images.
+    """
+
+    name = 'rates'
+    regions = ('overall',)
+
+    def __init__(self, figures: Sequence[str]) -> None:
+        self.figures, self.harm_of = list(figures), figures[0]
+
+    def count(self, outputs: Tensor, targets: Any) -> Tensor:
+        """Sums of hits (N, figures); `targets` is not used."""
+        return torch.cat([outputs, torch.ones_like(outputs[..., :1])], dim=-1).to(torch.uint8)
+
+    def finish(self, sums: Tensor) -> dict[str, Tensor]:
+        return {name: 100 * sums[..., i] / sums[..., -1] for i, name in enumerate(self.figures)}
+
+    def document(self) -> dict[str, Any]:
+        return dict(figures=self.figures)
+
+
+class Top1(Rates):
+    """Top-1 accuracy of a classifier.
+
+    Shape:
+        Outputs (N, classes), targets (N,) of integers; sums (N, 2).
+
+    Raises:
+        ValueError: If the targets are not one label for each image, or a score is NaN.
+    """
+
+    name = 'top1'
+
+    def __init__(self) -> None:
+        super().__init__(['top1'])
+
+    def count(self, outputs: Tensor, targets: Any) -> Tensor:
+        labels = torch.as_tensor(targets).to(outputs.device)
+        if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or labels.is_floating_point():
+            raise ValueError(
+                f'Top-1 needs scores (N, classes) and labels (N,) of integers, got {tuple(outputs.shape)} and '
+                f'{labels.dtype} {tuple(labels.shape)}'
+            )
+        if outputs.isnan().any():
+            raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
+        return super().count((outputs.argmax(1) == labels)[:, None], targets)
+
+    def document(self) -> dict[str, Any]:
+        return {}
+
+
+class OwnMetric:
+    """A metric of two functions, `count` and `finish`; harm is the loss of the first figure."""
+
+    name, regions, harm_of = '', ('overall',), ''
+
+    def __init__(self, count: Callable[[Any, Any], Tensor], finish: Callable[[Tensor], dict[str, Tensor]]) -> None:
+        self.count, self.finish = count, finish
+
+    def document(self) -> dict[str, Any]:
+        return {}

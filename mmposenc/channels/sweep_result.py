@@ -1,10 +1,13 @@
-"""What a sweep measured: figures, curves, harm, tests against chance, and the files it is kept in (Fig. 4 and 6)."""
+"""What a sweep measured: figures, curves, harm, tests against chance, and its folder (Fig. 4 and 6)."""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +18,13 @@ import torch
 from torch import Tensor
 
 from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
-from mmposenc.channels.sweep_metric import Metric, make_metric
-from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, SweepPlan, SweepVariant
+from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan, SweepVariant
 from mmposenc.ranking import short
 from mmposenc.results import Result, atomic_write, html_table
 
 Null = Literal['random', 'matched']
 NULLS: tuple[Null, ...] = ('random', 'matched')
+_SECONDS_PER_UNIT = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +32,6 @@ class SweepCurve:
     """One curve: a figure against the channels that are ablated (Fig. 4 and 6).
 
     Args:
-        layer: Where the channels are ablated.
-        region: Where the figure is measured.
         metric: Name of the figure.
         ranking: Name of the ranking, 'random' or 'matched'.
         of: For 'matched', the ranking whose strength is matched; otherwise ''.
@@ -57,7 +58,7 @@ class SweepCurve:
 class Sweep(Result):
     """What a sweep measured, for every variant and image (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6).
 
-    Harm is what `metric.harm_of` loses when channels are ablated, in points of percent.
+    Harm is what the figure `harm_of` loses when channels are ablated, in points of percent.
 
     Args:
         plan: What was swept.
@@ -98,6 +99,11 @@ class Sweep(Result):
     def metrics(self) -> list[str]:
         """Names of the figures."""
         return list(dict.fromkeys(figure for _, figure in self._figures))
+
+    @property
+    def harm_of(self) -> str:
+        """Name of the figure whose loss is called harm."""
+        return self.metric.harm_of or self.metrics[0]
 
     @cached_property
     def _figures(self) -> dict[tuple[str, str], Tensor]:
@@ -165,12 +171,7 @@ class Sweep(Result):
     def random_harm(
         self, region: str = 'overall', layer: str | None = None, null: Null = 'random', ranking: str | None = None
     ) -> Tensor:
-        """The same of each random order, (R, N values).
-
-        Args:
-            null: 'random' orders, or orders 'matched' in strength to `ranking`.
-            ranking: Only for 'matched'.
-        """
+        """The same of each random order, or of those 'matched' in strength to `ranking`, (R, N values)."""
         if null not in NULLS:
             raise ValueError(f'null must be one of {", ".join(NULLS)}, got {short(null)}')
         return self._harm(null, (ranking or '') if null == MATCHED else '', region, layer)
@@ -182,8 +183,7 @@ class Sweep(Result):
                 f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels, and for '
                 'random orders num_random or num_matched'
             )
-        self._figures  # noqa: B018  A metric of two functions learns its first figure here.
-        figures = self._per_run(self.metric.harm_of, region)
+        figures = self._per_run(self.harm_of, region)
         return torch.stack([figures[0] - figures[[v.run for v in variants]] for variants in draws.values()])
 
     def _layer(self, layer: str | None) -> str:
@@ -212,7 +212,7 @@ class Sweep(Result):
         runs = [0, *(v.run for v in variants)]
 
         def harm(sums: Tensor) -> Tensor:
-            figures = self._finish(sums)[region, self.metric.harm_of]
+            figures = self._finish(sums)[region, self.harm_of]
             return figures[:, :1] - figures[:, 1:]
 
         return image_interval(self.counts[:, runs], harm)
@@ -223,9 +223,7 @@ class Sweep(Result):
         """Whether left channels harm the left half and right channels the right half (Sec. 4.2.3, Fig. 6).
 
         Args:
-            left: Name of the left ranking. Default: the first one whose region is 'left'.
-            right: Name of the right one. Default alike.
-            overall: Name of the overall one. Default alike; there may be none.
+            left, right, overall: Names of the rankings. Default: the first of each region; `overall` may be missing.
 
         Raises:
             ValueError: If a ranking, the regions 'left' and 'right', or at least 19 random orders are missing.
@@ -233,29 +231,19 @@ class Sweep(Result):
         of_region: dict[str, str] = {}
         for name, ranking in self.plan.rankings.items():
             of_region.setdefault(ranking.region, name)
-        left, right, overall = (
-            left or of_region.get('left'),
-            right or of_region.get('right'),
-            overall or of_region.get('overall'),
-        )
+        left, right = left or of_region.get('left'), right or of_region.get('right')
+        overall = overall or of_region.get('overall')
         if left is None or right is None:
             raise ValueError(
                 f'a ranking of the left and one of the right half are needed, got {", ".join(self.rankings)}'
             )
-        halves = 'left', 'right'
 
-        def both(name: str, of: str = '') -> Tensor:
-            return torch.stack([self._harm(name, of, half, layer) for half in halves], dim=1)
+        def both(name: str) -> Tensor:
+            return torch.stack([self._harm(name, '', half, layer) for half in ('left', 'right')], dim=1)
 
-        one, two = self.plan.rankings[left], self.plan.rankings[right]
-        mirrored = tuple(one.order) == tuple(two.order)[::-1]
-        return dissociation(
-            both(left)[0],
-            both(right)[0],
-            both(RANDOM),
-            both(REVERSED) if mirrored else None,
-            None if overall is None else both(overall)[0],
-        )
+        mirrored = self.plan.rankings[left].order == self.plan.rankings[right].order[::-1]
+        reverse, whole = both(REVERSED) if mirrored else None, None if overall is None else both(overall)[0]
+        return dissociation(both(left)[0], both(right)[0], both(RANDOM), reverse, whole)
 
     def table(self) -> list[dict[str, Any]]:
         """One row for each variant and region, figures in %."""
@@ -279,7 +267,7 @@ class Sweep(Result):
         nulls = [null for null in NULLS if getattr(self.plan, f'num_{null}') >= FEWEST['greater']]
         for layer in self.layers if nulls and self.plan.num_channels else ():
             for region in self.regions:
-                if self._per_run(self.metric.harm_of, region).isnan().any():
+                if self._per_run(self.harm_of, region).isnan().any():
                     continue
                 for ranking in self.rankings:
                     harm = self.harm(ranking, region, layer)
@@ -321,10 +309,8 @@ class Sweep(Result):
         for people. Every file is written completely or not at all.
         """
         place = Path(folder)
-        atomic_write(place / 'sweep.json', json.dumps(self.conditions, indent=1, allow_nan=False) + '\n')
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, counts=self.counts.cpu().numpy())
-        atomic_write(place / 'sweep_counts.npz', buffer.getvalue())
+        atomic_write(place / 'sweep.json', _json(self.conditions))
+        atomic_write(place / 'sweep_counts.npz', _packed(counts=self.counts.cpu().numpy()))
         tables = {'sweep': self.table(), 'claims': self.claims(), 'dissociation': self.dissociations()}
         for name, rows in tables.items():
             if rows:
@@ -342,16 +328,14 @@ class Sweep(Result):
             FileNotFoundError: If the sweep is not there or has not ended.
             ValueError: If the files are not of a sweep of this version, or do not belong together.
         """
+        from mmposenc import named_metric
+
         place = Path(folder)
         for name, advice in (('sweep.json', 'give the folder of a sweep'), ('sweep_counts.npz', 'let the sweep end')):
             if not (place / name).is_file():
                 raise FileNotFoundError(f'there is no {name} in {place}: {advice}')
-        try:
-            conditions = json.loads((place / 'sweep.json').read_bytes())
-            found = conditions.pop('format', None)
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise ValueError(f'{place / "sweep.json"} is not of a sweep: {error}') from None
-        if found != cls.FORMAT:
+        conditions = read_conditions(place) or {}
+        if (found := conditions.pop('format', None)) != cls.FORMAT:
             raise ValueError(
                 f'{place / "sweep.json"} must have the format {cls.FORMAT!r}, got {found!r:.60}: sweep again with this '
                 'version, into another folder'
@@ -365,7 +349,7 @@ class Sweep(Result):
         plan = SweepPlan.from_document(conditions.pop('plan'))
         with np.load(place / 'sweep_counts.npz', allow_pickle=False) as arrays:
             counts = torch.from_numpy(arrays['counts'])
-        return cls(plan, counts, metric or make_metric(name, **options), conditions)
+        return cls(plan, counts, metric or named_metric(name, **options), conditions)
 
     def plot(self, metric: str | None = None, region: str = 'overall') -> Any:
         """The curves as a matplotlib figure (Fig. 4 and 6)."""
@@ -385,8 +369,127 @@ def sweep_conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) 
     return json.loads(json.dumps(conditions, allow_nan=False))
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    rows = list(rows)
+def read_conditions(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """What the `sweep.json` of a folder says; None if there is no sweep in it.
+
+    Raises:
+        ValueError: If the file is damaged, or other files of a sweep lie there without it.
+    """
+    place = Path(folder)
+    file = place / 'sweep.json'
+    if not file.exists():
+        if place.is_file() or any(place.glob('sweep*')):
+            raise ValueError(f'{folder} holds files of a sweep without its sweep.json: choose another folder')
+        return None
+    try:
+        kept = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict):
+        raise ValueError(f'{file} is not of a sweep, or is damaged: choose another folder, or delete this one')
+    return kept
+
+
+class SweepFolder:
+    """The folder of a sweep while it runs, so that it can be killed at any moment and resumes.
+
+    The counts of about a second's images at a time are a file of their own in `units/`; at the end they become the
+    `sweep_counts.npz` of `Sweep.save`, and the units are removed. No file depends on interruptions or on the number of
+    processes.
+
+    Args:
+        folder: Of the sweep.
+        conditions: What the counts depend on, from `sweep_conditions`; kept in `sweep.json`.
+
+    Raises:
+        ValueError: If the folder holds a sweep under other conditions, or something else.
+    """
+
+    def __init__(self, folder: str | Path, conditions: Mapping[str, Any]) -> None:
+        self.folder, self.conditions = Path(folder), dict(conditions)
+        self.units = self.folder / 'units'
+        self._positions: list[int] = []
+        self._counts: list[np.ndarray] = []
+        self._flushed = time.monotonic()
+        kept = read_conditions(self.folder)
+        if kept is not None and kept != self.conditions:
+            names = [name for name in {**kept, **self.conditions} if kept.get(name) != self.conditions.get(name)]
+            raise ValueError(
+                f'{self.folder} holds a sweep under other conditions ({", ".join(names):.200} differ): choose another '
+                'folder, delete this one, or repeat the command that it was made with'
+            )
+
+    def open(self) -> set[int]:
+        """Make the folder, write the conditions, and return the positions of the images that are already counted.
+
+        One process does it, before any adds counts.
+        """
+        self.units.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.folder / 'sweep.json', _json(self.conditions))
+        for left in (*self.folder.glob('.*.tmp'), *self.units.glob('.*.tmp')):  # What a killed process was writing.
+            left.unlink(missing_ok=True)
+        return {position for positions, _ in self._read() for position in positions.tolist()}
+
+    def add(self, positions: Sequence[int], counts: Tensor) -> None:
+        """Keep the counts of some images; they are on disk within a second, or after `flush`."""
+        self._positions += positions
+        self._counts.append(counts.numpy())
+        if time.monotonic() - self._flushed >= _SECONDS_PER_UNIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added."""
+        if self._positions:
+            unit = _packed(positions=np.array(self._positions), counts=np.concatenate(self._counts))
+            atomic_write(self.units / f'{self._positions[0]:08d}-{len(self._positions)}.npz', unit)
+        self._positions, self._counts = [], []
+        self._flushed = time.monotonic()
+
+    def merge(self, num_images: int) -> Tensor:
+        """The counts of all images in their order; one process reads them, when all have flushed.
+
+        Raises:
+            ValueError: If an image is not counted.
+        """
+        parts = [*self._read()]
+        missing = set(range(num_images)).difference(*(positions.tolist() for positions, _ in parts))
+        if missing:
+            raise ValueError(f'{len(missing)} of {num_images} images are not counted yet: run the same command again')
+        merged = np.zeros((num_images, *parts[0][1].shape[1:]), parts[0][1].dtype)
+        for positions, counts in parts:
+            merged[positions] = counts
+        return torch.from_numpy(merged)
+
+    def close(self) -> None:
+        """Remove the units, once everything is in its final file."""
+        for unit in self.units.glob('*.npz'):
+            unit.unlink(missing_ok=True)
+        self.units.rmdir()
+
+    def _read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions and counts of every file. One that a power cut has damaged is counted again."""
+        for file in (*sorted(self.units.glob('*.npz')), self.folder / 'sweep_counts.npz'):
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    counts = arrays['counts']
+                    positions = arrays['positions'] if 'positions' in arrays else np.arange(len(counts))
+            except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+                continue
+            if len(positions) == len(counts) > 0:
+                yield positions, counts
+
+
+def _json(conditions: Mapping[str, Any]) -> str:
+    return json.dumps(conditions, indent=1, allow_nan=False) + '\n'
+
+
+def _packed(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(rows[0])

@@ -1,17 +1,14 @@
 """Forwards of a network with one set of channels after another ablated, sharing what they can (Sec. 4.2.2)."""
 
-import copy
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mmposenc.channels.ablation import ablate_channels
 from mmposenc.channels.sweep_plan import SweepOrder
@@ -27,12 +24,14 @@ CPU_BYTES = 32 * 2**20
 class VariantForwards:
     """The outputs of a network with slices of channel orders ablated at one layer, batch by batch (Sec. 4.2.2, Fig. 4).
 
-    What is computed before the layer runs once per batch: the outputs of the modules that finished before the layer
-    began, and the layer's own output before the ablation, are kept and replayed. Variants are stacked along the batch,
+    What is computed before the layer runs once per batch: the outputs of the modules that finish before the layer
+    begins, and the layer's own output before the ablation, are kept and replayed. Variants are stacked along the batch,
     as many as the memory holds. If the pooled output of the layer goes straight into the linear classifier that gives
-    the scores, every variant is a matrix product of features that are computed once. All of this is compared with
-    plain forwards on the first batch, and given up where it differs. Behind a nonlinearity there is no closed form:
-    there every variant needs its own forward from the layer on.
+    the scores, every variant is a matrix product of features that are computed once. Behind a nonlinearity there is no
+    closed form: there every variant needs its own forward from the layer on.
+
+    What is shared is settled on the first batch by comparing variants with plain forwards, and given up where they
+    differ. On every batch the network without ablation is replayed too; if it differs from its forward, the sweep ends.
 
     Args:
         model: Any network, in evaluation mode.
@@ -41,10 +40,13 @@ class VariantForwards:
         memory: MiB for the variants that are held at once; one is held in any case.
         reuse: Share what comes before the layer.
         stack: Stack variants along the batch; only for forwards that can take copies.
-        channel_dim: Dimension of the channels; None to establish it.
-        prefix_tokens: Tokens that are not patches; None to establish it.
+        channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
         allow_repeats: Accept a layer that runs several times per forward, as under sliding windows.
         say: Gets a line on what is shared, or why it is not. Default: the log.
+
+    Attributes:
+        shares: 'nothing', 'the prefix' or 'all but the classifier'; None before the first batch.
+        copies: Variants that are stacked.
     """
 
     def __init__(
@@ -64,15 +66,10 @@ class VariantForwards:
         self._memory, self._stack = memory * 2**20, stack
         self._channel_dim, self._prefix_tokens, self._allow_repeats = channel_dim, prefix_tokens, allow_repeats
         self._say = say or logging.getLogger('mmposenc').info
-        self.reuse, self._prepared = reuse, not reuse
-        self._prefix: _Prefix | None = None
-        self._readout: _Readout | None = None
-        self._copies = 1
-
-    @property
-    def shares(self) -> bool:
-        """Whether anything is shared; known after the first batch."""
-        return self._prefix is not None or self._readout is not None
+        self.reuse = reuse
+        self.shares: str | None = None if reuse else 'nothing'
+        self.copies = 1
+        self._needed: frozenset[int] = frozenset()
 
     def run(
         self, orders: Sequence[SweepOrder], forward: Forward, check: Forward | None = None
@@ -89,38 +86,77 @@ class VariantForwards:
             ValueError: If the layer has another number of channels, or the forward does not pass through it.
         """
         check = check or forward
-        if not self._prepared and orders:
-            self._prepare(orders, check)
-            self._prepared = True
-        if self._readout is not None:
-            yield from self._readout.run(orders, lambda: check(1))
-            return
         sets = [
             (run, order.order[a:b]) for order in orders for run, (a, b) in zip(order.runs, order.slices, strict=True)
         ]
-        if self._prefix is None:
+        if self.shares is None and sets:
+            self.shares, reason = self._settle([channels for _, channels in sets], check)
+            self._say(f'sweep at {self.layer}: {reason}')
+        if self.shares == 'nothing' or not sets:
             for run, channels in sets:
                 yield run, self._plain(channels, forward)
             return
-        with self._prefix.recorded(lambda: check(1)):
-            for first in range(0, len(sets), self._copies):
-                chunk = sets[first : first + self._copies]
-                outputs = self._replayed(self._prefix, [channels for _, channels in chunk], forward)
-                yield from zip((run for run, _ in chunk), outputs, strict=True)
+        tape = self._record(check, self._needed)
+        if self.shares == 'all but the classifier':
+            yield from self._products(tape, orders)
+            return
+        copies = self.copies
+        # Two copies already tell whether this batch can be stacked: a tensor may only look as if it were of images.
+        if copies > 1 and not self._agrees(tape, self._needed, [()] * 2, [tape.output] * 2, check):
+            copies = 1
+        if copies == 1 and not self._agrees(tape, self._needed, [()], [tape.output], check):
+            raise self._differs()
+        for first in range(0, len(sets), copies):
+            chunk = sets[first : first + copies]
+            outputs = self._replayed(tape, self._needed, [channels for _, channels in chunk], forward)
+            yield from zip((run for run, _ in chunk), outputs, strict=True)
+
+    def _settle(self, sets: list[Sequence[int]], check: Forward) -> tuple[str, str]:
+        """What can be shared, and a line on it, from comparisons on the first batch."""
+        some = max((s for s in sets if len(s) < self.num_channels), key=len, default=sets[0])
+        fewer = some[: len(some) // 2]
+        plain, other = self._plain(some, check), self._plain(fewer, check)
+        tape = self._record(check)
+        if tape.calls != 1:
+            return 'nothing', f'nothing is shared, as the layer runs {tape.calls} times per forward'
+        self._channel_dim = tape.layout.channel_dim
+        if tape.classifier() is not None:
+            slices = SweepOrder(self.layer, tuple(some), ((0, len(some)), (0, len(fewer))), (0, 1))
+            found = dict(self._products(tape, [slices]))
+            if _close(plain, found[0]) and _close(other, found[1]):
+                return 'all but the classifier', 'variants are matrix products of the features before the classifier'
+
+        def agrees(needed: frozenset[int]) -> bool:
+            return self._agrees(tape, needed, [some], [plain], check)
+
+        everything = frozenset(range(len(tape.outputs)))
+        if not agrees(frozenset()):
+            if not agrees(everything):
+                return 'nothing', 'nothing is shared, as replaying what comes before the layer changes the scores'
+            self._needed = everything
+            for number in sorted(everything, reverse=True):
+                if agrees(self._needed - {number}):
+                    self._needed -= {number}
+        on_cpu = plain.device.type == 'cpu'
+        limit = min(self._memory, CPU_BYTES) if on_cpu else self._memory
+        copies = int(limit // max(tape.suffix_bytes, 1)) if self._stack else 1
+        if copies > 1 and self._agrees(tape, self._needed, [some, fewer], [plain, other], check):
+            self.copies = copies
+        stacked = f', {self.copies} variants at once' if self.copies > 1 else ''
+        return 'the prefix', f'what comes before the layer is computed once per batch{stacked}'
 
     def _plain(self, channels: Sequence[int], forward: Forward) -> Any:
-        with ablate_channels(
-            self.model,
-            self.layer,
-            channels,
-            num_channels=self.num_channels,
-            channel_dim=self._channel_dim,
-            allow_repeats=self._allow_repeats,
-        ):
+        options = dict(channel_dim=self._channel_dim, allow_repeats=self._allow_repeats)
+        with ablate_channels(self.model, self.layer, channels, num_channels=self.num_channels, **options):
             return forward(1)
 
-    def _replayed(self, prefix: '_Prefix', sets: Sequence[Sequence[int]], forward: Forward) -> list[Any]:
-        with prefix.replaying(len(sets)):
+    def _record(self, check: Forward, needed: frozenset[int] | None = None) -> '_Tape':
+        return _Tape(self.model, self.layer, lambda: check(1), needed, self._channel_dim, self._prefix_tokens)
+
+    def _replayed(
+        self, tape: '_Tape', needed: frozenset[int], sets: Sequence[Sequence[int]], forward: Forward
+    ) -> list[Any]:
+        with tape.replaying(len(sets), needed):
             if len(sets) == 1:
                 return [self._plain(sets[0], forward)]
             with self._ablated_copies(sets):
@@ -141,68 +177,53 @@ class VariantForwards:
         with layer_hook(self.model, self.layer, ablate, self._channel_dim, prefix_tokens=0):
             yield
 
-    def _prepare(self, orders: Sequence[SweepOrder], check: Forward) -> None:
-        """Find out on the first batch what can be shared."""
-        sets = [order.order[a:b] for order in orders for a, b in order.slices]
-        some = max((s for s in sets if len(s) < self.num_channels), key=len, default=sets[0])
-        fewer = some[: len(some) // 2]
-        plain, other = self._plain(some, check), self._plain(fewer, check)
-        trace = _Trace(self.model, self.layer, lambda: check(1), self._channel_dim, self._prefix_tokens)
-        if trace.calls != 1:
-            self._say(f'sweep at {self.layer}: nothing is shared, as the layer runs {trace.calls} times per forward')
-            return
-        self._channel_dim = trace.layout.channel_dim
-        readout = _Readout.find(trace)
-        if readout is not None:
-            slices = SweepOrder(self.layer, tuple(some), ((0, len(some)), (0, len(fewer))), (0, 1))
-            found = dict(readout.run([slices], lambda: check(1)))
-            if _close(plain, found[0]) and _close(other, found[1]):
-                self._readout = readout
-                self._say(f'sweep at {self.layer}: variants are matrix products of the features before the classifier')
-                return
-        for stand_ins in (True, False):
-            prefix = _Prefix(trace, stand_ins)
-            if self._agrees(prefix, [some], [plain], check):
-                break
-        else:
-            self._say(
-                f'sweep at {self.layer}: nothing is shared, as replaying what comes before the layer changes the scores'
-            )
-            return
-        prefix.settle()
-        copies = int(self._limit(plain) // max(trace.suffix_bytes, 1)) if self._stack else 1
-        if copies > 1 and self._agrees(prefix, [some, fewer], [plain, other], check):
-            self._copies = copies
-        self._prefix = prefix
-        self._say(
-            f'sweep at {self.layer}: what comes before the layer is computed once per batch'
-            + (f', {self._copies} variants at once' if self._copies > 1 else '')
-        )
-
-    def _agrees(self, prefix: '_Prefix', sets: list, expected: list[Tensor], check: Forward) -> bool:
+    def _agrees(
+        self, tape: '_Tape', needed: frozenset[int], sets: list, expected: Sequence[Tensor], check: Forward
+    ) -> bool:
+        """Whether replayed forwards give the expected scores."""
         try:
-            with prefix.recorded(lambda: check(1)):
-                found = self._replayed(prefix, sets, check)
+            found = self._replayed(tape, needed, sets, check)
         except (RuntimeError, ValueError, IndexError, TypeError):  # Shapes that cannot be stacked or stood in for.
             return False
         return all(_close(a, b) for a, b in zip(expected, found, strict=True))
 
-    def _limit(self, like: Tensor) -> float:
-        return min(self._memory, CPU_BYTES) if like.device.type == 'cpu' else self._memory
+    def _products(self, tape: '_Tape', orders: Sequence[SweepOrder]) -> Iterator[tuple[int, Tensor]]:
+        """Number and scores (N, K) of every run: the scores without ablation minus what the ablated channels add."""
+        found = tape.classifier()
+        if found is None:
+            raise self._differs()
+        linear, features = found
+        weight = linear.weight.to(features)
+        for order in orders:
+            bounds = sorted({0, *(bound for bounds in order.slices for bound in bounds)})
+            channels = torch.tensor(order.order, device=features.device)
+            added = {0: torch.zeros_like(tape.output)}
+            for start, stop in pairwise(bounds):
+                block = channels[start:stop]
+                added[stop] = added[start] + features[:, block] @ weight[:, block].T
+            for run, (start, stop) in zip(order.runs, order.slices, strict=True):
+                yield run, tape.output - (added[stop] - added[start])
+
+    def _differs(self) -> ValueError:
+        return ValueError(
+            f'at layer {self.layer!r} the network takes another way through its modules on this batch than on the '
+            'first: sweep with reuse=False, or at level 1'
+        )
 
 
-class _Trace:
-    """Which modules ran before a layer in one forward, and what came after it.
+class _Tape:
+    """What the modules before a layer, and the layer itself, gave in one forward of a batch.
+
+    Args:
+        needed: Positions of the outputs to keep besides the layer's own; None for all.
 
     Attributes:
-        kept: For each module, whether each of its calls is replayed; calls within a replayed call do not count.
-        dead: Calls (module, number) whose output was only given to other replayed modules, as far as can be seen.
-        calls: Calls of the layer.
+        outputs: The outermost modules that ended before the layer began, in the order of their calls, and the layer,
+            with copies of their outputs.
+        output: Of the forward.
+        calls: Of the layer.
         suffix_bytes: What the modules behind the layer gave, and the layer itself.
         layout: Of the layer's output.
-        pooled: The layer's pooled output.
-        linears: Each linear module that ran behind the layer, with its input and output.
-        output: Of the forward.
     """
 
     def __init__(
@@ -210,230 +231,107 @@ class _Trace:
         model: nn.Module,
         layer: str,
         forward: Callable[[], Tensor],
+        needed: frozenset[int] | None,
         channel_dim: int | None,
         prefix_tokens: int | None,
     ) -> None:
         self.module = find_module(model, layer)
-        self.calls, self.suffix_bytes = 0, 0
-        self.layout, self.pooled = Layout(), torch.empty(0)
-        self.linears: list[tuple[nn.Linear, Tensor, Tensor]] = []
-        records: list[_Call] = []
-        running: list[_Call] = []
-        given: dict[int, tuple[ref[Tensor], _Call]] = {}
-
-        def traced(module: nn.Module, run: Callable) -> Callable:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                record = _Call(module, running[-1] if running else None)
-                for value in (*args, *kwargs.values()):
-                    made, maker = given.get(id(value), (None, None))
-                    if maker is not None and made is not None and made() is value:
-                        record.takes.append(maker)
-                record.is_layer = module is self.module and not self.calls
-                self.calls += module is self.module
-                records.append(record)
-                running.append(record)
-                try:
-                    output = run(*args, **kwargs)
-                finally:
-                    running.pop()
-                record.before = not self.calls
-                if isinstance(output, Tensor):
-                    given[id(output)] = ref(output), record
-                behind = record.is_layer or (self.calls and not any(other.is_layer for other in running))
-                if behind and (record.is_layer or not any(True for _ in module.children())):
-                    self.suffix_bytes += sum(tensor.nbytes for tensor in _tensors(output))
-                if behind and type(module) is nn.Linear and len(args) == 1 and args[0].ndim == 2:
-                    self.linears.append((module, args[0], output))
-                return output
-
-            return call
+        self.calls, self.suffix_bytes, self.layout = 0, 0, Layout()
+        self.outputs: list[tuple[nn.Module, Any]] = []
+        self._pooled = torch.empty(0)
+        self._linears: list[tuple[nn.Linear, Tensor, Tensor]] = []
+        self._depth = self._inside = 0
+        self._needed = needed
+        # Not the modules that contain the layer: they run in a replay.
+        self._modules = [
+            module
+            for module in model.modules()
+            if not isinstance(module, torch.jit.ScriptModule)
+            and (module is self.module or all(part is not self.module for part in module.modules()))
+        ]
 
         def note(features: Tensor, layout: Layout) -> None:
-            self.layout, self.pooled = layout, layout.pool(features)
+            self.layout, self._pooled = layout, layout.pool(features)
 
-        changed = {module: traced(module, module.forward) for module in model.modules() if _can_patch(module)}
-        with layer_hook(model, layer, note, channel_dim, prefix_tokens), patched(changed):
+        recorded = {module: self._recorded(module, module.forward) for module in self._modules}
+        with layer_hook(model, layer, note, channel_dim, prefix_tokens), patched(recorded):
             self.output = forward()
-        self._keep(records)
+        self._size = len(self.output)
 
-    def _keep(self, records: list['_Call']) -> None:
-        """Keep the outermost calls that ended before the layer began, and the layer's own."""
-        self.kept: dict[nn.Module, list[bool]] = {}
-        self.dead: set[tuple[nn.Module, int]] = set()
-        for record in records:
-            inside = record.parent is not None and record.parent.replayed
-            record.replayed = inside or record.before or record.is_layer
-            if inside:
-                continue
-            calls = self.kept.setdefault(record.module, [])
-            record.number = len(calls)
-            calls.append(record.replayed)
-            if record.replayed:
-                self.dead |= {(maker.module, maker.number) for maker in record.takes if maker.number is not None}
-        self.kept = {module: calls for module, calls in self.kept.items() if any(calls)}
+    def _recorded(self, module: nn.Module, run: Callable) -> Callable:
+        is_layer, is_leaf = module is self.module, not any(True for _ in module.children())
 
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outermost = not self._depth and not self.calls
+            first = is_layer and not self.calls
+            self.calls += is_layer
+            self._depth += 1
+            self._inside += is_layer
+            try:
+                output = run(*args, **kwargs)
+            finally:
+                self._depth -= 1
+                self._inside -= is_layer
+            leaves = tree_leaves(output)
+            # Anything else may hold tensors that would not be copied; such a module runs in a replay.
+            known = all(leaf is None or isinstance(leaf, (Tensor, str, int, float)) for leaf in leaves)
+            if known and (first or (outermost and not self.calls)):
+                keep = first or self._needed is None or len(self.outputs) in self._needed
+                self.outputs.append((module, tree_map_only(Tensor, torch.clone if keep else _nothing, output)))
+            if self.calls and not self._inside:
+                if is_layer or is_leaf:
+                    self.suffix_bytes += sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
+                if type(module) is nn.Linear and len(args) == 1 and args[0].ndim == 2:
+                    self._linears.append((module, args[0], output))
+            return output
 
-@dataclass(eq=False)
-class _Call:
-    """One call of a module in a trace.
+        return call
 
-    Args:
-        module: Which one.
-        parent: The call it happened in.
-        takes: The calls whose outputs it got.
-        is_layer: It is the first call of the layer.
-        before: It ended before the layer began.
-        replayed: It is not run in a replay.
-        number: Among the calls of the module that happen in a replay.
-    """
-
-    module: nn.Module
-    parent: '_Call | None'
-    takes: list['_Call'] = field(default_factory=list)
-    is_layer: bool = False
-    before: bool = False
-    replayed: bool = False
-    number: int | None = None
-
-
-class _Prefix:
-    """Keeps what modules gave in one forward and gives it again, also for several copies of the batch.
-
-    Args:
-        trace: Of a forward of the same network.
-        stand_ins: Give tensors of NaN that take no memory where the trace says that only replayed modules use them.
-    """
-
-    def __init__(self, trace: _Trace, stand_ins: bool) -> None:
-        self._kept = trace.kept
-        self._dead = trace.dead if stand_ins else set()
-        self._outputs: dict[tuple[nn.Module, int], Any] = {}
-        self._copies = 0
-        self._tiled: dict[tuple[nn.Module, int], Any] = {}
-        self._written: set[tuple[nn.Module, int]] | None = None
+    def classifier(self) -> tuple[nn.Linear, Tensor] | None:
+        """The linear module that gives the scores from the layer's pooled output, and its input; None without one."""
+        for linear, given, output in self._linears:
+            direct = given.shape == self._pooled.shape and output.shape == self.output.shape
+            if direct and _close(self._pooled, given) and torch.equal(output, self.output):
+                return linear, given
+        return None
 
     @contextmanager
-    def recorded(self, forward: Callable[[], Tensor]) -> Iterator[None]:
-        """Run the forward and keep what it needs while the block runs."""
-        depth = 0
-        numbers: Counter[nn.Module] = Counter()
+    def replaying(self, copies: int, needed: frozenset[int]) -> Iterator[None]:
+        """Give the kept outputs again while the block runs, for one forward of some copies of the batch.
 
-        def recording(module: nn.Module, run: Callable) -> Callable:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                nonlocal depth
-                number = numbers[module]
-                numbers[module] += not depth
-                keep = not depth and number < len(self._kept[module]) and self._kept[module][number]
-                depth += keep
-                try:
-                    output = run(*args, **kwargs)
-                finally:
-                    depth -= keep
-                if keep:
-                    stand_in = (module, number) in self._dead
-                    self._outputs[module, number] = _mapped(output, _stand_in if stand_in else torch.clone)
-                return output
-
-            return call
-
-        try:
-            with patched({module: recording(module, module.forward) for module in self._kept}):
-                self._batch = len(forward())
-            if any(numbers[module] < len(calls) for module, calls in self._kept.items()):
-                raise ValueError(
-                    'the network takes another way through its modules on this batch: sweep with reuse=False'
-                )
-            yield
-        finally:
-            self._outputs, self._tiled, self._copies = {}, {}, 0
-
-    @contextmanager
-    def replaying(self, copies: int) -> Iterator[None]:
-        """Give the kept outputs again while the block runs, for one forward of some copies of the batch."""
-        if copies != self._copies:
-            self._copies = copies
-            self._tiled = {call: self._tile(call, output, copies) for call, output in self._outputs.items()}
-        numbers: Counter[nn.Module] = Counter()
-        given: dict[tuple[nn.Module, int], tuple[Any, list[int]]] = {}
+        Args:
+            needed: Positions of the outputs that what runs in a replay uses, besides the layer's own. The others are
+                tensors of NaN that take no memory, so that a use of them shows.
+        """
+        position = 0
 
         def replay(module: nn.Module, run: Callable) -> Callable:
             def call(*args: Any, **kwargs: Any) -> Any:
-                number = numbers[module]
-                numbers[module] += 1
-                if number >= len(self._kept[module]) or not self._kept[module][number]:
+                nonlocal position
+                if position == len(self.outputs) or self.outputs[position][0] is not module:
                     return run(*args, **kwargs)
-                output = self._tiled[module, number]
-                if self._written is None or (module, number) in self._written:
-                    output = _mapped(output, _copy)
-                given[module, number] = output, [tensor._version for tensor in _tensors(output)]
-                return output
+                output, real = self.outputs[position][1], module is self.module or position in needed
+                position += 1
+                return tree_map_only(Tensor, lambda tensor: self._tiled(tensor, copies, real), output)
 
             return call
 
-        with patched({module: replay(module, module.forward) for module in self._kept}):
+        with patched({module: replay(module, module.forward) for module in self._modules}):
             yield
-        changed = {
-            call for call, (output, versions) in given.items() if [t._version for t in _tensors(output)] != versions
-        }
-        if self._written is None:
-            self._seen_written = changed
-        elif changed - self._written:
-            raise ValueError('the network writes into outputs that it left alone before: sweep with reuse=False')
+        if position < len(self.outputs):
+            raise ValueError('a replay takes another way through the modules of the network')
 
-    def settle(self) -> None:
-        """From now on copy only what the last replay wrote into."""
-        self._written = self._seen_written
-
-    def _tile(self, call: tuple[nn.Module, int], output: Any, copies: int) -> Any:
-        if copies == 1:
-            return output
-
-        def tile(tensor: Tensor) -> Tensor:
-            if not tensor.ndim or len(tensor) % self._batch:
-                return tensor  # Not of images, such as an embedding of positions.
-            if call in self._dead:
-                return _stand_in(tensor[:1]).expand(copies * len(tensor), *tensor.shape[1:])
-            return tensor.repeat(copies, *[1] * (tensor.ndim - 1))
-
-        return _mapped(output, tile)
+    def _tiled(self, tensor: Tensor, copies: int, real: bool) -> Tensor:
+        """A copy of the tensor that may be written into, once for each copy of the batch if it is of images."""
+        times = copies if tensor.ndim and len(tensor) % self._size == 0 else 1
+        if real:
+            return tensor.repeat(times, *[1] * (tensor.ndim - 1)) if times > 1 else tensor.clone()
+        return _nothing(tensor[:1]).expand(times * len(tensor), *tensor.shape[1:]) if tensor.ndim else _nothing(tensor)
 
 
-class _Readout:
-    """A linear classifier of the pooled features of a layer.
-
-    Args:
-        linear: The classifier, whose output are the scores.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        self.linear = linear
-
-    @classmethod
-    def find(cls, trace: _Trace) -> '_Readout | None':
-        for linear, given, output in trace.linears:
-            direct = given.shape == trace.pooled.shape and output.shape == trace.output.shape
-            if direct and _close(trace.pooled, given) and torch.equal(output, trace.output):
-                return cls(linear)
-        return None
-
-    def run(self, orders: Sequence[SweepOrder], forward: Callable[[], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Number and scores (N, K) of every run: the scores without ablation minus what the ablated channels add."""
-        given: list[Tensor] = []
-        handle = self.linear.register_forward_pre_hook(lambda module, args: given.append(args[0]))
-        try:
-            scores = forward()
-        finally:
-            handle.remove()
-        features, weight = given[-1], self.linear.weight.to(given[-1])
-        for order in orders:
-            bounds = sorted({0, *(bound for bounds in order.slices for bound in bounds)})
-            channels = torch.tensor(order.order, device=features.device)
-            added = {0: torch.zeros_like(scores)}
-            for start, stop in pairwise(bounds):
-                block = channels[start:stop]
-                added[stop] = added[start] + features[:, block] @ weight[:, block].T
-            for run, (start, stop) in zip(order.runs, order.slices, strict=True):
-                yield run, scores - (added[stop] - added[start])
+def _nothing(tensor: Tensor) -> Tensor:
+    """NaN in the shape of a tensor, without memory."""
+    return tensor.new_full((), float('nan') if tensor.is_floating_point() else 0).expand(tensor.shape)
 
 
 @contextmanager
@@ -450,46 +348,6 @@ def _restore(module: nn.Module, forward: Callable | None) -> None:
     del module.forward
     if forward is not None:
         module.forward = forward
-
-
-def _can_patch(module: nn.Module) -> bool:
-    return not isinstance(module, torch.jit.ScriptModule)
-
-
-def _mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The output with every tensor in it changed; tuples, lists and dicts are copied."""
-    if isinstance(output, Tensor):
-        return change(output)
-    if isinstance(output, (tuple, list)):
-        items = [_mapped(item, change) for item in output]
-        return type(output)(*items) if hasattr(output, '_fields') else type(output)(items)
-    if isinstance(output, dict):
-        copied = copy.copy(output)
-        for key, value in output.items():
-            copied[key] = _mapped(value, change)
-        return copied
-    return output
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    _mapped(output, note)
-    return found
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    # A stand-in stays one.
-    return tensor if tensor.numel() and not any(tensor.stride()) else tensor.clone()
-
-
-def _stand_in(tensor: Tensor) -> Tensor:
-    value = float('nan') if tensor.is_floating_point() else 0
-    return tensor.new_full((), value).expand(tensor.shape)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 Examples:
     mmposenc sweep CONFIG CKPT --rankings overall.json left.json right.json --num-channels 0:2000:100 \\
-        --windows 100 --layer decode_head.image_pool.0 'backbone[-1]' --out work_dirs/sweep
+        --windows 100 --matched 39 --layer decode_head.image_pool.0 'backbone[-1]' --out work_dirs/sweep
     torchrun --nproc_per_node 8 -m mmposenc sweep CONFIG CKPT --rankings overall.json --num-channels 10,0:2000:100
 """
 
@@ -27,19 +27,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both',
     )
     parser.add_argument('--windows', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks (Fig. 4)')
-    parser.add_argument(
-        '--random',
-        type=int,
-        default=39,
-        metavar='DRAWS',
-        help='random orders to compare with, at least 19 (default: 39)',
-    )
-    parser.add_argument(
-        '--matched',
-        type=int,
-        metavar='DRAWS',
-        help='random orders as active as each ranking, the second control (default: as --random)',
-    )
+    draws: dict[str, Any] = dict(type=int, metavar='DRAWS')
+    parser.add_argument('--random', default=39, help='random orders to compare with, 19 or more (default: 39)', **draws)
+    parser.add_argument('--matched', default=0, help='also as many as strong as each ranking (default: 0)', **draws)
     parser.add_argument(
         '--split', default='all', choices=['all', 'even', 'odd'], help='sweep all images, or those not ranked by'
     )
@@ -49,9 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants held at once')
     parser.add_argument('--max-shift', type=int, default=8, metavar='N', help="N of a classifier's Cons.N, 0 for none")
     parser.add_argument('--allow-other-weights', action='store_true', help='accept rankings of other weights')
-    parser.add_argument(
-        '--allow-slide', action='store_true', help='accept sliding windows, in each of which is ablated'
-    )
+    parser.add_argument('--allow-slide', action='store_true', help='accept sliding windows, ablated in each')
 
 
 def run(args: Namespace) -> None:

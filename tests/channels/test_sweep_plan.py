@@ -80,7 +80,7 @@ def test_every_run_of_every_layer_is_computed_once() -> None:
     plan = SweepPlan(rankings, ['a', 'b[-1]'], range(0, 11, 5), window=3, num_random=1)
     runs = [run for order in plan.orders for run in order.runs]
     assert sorted(runs) == list(range(1, plan.num_runs))
-    assert [order.layer for order in plan.orders_at(['b[-1]'])] == ['b[-1]'] * 3
+    assert [order.layer for order in plan.orders_at('b[-1]')] == ['b[-1]'] * 3
     for v in plan.variants:
         if v.run and v.draw is None:
             (order,) = (order for order in plan.orders if v.run in order.runs)
@@ -106,7 +106,7 @@ def test_names_of_rankings() -> None:
     assert list(name_rankings(ranking())) == ['flip_image-abs']
     with pytest.raises(ValueError, match='rankings need different names'):
         name_rankings([ranking(), ranking()])
-    with pytest.raises(TypeError, match='rankings must be of type Ranking, got str for'):
+    with pytest.raises(TypeError, match='rankings must be of type Ranking, got str'):
         name_rankings({'one': 'ranking.json'})
 
 

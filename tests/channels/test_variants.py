@@ -85,9 +85,8 @@ def test_networks_of_torchvision(
 ) -> None:
     torch.manual_seed(0)
     variants, said = outputs_of(spread(build()), layer, torch.randn(2, 3, 16, 16), channels)
-    assert variants.shares
-    assert (variants._prefix is not None, variants._copies > 1) == (prefix, stacked), said
-    assert (variants._readout is not None) == (not prefix)
+    assert variants.shares == ('the prefix' if prefix else 'all but the classifier'), said
+    assert (variants.copies > 1) == stacked, said
 
 
 class Net(nn.Module):
@@ -111,7 +110,7 @@ class Net(nn.Module):
 def test_a_module_that_runs_twice_gives_each_output_in_its_turn() -> None:
     torch.manual_seed(0)
     variants, _ = outputs_of(Net(), 'layer', torch.randn(2, 3, 4, 5), 6)
-    assert variants._prefix is not None
+    assert variants.shares == 'the prefix'
     # The stem in the same two batches, without the plain forwards of the comparison.
     model, calls = Net().eval(), []
     model.stem.register_forward_hook(lambda module, args, output: calls.append(output.shape[0]))
@@ -132,7 +131,7 @@ def test_a_layer_that_runs_twice_is_refused_or_runs_as_it_is() -> None:
     with pytest.raises(ValueError, match="layer 'stem' must run once per forward, but ran 2 times"):
         outputs_of(Net(), 'stem', torch.randn(2, 3, 4, 5), 6)
     variants, said = outputs_of(Net(), 'stem', torch.randn(2, 3, 4, 5), 6, allow_repeats=True)
-    assert not variants.shares
+    assert variants.shares == 'nothing'
     assert 'runs 2 times per forward' in said[0]
 
 
@@ -180,9 +179,9 @@ def test_containers_functions_and_what_has_no_batch(transposed: bool) -> None:
     torch.manual_seed(0)
     images = torch.randn(3, 3, 4, 5)
     variants, said = outputs_of(Unusual(transposed), 'layer', images, 6, channel_dim=-1)
-    assert variants._prefix is not None, said
+    assert variants.shares == 'the prefix', said
     # Three images: a tensor of 20 tokens in the place of the batch cannot be stacked, and is not.
-    assert (variants._copies > 1) != transposed
+    assert (variants.copies > 1) != transposed
 
 
 def test_what_changes_from_forward_to_forward_is_given_up() -> None:
@@ -194,7 +193,7 @@ def test_what_changes_from_forward_to_forward_is_given_up() -> None:
     order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
     with torch.no_grad():
         list(variants.run([order], lambda copies: variants.model(torch.ones(2, 3, 2, 2).repeat(copies, 1, 1, 1))))
-    assert not variants.shares
+    assert variants.shares == 'nothing'
     assert 'changes the scores' in said[0]
 
 
@@ -204,7 +203,7 @@ def test_memory_limits_the_copies() -> None:
     large, _ = outputs_of(model, 'layer3', images, 256)
     small, _ = outputs_of(model, 'layer3', images, 256, memory=0.2)
     none, said = outputs_of(model, 'layer3', images, 256, memory=1e-6)
-    assert large._copies > small._copies > none._copies == 1
+    assert large.copies > small.copies > none.copies == 1
     assert 'at once' not in said[0]
 
 
@@ -218,20 +217,54 @@ def test_half_precision() -> None:
         (found,) = (output for _, output in variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))))
         with ablate_channels(model, 'layer3', range(100)):
             expected = model(images)
-    assert variants.shares
+    assert variants.shares == 'the prefix'
     assert float((found - expected).abs().max()) <= 0.05 * float(expected.abs().max())
 
 
-def test_another_way_through_the_network_is_an_error() -> None:
-    class Branching(Net):
-        def forward(self, images: Tensor) -> Tensor:
-            features = self.stem(images) + (self.stem(images) if images.mean() > 0 else 0)
-            return self.head(self.layer(features)).mean((2, 3))
+class Branching(Net):
+    """Takes another way, by its images or by its features, where the first is above zero."""
 
-    model = Branching().eval()
-    variants = VariantForwards(model, 'layer', 6, stack=False)
-    order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
-    with torch.no_grad():
-        list(variants.run([order], lambda copies: model(torch.ones(2, 3, 2, 2))))
-        with pytest.raises(ValueError, match='another way through its modules on this batch: sweep with reuse=False'):
-            list(variants.run([order], lambda copies: model(-torch.ones(2, 3, 2, 2))))
+    def __init__(self, by: str) -> None:
+        super().__init__()
+        self.by = by
+        self.layer.bias = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images)
+        if self.by == 'images' and images.mean() > 0:
+            features = features + self.stem(images)
+        scores = self.head(self.layer(features)).mean((2, 3))
+        return scores * 2 if self.by == 'features' and features.mean() > 0 else scores
+
+
+class Capped(nn.Module):
+    """Caps its pooled features, which shows in bright images only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 6, 1), nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.layer(images).mean((2, 3)).clamp(max=2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('build, refused', [
+    (lambda: Branching('images'), False), (lambda: Branching('features'), True), (Capped, True),
+])  # fmt: skip
+def test_another_way_through_the_network_is_followed_or_refused(build: Callable[[], nn.Module], refused: bool) -> None:
+    torch.manual_seed(0)
+    model, order = build().eval(), SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
+    if isinstance(model, Branching):
+        nn.init.uniform_(model.stem.weight, 0, 1)
+    variants = VariantForwards(model, 'layer', 6, say=(said := []).append)
+    for images in (-torch.ones(2, 3, 2, 2), 100 * torch.ones(2, 3, 2, 2)):
+        with ablate_channels(model, 'layer', range(3)):
+            expected = model(images)
+        found = variants.run([order], lambda copies, x=images: model(x.repeat(copies, 1, 1, 1)))
+        if refused and images.mean() > 0:
+            with pytest.raises(ValueError, match='another way through its modules on this batch than on the first'):
+                list(found)
+        else:
+            torch.testing.assert_close(dict(found)[1], expected)
+    assert variants.shares != 'nothing', said

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from mmposenc.layers import find_module
 from mmposenc.mm.heads.base import SharedHead
 from mmposenc.mm.heads.deeplabv3 import DeepLabV3
 from mmposenc.mm.heads.deeplabv3plus import DeepLabV3Plus
@@ -14,12 +13,7 @@ HEADS: tuple[type[SharedHead], ...] = (DeepLabV3, DeepLabV3Plus, PSPNet)
 
 
 def find_head(model: Any, layer: str) -> tuple[SharedHead | None, str]:
-    """The shared head for a layer of a segmentor, or None; and what it shares, or why there is none.
-
-    Raises:
-        ValueError: If the layer does not exist.
-    """
-    find_module(model, layer)
+    """The shared head for a layer of a segmentor, or None; and what it shares, or why there is none."""
     head = getattr(model, 'decode_head', None)
     for kind in HEADS:
         if type(head) is kind.mmseg:

@@ -15,14 +15,13 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmposenc.channels.sweep import Sweep, SweepPlan, known_activation, sweep_conditions
-from mmposenc.channels.sweep_folder import SweepFolder, read_conditions
+from mmposenc.channels.sweep_plan import SweepPlan, known_activation
+from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions, sweep_conditions
 from mmposenc.layers import check_layer, eager_forwards, pooled_forward, unwrap_model
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.mm.loops.rank import build_loader, describe_data, every_second, loader_of
-from mmposenc.mm.sweep.classification import ClassificationSweep
-from mmposenc.mm.sweep.segmentation import SegmentationSweep
+from mmposenc.mm.loops.sweep_counts import ClassificationCounts, SegmentationCounts
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 from mmposenc.regions import MeanIoU
 from mmposenc.registry import LOOPS
@@ -45,11 +44,11 @@ class AblationSweepLoop(BaseLoop):
         num_channels: The N of the top-N variants.
         window: Size of the windows; 0 for none.
         num_random: Number of random orders.
-        num_matched: Number of random orders of the same mean activation as each ranking. Default: `num_random`. The
-            mean activation comes from a 'mean_activation' ranking of the layer, or is measured first.
+        num_matched: Number of random orders of the same mean activation as each ranking; each needs its own. The mean
+            activation comes from a 'mean_activation' ranking of the layer, or is measured first.
         layers: Where channels are ablated. Default: the layers of the rankings.
         out: Folder of the result. Default: `sweep` in the work directory.
-        level: 'auto', '1', '2' or '3': how much the variants share; see `SegmentationSweep`.
+        level: 'auto', '1', '2' or '3': how much the variants share; see `SegmentationCounts`.
         memory_budget: MiB for what is held of several variants at once.
         regions: As `mmposenc.regions.RegionStrips` accepts them.
         ignore_index: Label of pixels that are not counted.
@@ -79,7 +78,7 @@ class AblationSweepLoop(BaseLoop):
         num_channels: Sequence[int] = (),
         window: int = 0,
         num_random: int = 39,
-        num_matched: int | None = None,
+        num_matched: int = 0,
         layers: Sequence[str] | None = None,
         out: str | None = None,
         level: str | int = 'auto',
@@ -97,7 +96,7 @@ class AblationSweepLoop(BaseLoop):
             raise ValueError(f'split must be one of all, even, odd, got {split!r}')
         self.model = unwrap_model(runner.model)
         require_whole_images(runner.model, allow_slide)
-        self._num_matched = num_random if num_matched is None else num_matched
+        self._num_matched = num_matched
         self.plan = SweepPlan(load_rankings(rankings), layers, num_channels, window, num_random)
         super().__init__(runner, build_loader(dataloader))
         self.dataloader: DataLoader
@@ -122,12 +121,12 @@ class AblationSweepLoop(BaseLoop):
         self.task = self._task(lambda line: None)
         self.sweep: Sweep | None = None
 
-    def _task(self, say: Callable[[str], None]) -> SegmentationSweep | ClassificationSweep:
+    def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts:
         if self.metric is not None:
-            return SegmentationSweep(
+            return SegmentationCounts(
                 self.model, self.plan, self.metric, self.level, self.memory, self.allow_slide, say=say
             )
-        return ClassificationSweep(
+        return ClassificationCounts(
             self.model, self.plan, self.num_images, self.max_shift, self.level, self.memory, say=say
         )
 
@@ -139,15 +138,12 @@ class AblationSweepLoop(BaseLoop):
             ranking.check_model(self.model, self.allow_other_weights)
         self.model.eval()
         if self._num_matched:
-            plan = self.plan
-            self.plan = SweepPlan(
-                plan.rankings,
-                plan.layers,
-                plan.num_channels,
-                plan.window,
-                plan.num_random,
-                self._num_matched,
-                self._activation(),
+            matched = dict(num_matched=self._num_matched, activation=self._activation())
+            self.plan = SweepPlan.from_document({**self.plan.document(), **matched})
+        else:
+            self.runner.logger.info(
+                'sweep: rankings are compared with random orders only; --matched 39 (num_matched) also compares each '
+                'with orders of the same mean activation, which tells position from mere strength'
             )
         # Heads hold products of the weights, and the runner loads those after it has built the loop.
         self.task = self._task(self.runner.logger.info)
@@ -156,8 +152,7 @@ class AblationSweepLoop(BaseLoop):
         barrier()  # Nothing is written before every process has checked what is there.
         finished = [folder.open() if is_main_process() else set()]
         broadcast_object_list(finished)
-        batches = [batch for batch in self._batches() if not finished[0].issuperset(batch)]
-        batches = self._own(batches)
+        batches = self._own([batch for batch in self._batches() if not finished[0].issuperset(batch)])
         self.dataloader = loader_of(batches, self.dataloader)
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
@@ -165,9 +160,8 @@ class AblationSweepLoop(BaseLoop):
             for idx, batch in enumerate(_loaded(self.dataloader)):
                 self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
                 data = self._preprocessed(batch)
-                if idx == 0:
-                    for layer in self.plan.layers:
-                        check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
+                for layer in self.plan.layers if idx == 0 else ():
+                    check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
                 folder.add(batches[idx], self.task.count(data, batches[idx]))
                 self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
         folder.flush()
@@ -206,14 +200,9 @@ class AblationSweepLoop(BaseLoop):
 
     def _forward(self, data: dict) -> Callable[[Tensor], object]:
         """The whole network, from preprocessed images to scores."""
-
-        def forward(images: Tensor) -> object:
-            return self.model(images, data['data_samples'][: len(images)], mode='tensor')
-
-        return forward
+        return lambda images: self.model(images, data['data_samples'][: len(images)], mode='tensor')
 
     def _preprocessed(self, batch: dict) -> dict:
-        _check_inputs(batch['inputs'])
         data = self.model.data_preprocessor(batch, False)
         if not data.get('data_samples'):
             raise ValueError('a sweep needs labelled samples, but the batches have no data_samples')
@@ -254,11 +243,7 @@ class AblationSweepLoop(BaseLoop):
         return found
 
     def _about(self) -> dict[str, Any]:
-        """What the counts depend on besides plan and metric.
-
-        Memory, number of processes and where the files of the sweep lie are not among it: a sweep may resume with
-        others.
-        """
+        """What the counts depend on besides plan and metric; a sweep may resume with other memory and processes."""
         checkpoint = self.runner._load_from
         cfg = self.runner.cfg
         loader = cfg.get('test_dataloader') or {}
@@ -303,7 +288,7 @@ def summarise(sweep: Sweep) -> list[str]:
         if row['region'] == 'overall':
             nulls = [
                 f'{name} orders {row[key]:.2f} (p = {row[f"{key}_p"]:.3g})'
-                for key, name in (('random', 'random'), ('matched', 'random orders of equal strength'))
+                for key, name in (('random', 'random'), ('matched', 'equally strong random'))
                 if key in row
             ]
             lines.append(f'{row["ranking"]} at {row["layer"]}: mean harm {row["harm"]:.2f} points; ' + ', '.join(nulls))
@@ -317,30 +302,25 @@ def summarise(sweep: Sweep) -> list[str]:
 
 
 def _loaded(loader: DataLoader) -> Iterator[dict]:
+    """The batches of a loader, each of images of one size."""
+    one_size = (
+        'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images in the '
+        'test pipeline'
+    )
     try:
-        yield from loader
+        for batch in loader:
+            inputs = batch['inputs']
+            if not all(isinstance(image, Tensor) for image in inputs):
+                raise ValueError('a sweep takes each image once: use a test pipeline without test-time augmentation')
+            sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
+            if len(sizes) > 1:
+                raise ValueError(one_size.format(sizes))
+            yield batch
     except RuntimeError as error:
         # PyTorch's default_collate, which mmpretrain's own tools fill in.
         if 'stack expects each tensor to be equal size' in str(error):
-            raise ValueError(_different_sizes(str(error).partition('size, ')[2])) from error
+            raise ValueError(one_size.format(str(error).partition('got ')[2])) from error
         raise
-
-
-def _check_inputs(inputs: Any) -> None:
-    if isinstance(inputs, Tensor):
-        return
-    if not all(isinstance(image, Tensor) for image in inputs):
-        raise ValueError('a sweep takes each image once: use a test pipeline without test-time augmentation')
-    sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
-    if len(sizes) > 1:
-        raise ValueError(_different_sizes(f'got {sizes}'))
-
-
-def _different_sizes(got: str) -> str:
-    return (
-        f'images of one batch must have one size, {got}: set test_dataloader.batch_size=1 or resize the images in the '
-        'test pipeline'
-    )
 
 
 def _first_batch(loader: DataLoader, positions: list[int]) -> str:
@@ -360,7 +340,6 @@ def _first_batch(loader: DataLoader, positions: list[int]) -> str:
                 add(item)
 
     for batch in _loaded(loader_of([positions], loader)):
-        _check_inputs(batch['inputs'])
         add(batch)
     return digest.hexdigest()
 

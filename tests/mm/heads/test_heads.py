@@ -125,8 +125,3 @@ def test_reasons(head: str, options: dict, layer: str, reason: str) -> None:
     found, said = find_head(tiny_segmentor(head, **options), layer)
     assert found is None
     assert reason in said
-
-
-def test_a_layer_that_does_not_exist() -> None:
-    with pytest.raises(ValueError, match=r"layer 'decode_head\.gap' does not exist"):
-        find_head(tiny_segmentor(), 'decode_head.gap')

@@ -21,7 +21,7 @@ from mmposenc.channels import Sweep
 ROOT = Path(__file__).parents[2]
 Main = Callable[[list[str]], None]
 POOLED = 'decode_head.image_pool.0'
-SWEEP = ['--num-channels', '0:33:8', '--windows', '8', '--random', '2', '--matched', '0']
+SWEEP = ['--num-channels', '0:33:8', '--windows', '8', '--random', '2']
 PLAIN = ['--random', '0']
 
 
@@ -43,7 +43,7 @@ def rows(folder: str) -> list[dict[str, str]]:
 def test_a_sweep_of_two_layers_from_the_command_line(
     sweep: Main, arguments: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    numbers = ['--num-channels', '0:33:8', '--windows', '8', '--random', '19']
+    numbers = ['--num-channels', '0:33:8', '--windows', '8', '--random', '19', '--matched', '19']
     sweep([*arguments, *numbers, '--layer', POOLED, 'backbone[-1]', '--out', 'out'])
     said = capsys.readouterr()
     output = said.out + said.err
@@ -122,24 +122,24 @@ def test_neither_the_order_of_n_nor_the_budget_nor_the_batch_changes_the_rows(
 def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
     sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmposenc.mm.sweep.segmentation import SegmentationSweep
+    from mmposenc.mm.loops.sweep_counts import SegmentationCounts
 
     sweep([*arguments, *SWEEP, '--out', 'whole'])
-    count, counted = SegmentationSweep.count, []
+    count, counted = SegmentationCounts.count, []
 
-    def fail_at_the_third(self: SegmentationSweep, data: dict, positions: list[int]) -> torch.Tensor:
+    def fail_at_the_third(self: SegmentationCounts, data: dict, positions: list[int]) -> torch.Tensor:
         if len(counted) == 2:
             raise RuntimeError('killed')
         counted.append(positions)
         return count(self, data, positions)
 
-    monkeypatch.setattr(SegmentationSweep, 'count', fail_at_the_third)
-    monkeypatch.setattr('mmposenc.channels.sweep_folder._SECONDS_PER_UNIT', 0)
+    monkeypatch.setattr(SegmentationCounts, 'count', fail_at_the_third)
+    monkeypatch.setattr('mmposenc.channels.sweep_result._SECONDS_PER_UNIT', 0)
     with pytest.raises(RuntimeError, match='killed'):
         sweep([*arguments, *SWEEP, '--out', 'parts'])
     assert sorted(path.name for path in Path('parts').glob('[!.]*')) == ['sweep.json', 'units']
     counted.clear()
-    monkeypatch.setattr(SegmentationSweep, 'count', lambda *args: counted.append(args[2]) or count(*args))
+    monkeypatch.setattr(SegmentationCounts, 'count', lambda *args: counted.append(args[2]) or count(*args))
     sweep([*arguments, *SWEEP, '--out', 'parts'])
     assert counted == [[2], [3]]
     assert result('parts') == result('whole')
@@ -191,7 +191,7 @@ def test_a_classifier(sweep: Main, classifier_config: Path, tmp_path: Path) -> N
     arguments = save_inputs(classifier_config, 'neck', tmp_path)
     sweep([*arguments, '--num-channels', '0:33:16', '--random', '1', '--max-shift', '3', '--out', 'out'])
     table = rows('out')
-    assert len(table) == (3 + 1 + 3) * 3
+    assert len(table) == (3 + 1) * 3
     assert table[0].keys() >= {'top1', 'cons3_zero_ref'}
     everything_off = [row for row in table if row['num_channels'] == '32']
     # Without any feature the same class is predicted for all of the 4 + 3 images.
@@ -258,19 +258,7 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.slow
 def test_kill_9_and_go_on(sweep: Main, arguments: list[str]) -> None:
-    slow = [
-        *arguments,
-        '--num-channels',
-        '0:33:1',
-        '--random',
-        '20',
-        '--matched',
-        '0',
-        '--level',
-        '1',
-        '--work-dir',
-        'work',
-    ]
+    slow = [*arguments, '--num-channels', '0:33:1', '--random', '20', '--level', '1', '--work-dir', 'work']
     sweep([*slow, '--out', 'whole'])
     command = [sys.executable, '-m', 'mmposenc', 'sweep', *slow, '--out', 'killed']
     for units in (1, 2):

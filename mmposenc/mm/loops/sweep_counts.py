@@ -1,4 +1,4 @@
-"""What a sweep counts of a segmentation network."""
+"""What a sweep counts of each image: pixels of a segmentation network, hits of a classifier."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,16 +9,32 @@ from torch.nn.functional import interpolate
 
 from mmposenc.channels.ablation import ablate_channels
 from mmposenc.channels.shared_heads import VariantLogits
-from mmposenc.channels.sweep_plan import SweepPlan
+from mmposenc.channels.sweep_plan import Rates, SweepOrder, SweepPlan
 from mmposenc.channels.variants import CPU_BYTES, VariantForwards
 from mmposenc.layers import find_module
 from mmposenc.mm.heads import SharedHead, find_head
 from mmposenc.regions import MeanIoU, confusion_margins, count_strips
+from mmposenc.shifts import ShiftedViews
 
-LEVELS = ('auto', '1', '2', '3')
+Say = Callable[[str], None]
 
 
-class SegmentationSweep:
+class _Counts:
+    """What both kinds of networks share: one `VariantForwards` for each layer."""
+
+    def __init__(
+        self, model: Any, plan: SweepPlan, level: str, levels: Sequence[str], memory: float, **options: Any
+    ) -> None:
+        if level not in levels:
+            kind = '' if '3' in levels else ' for a classifier'
+            raise ValueError(f'level must be one of {", ".join(levels)}{kind}, got {level!r}')
+        self.model, self.plan = model, plan
+        for layer in plan.layers:
+            find_module(model, layer)
+        self.forwards = {layer: VariantForwards(model, layer, plan.total, memory, **options) for layer in plan.layers}
+
+
+class SegmentationCounts(_Counts):
     """Labelled and predicted pixels of each class, strip and run, image by image (Fig. 4 and 6).
 
     At level 1 every variant is a forward of its own. At level 2 what comes before the layer is shared; see
@@ -29,7 +45,7 @@ class SegmentationSweep:
         model: A segmentor of mmseg, without wrappers, in evaluation mode.
         plan: What is swept.
         metric: With the names of the classes.
-        level: One of `LEVELS`.
+        level: 'auto', '1', '2' or '3'.
         memory: MiB for what is held of several variants at once; one variant is held in any case.
         allow_slide: Accept sliding windows, in each of which the channels are ablated.
         say: Gets a line for each layer on what is shared, or why it is not.
@@ -46,31 +62,18 @@ class SegmentationSweep:
         level: str = 'auto',
         memory: float = 1024,
         allow_slide: bool = False,
-        say: Callable[[str], None] = print,
+        say: Say = print,
     ) -> None:
-        if level not in LEVELS:
-            raise ValueError(f'level must be one of {", ".join(LEVELS)}, got {level!r}')
-        self.model, self.plan, self.metric, self.say = model, plan, metric, say
-        self.bytes = memory * 2**20
-        self.heads: dict[str, SharedHead] = {}
-        self.forwards: dict[str, VariantForwards] = {}
-        self._checked: set[str] = set()
         whole = (model.test_cfg or {}).get('mode', 'whole') == 'whole'
+        options = dict(reuse=whole and level != '1', stack=False, allow_repeats=allow_slide, say=say)
+        super().__init__(model, plan, level, ('auto', '1', '2', '3'), memory, **options)
+        self.metric, self.say, self.bytes = metric, say, memory * 2**20
+        self.heads: dict[str, SharedHead] = {}
+        self._checked: set[str] = set()
         for layer in plan.layers:
-            find_module(model, layer)
             head, reason = find_head(model, layer) if whole else (None, 'windows slide over the images')
             if level == '3' and head is None:
                 raise ValueError(f'level 3 is not possible at {layer!r}: {reason}. Use level 2 or auto')
-            self.forwards[layer] = VariantForwards(
-                model,
-                layer,
-                plan.total,
-                memory,
-                whole and level != '1',
-                stack=False,
-                allow_repeats=allow_slide,
-                say=say,
-            )
             if head is not None and level in ('auto', '3'):
                 self.heads[layer] = head
             say(f'sweep at {layer}: level {self.level(layer)}' + (f', {reason}' if level in ('auto', '3') else ''))
@@ -81,11 +84,9 @@ class SegmentationSweep:
 
     @torch.no_grad()
     def count(self, data: dict, positions: Sequence[int]) -> Tensor:
-        """Count one batch: int32 (images, runs, strips, 3, classes).
+        """Count one batch, as the data preprocessor gives it: int32 (images, runs, strips, 3, classes).
 
-        Args:
-            data: What the data preprocessor gives.
-            positions: Of the images in the data set; not needed here.
+        `positions` are those of the images in the data set; not needed here.
         """
         inputs, samples = data['inputs'], data['data_samples']
         counters = [self._counter(sample, inputs.device) for sample in samples]
@@ -93,10 +94,10 @@ class SegmentationSweep:
         def predict(copies: int = 1) -> list[Any]:
             return self.model(inputs, samples, mode='predict')
 
-        def labels(copies: int = 1) -> list[Tensor]:
+        def labels(copies: int) -> list[Tensor]:
             return [sample.pred_sem_seg.data for sample in predict()]
 
-        def scores(copies: int = 1) -> Tensor:
+        def scores(copies: int) -> Tensor:
             return torch.cat([_scores(sample).flatten() for sample in predict()])
 
         seen: dict[str, dict[str, Tensor]] = {}
@@ -105,10 +106,10 @@ class SegmentationSweep:
                 predict()
             if not self._agrees(layer, seen[layer], samples[0], predict):
                 del self.heads[layer]
-        for counter, prediction in zip(counters, labels(), strict=True):
+        for counter, prediction in zip(counters, labels(1), strict=True):
             counter.add([0], prediction)
         for layer, forwards in self.forwards.items():
-            orders = self.plan.orders_at([layer])
+            orders = self.plan.orders_at(layer)
             if layer in self.heads:
                 for image, counter in enumerate(counters):
                     variants = self.heads[layer].variants(_one(seen[layer], image))
@@ -119,27 +120,25 @@ class SegmentationSweep:
                     counter.add([run], prediction)
         return torch.stack([counter.total() for counter in counters])
 
-    def _counter(self, sample: Any, device: torch.device) -> '_Counter':
+    def _counter(self, sample: Any, device: torch.device) -> '_PixelCounter':
         if 'gt_sem_seg' not in sample:
             raise ValueError(
                 'a sweep needs label maps, but a sample has no gt_sem_seg: put LoadAnnotations into the test pipeline'
             )
         labels = sample.gt_sem_seg.data.squeeze(0).to(device)
-        return _Counter(labels, self.plan.num_runs, self.metric, self.bytes / 4)
+        return _PixelCounter(labels, self.plan.num_runs, self.metric, self.bytes / 4)
 
-    def _count_variants(self, variants: VariantLogits, orders: Any, sample: Any, counter: '_Counter') -> None:
-        chunk = self._chunk(variants, sample)
-        for order in orders:
-            for places, logits in variants.logits(order.order, order.slices, chunk):
-                counter.add([order.runs[place] for place in places], self._final(logits, sample)[1])
-
-    def _chunk(self, variants: VariantLogits, sample: Any) -> int:
-        """How many variants the memory holds at once."""
+    def _count_variants(
+        self, variants: VariantLogits, orders: Sequence[SweepOrder], sample: Any, counter: '_PixelCounter'
+    ) -> None:
+        # As many at once as the memory holds.
         height, width = sample.metainfo.get('pad_shape', sample.metainfo['img_shape'])[:2]
         one = variants.variant_bytes + height * width * (8 * self.model.decode_head.out_channels + 16)
         on_cpu = sample.gt_sem_seg.data.device.type == 'cpu'
-        limit = min(self.bytes / 2, CPU_BYTES) if on_cpu else self.bytes / 2
-        return max(int(limit // one), 1)
+        chunk = max(int((min(self.bytes / 2, CPU_BYTES) if on_cpu else self.bytes / 2) // one), 1)
+        for order in orders:
+            for places, logits in variants.logits(order.order, order.slices, chunk):
+                counter.add([order.runs[place] for place in places], self._final(logits, sample)[1])
 
     def _final(self, logits: Tensor, sample: Any) -> tuple[Tensor, Tensor]:
         """Logits (n, K, H, W) and labels (n, H, W) of one image for several variants, as `postprocess_result` does."""
@@ -159,17 +158,14 @@ class SegmentationSweep:
 
     def _agrees(self, layer: str, seen: dict[str, Tensor], sample: Any, predict: Callable[[], list[Any]]) -> bool:
         """Compare one variant of the head with a plain forward; once for each layer."""
-        if layer in self._checked:
+        orders = self.plan.orders_at(layer)
+        if layer in self._checked or not orders:
             return True
         self._checked.add(layer)
-        order = next((order for order in self.plan.orders_at([layer])), None)
-        if order is None:
-            return True
-        start, stop = order.slices[0]
-        with ablate_channels(self.model, layer, order.order[start:stop], num_channels=self.plan.total):
+        order, (start, stop) = orders[0].order, orders[0].slices[0]
+        with ablate_channels(self.model, layer, order[start:stop], num_channels=self.plan.total):
             expected = _scores(predict()[0])
-        variants = self.heads[layer].variants(_one(seen, 0))
-        (_, logits), *_ = variants.logits(order.order, [(start, stop)], 1)
+        ((_, logits),) = self.heads[layer].variants(_one(seen, 0)).logits(order, [(start, stop)], 1)
         found = self._final(logits, sample)[0][0]
         # TF32 on a GPU is coarse; what is looked for is a head that computes something else.
         if found.shape == expected.shape and (found - expected).abs().max() <= 0.02 * expected.abs().max():
@@ -178,7 +174,7 @@ class SegmentationSweep:
         return False
 
 
-class _Counter:
+class _PixelCounter:
     """Counts of one image: predictions are kept as bytes until there are enough of them, then counted at once."""
 
     def __init__(self, labels: Tensor, num_runs: int, metric: MeanIoU, limit: float) -> None:
@@ -193,18 +189,15 @@ class _Counter:
         self._runs += runs
         self._predictions.append(predictions.to(self._kind))
         if sum(part.nbytes for part in self._predictions) >= self._limit:
-            self._count()
+            self.total()
 
     def total(self) -> Tensor:
         if self._runs:
-            self._count()
+            predictions, metric = torch.cat(self._predictions), self._metric
+            counts = count_strips(self._labels, predictions, self._num_classes, metric.strips, metric.ignore_index)
+            self._counts[self._runs] = confusion_margins(counts).int().cpu()
+            self._runs, self._predictions = [], []
         return self._counts
-
-    def _count(self) -> None:
-        predictions, metric = torch.cat(self._predictions), self._metric
-        counts = count_strips(self._labels, predictions, self._num_classes, metric.strips, metric.ignore_index)
-        self._counts[self._runs] = confusion_margins(counts).int().cpu()
-        self._runs, self._predictions = [], []
 
 
 def _scores(sample: Any) -> Tensor:
@@ -213,3 +206,83 @@ def _scores(sample: Any) -> Tensor:
 
 def _one(seen: dict[str, Tensor], image: int) -> dict[str, Tensor]:
     return {name: tensor[image : image + 1] for name, tensor in seen.items()}
+
+
+class ClassificationCounts(_Counts):
+    """Top-1 and consistency under shifts of each run, image by image (the figures of Table 2, swept as in Sec. 4.2.2).
+
+    Args:
+        model: A classifier of mmpretrain, without wrappers, in evaluation mode.
+        plan: What is swept.
+        num_images: Length of the data set.
+        max_shift: N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
+        level: '1': a forward for each variant; '2' or 'auto': they share what comes before the layer.
+        memory, say: As for `SegmentationCounts`.
+
+    Raises:
+        ValueError: If a layer does not exist, or the level is 3, which only segmentors have.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        plan: SweepPlan,
+        num_images: int,
+        max_shift: int = 8,
+        level: str = 'auto',
+        memory: float = 1024,
+        say: Say = print,
+    ) -> None:
+        super().__init__(model, plan, level, ('auto', '1', '2'), memory, reuse=level != '1', say=say)
+        self.views = ShiftedViews([max_shift], ['zero_ref'], num_images) if max_shift else None
+        self.metric = Rates(['top1', *(self.views.keys if self.views else ())])
+        self._checked = False
+
+    @torch.no_grad()
+    def count(self, data: dict, positions: Sequence[int]) -> Tensor:
+        """Count one batch, as the data preprocessor gives it: (images, runs, figures + 1), see `Rates`.
+
+        `positions` are those of the images in the data set, by which the shifts are drawn.
+        """
+        images, samples = data['inputs'], data['data_samples']
+        if any('gt_label' not in sample for sample in samples):
+            raise ValueError('a sweep needs labels, but a sample has no gt_label: use a data set with labels')
+        labels = torch.cat([sample.gt_label for sample in samples]).to(images.device)
+        reference = self._labels(images, samples)
+        if not self._checked:
+            self._check_predictions(images, samples, reference[0])
+        hits = [reference == labels]
+        if self.views is not None:
+            (key,) = self.views.keys
+            hits += [
+                self._labels(shifted, samples) == reference for shifted in self.views.shifted(key, images, positions)
+            ]
+        return self.metric.count(torch.stack(hits, dim=-1).transpose(0, 1), None).cpu()
+
+    def _labels(self, images: Tensor, samples: list[Any]) -> Tensor:
+        """Predicted labels (runs, images)."""
+        labels = torch.empty(self.plan.num_runs, len(images), dtype=torch.int64, device=images.device)
+
+        def forward(copies: int) -> Tensor:
+            return self.model(images.repeat(copies, 1, 1, 1), samples * copies, mode='tensor')
+
+        def take(run: int, scores: Tensor) -> None:
+            labels[run] = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
+
+        take(0, forward(1))
+        for layer, variants in self.forwards.items():
+            for run, scores in variants.run(self.plan.orders_at(layer), forward):
+                take(run, scores)
+        if (labels < 0).any():
+            raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
+        return labels
+
+    def _check_predictions(self, images: Tensor, samples: list[Any], labels: Tensor) -> None:
+        """Refuse a model whose predictions are not the largest of its scores."""
+        predicted = self.model(images, [sample.new() for sample in samples], mode='predict')
+        if not all(int(sample.pred_label) == label for sample, label in zip(predicted, labels.tolist(), strict=True)):
+            raise ValueError(
+                f'{type(self.model).__name__} predicts other classes than those with the largest score of '
+                "mode='tensor', so its Top-1 cannot be swept"
+            )
+        self._checked = True

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmposenc.channels.sweep_folder import SweepFolder
+from mmposenc.channels.sweep_result import SweepFolder
 
 CONDITIONS = dict(format='mmposenc.sweep/2', model='net')
 
@@ -50,7 +50,7 @@ def test_another_sweep_is_refused_by_the_names_of_what_differs(tmp_path: Path) -
     with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(model, window differ\)'):
         SweepFolder(tmp_path, {**CONDITIONS, 'model': 'other', 'window': 3})
     (tmp_path / 'sweep.json').write_text('{"format":')
-    with pytest.raises(ValueError, match=r'sweep\.json is not JSON'):
+    with pytest.raises(ValueError, match=r'sweep\.json is not of a sweep, or is damaged'):
         SweepFolder(tmp_path, CONDITIONS)
     (tmp_path / 'sweep.json').unlink()
     (tmp_path / 'sweep.csv').touch()
