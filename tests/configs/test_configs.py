@@ -24,15 +24,7 @@ from mmposenc.layers import find_module, pooled_features
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
-CLASSES = {
-    'cifar10': 10,
-    'cifar100': 100,
-    'digits': 10,
-    'imagenet': 1000,
-    'cityscapes': 19,
-    'camvid': 11,
-    'digitscenes': 8,
-}
+CLASSES = dict(cifar10=10, cifar100=100, digits=10, imagenet=1000, cityscapes=19, camvid=11, digitscenes=8)
 SAME = ('train_dataloader', 'val_dataloader', 'data_preprocessor', 'train_cfg', 'default_hooks', 'randomness')
 
 
@@ -263,18 +255,14 @@ def test_the_documented_lines_ablate_a_stock_upernet(
     tool('test')(['ours.py', 'weights.pth'])
     out = capsys.readouterr().out
     assert re.search('10 of 32 channels of backbone', out)
-    done = out.rstrip().splitlines()[-1]
-    for figure in ('left/mIoU', 'center/mIoU', 'right/mIoU', 'overall/mIoU'):
-        assert re.search(rf'{figure} \d', done), done
+    assert all(f'{region}/mIoU ' in out.splitlines()[-1] for region in ('left', 'center', 'right', 'overall')), out
 
 
 # Configs of pure Python, whose types are imported classes.
 
 BY_NAME = """
 custom_imports = dict(imports=['mmposenc'])
-model.update(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=1.0))
-views = dict(type='MultiView', num_views=2, transforms=[[dict(type='RandomCrop', crop_size=16, padding=4)]])
-train_dataloader['dataset']['pipeline'] = [dict(type='LoadImageFromFile'), views, dict(type='PackInputs')]
+model.update(neck=dict(type='mmposenc.SortedPoolNeck'))
 """
 RUNTIME = """
 from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
@@ -298,28 +286,26 @@ with read_base():
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmpretrain.datasets import CustomDataset, MultiView, PackInputs, RandomCrop
+from mmpretrain.datasets import CustomDataset, PackInputs
 from mmpretrain.evaluation import Accuracy
-from mmpretrain.models import CrossEntropyLoss, GlobalAveragePooling, LinearClsHead, ResNet
+from mmpretrain.models import CrossEntropyLoss, ImageClassifier, LinearClsHead, ResNet
 from torch.optim import SGD
 
+from mmposenc.grids.necks import SortedPoolNeck
 from mmposenc.mm.hooks import ProgressBarHook
-from mmposenc.mm.models import AugShiftClassifier, AugShiftLoss
 
 head = dict(type=LinearClsHead, num_classes=2, in_channels=32, loss=dict(type=CrossEntropyLoss), topk=(1,))
 model = dict(
-    type=AugShiftClassifier, backbone=dict(type=ResNet, depth=18, base_channels=4, stem_channels=4),
-    neck=dict(type=GlobalAveragePooling), head=head, loss=dict(type=AugShiftLoss, mse_weight=1.0))
+    type=ImageClassifier, backbone=dict(type=ResNet, depth=18, base_channels=4, stem_channels=4),
+    neck=dict(type=SortedPoolNeck), head=head)
 data_preprocessor = dict(num_classes=2, mean=[128] * 3, std=[64] * 3, to_rgb=True)
-views = dict(type=MultiView, num_views=2, transforms=[[dict(type=RandomCrop, crop_size=16, padding=4)]])
+pipeline = [dict(type=LoadImageFromFile), dict(type=PackInputs)]
 train_dataloader = dict(
     batch_size=7, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=True),
-    dataset=dict(type=CustomDataset, data_root='ROOT/train',
-        pipeline=[dict(type=LoadImageFromFile), views, dict(type=PackInputs)]))
+    dataset=dict(type=CustomDataset, data_root='ROOT/train', pipeline=pipeline))
 val_dataloader = dict(
     batch_size=3, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=False),
-    dataset=dict(type=CustomDataset, data_root='ROOT/val',
-        pipeline=[dict(type=LoadImageFromFile), dict(type=PackInputs)]))
+    dataset=dict(type=CustomDataset, data_root='ROOT/val', pipeline=pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type=Accuracy, topk=(1,))
 test_evaluator = val_evaluator
@@ -349,6 +335,6 @@ def test_a_config_of_classes_trains_to_the_same_bits_as_by_name_and_every_comman
     assert checkpoint in capsys.readouterr().out
     tool('test')([by_class, checkpoint, '--work-dir', 'class'])
     assert re.search(r'accuracy/top1 \d', capsys.readouterr().out)
-    tool('rank')([by_class, checkpoint, '--layer', 'neck', '--out', 'ranking.json'])
+    tool('rank')([by_class, checkpoint, '--out', 'ranking.json'])
     tool('sweep')([by_class, checkpoint, '--rankings', 'ranking.json', '--num-channels', '0,8', '--out', 'sweep'])
     assert list(Path('sweep').glob('sweep*'))

@@ -25,14 +25,7 @@ def free_port() -> str:
 
 
 def run_together(*commands: Command, cwd: str | Path = '.', bin_folder: str = '', seconds: float = 200) -> list[str]:
-    """What each command printed; each must end with status 0.
-
-    Args:
-        commands: Each a command line, and variables for its environment.
-        cwd: Where they run.
-        bin_folder: Where their own commands are looked for first.
-        seconds: For all of them together.
-    """
+    """What each command printed; each must end with status 0. `bin_folder` comes first in their PATH."""
     path = os.pathsep.join(filter(None, [bin_folder, str(Path(sys.executable).parent), os.environ['PATH']]))
     common = {name: value for name, value in os.environ.items() if not name.endswith('_NUM_THREADS')}
     common.update(PATH=path, CUDA_VISIBLE_DEVICES='')

@@ -36,16 +36,10 @@ train_cfg = dict(max_iters=12, val_interval=4)
 """
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runs.Run]]:
-    """Starts a command; what still runs at the end of the test is killed."""
-    for name, value in runs.CPU.items():
-        monkeypatch.setenv(name, value)
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runs.Run]]:
+    """Starts a command in an empty folder; what still runs at the end of the test is killed."""
+    monkeypatch.chdir(tmp_path)
     started: list[runs.Run] = []
 
     def begin(*arguments: object, **environment: str) -> runs.Run:
@@ -59,16 +53,16 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., runs.Run]]:
 
 @pytest.fixture
 def config(classifier_config: Path, segmenter_config: Path, tmp_path: Path) -> Callable[..., str]:
-    """Writes a config `name` of a kind, whose losses go to `name.losses`, with further lines and hooks."""
+    """Writes a config `name` of a kind, whose losses go to `name.losses`, with further hooks."""
     texts = {
         'whole_batch': WHOLE_BATCH,
         'classifier': CLASSIFIER.replace('BASE', str(classifier_config)),
         'segmenter': SEGMENTER.replace('BASE', str(segmenter_config)),
     }
 
-    def write(kind: str, name: str, *hooks: dict, lines: str = '') -> str:
+    def write(kind: str, name: str, *hooks: dict) -> str:
         hooks = (dict(type='LossRecord', path=str(tmp_path / f'{name}.losses')), *hooks)
-        tail = f"custom_imports = dict(imports=['mmposenc', 'fault_hooks'])\ncustom_hooks = {list(hooks)}\n{lines}\n"
+        tail = f"custom_imports = dict(imports=['mmposenc', 'fault_hooks'])\ncustom_hooks = {list(hooks)}\n"
         path = tmp_path / f'{name}.py'
         path.write_text(texts[kind] + tail)
         return os.path.relpath(path)

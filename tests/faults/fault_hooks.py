@@ -1,10 +1,8 @@
 """Hooks of mmengine that write down every loss, and that bring a fault at a chosen place of a run."""
 
-import multiprocessing
 import os
 import resource
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +29,17 @@ class LossRecord(Hook):
 
 @HOOKS.register_module()
 class SignalAt(Hook):
-    """Sends a signal in the middle of an iteration: to its own process, to its group, or to its workers."""
+    """Sends a signal to its own process in the middle of an iteration."""
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, name: str, iteration: int, rank: int = 0, stage: str = 'train', to: str = 'self') -> None:
-        self.signal, self.iteration, self.rank = signal.Signals[name], iteration, rank
-        self.stage, self.to = stage, to
+    def __init__(self, name: str, iteration: int, rank: int = 0, stage: str = 'train') -> None:
+        self.signal, self.place = signal.Signals[name], (stage, iteration, rank)
 
-    def _send(self, stage: str, iteration: int) -> None:
-        if (stage, iteration, get_rank()) != (self.stage, self.iteration, self.rank):
-            return
-        if self.to == 'group':  # From outside, as a batch system does.
-            subprocess.run(['sh', '-c', f'kill -s {self.signal.name[3:]} 0'], check=False)
-        elif self.to == 'workers':
-            for worker in multiprocessing.active_children():
-                os.kill(worker.pid, self.signal)
-        else:
+    def _after_iter(self, runner: Any, batch_idx: int, *args: Any, mode: str = 'train', **kwargs: Any) -> None:
+        iteration = {'train': runner.iter + 1, 'val': runner.iter, 'test': batch_idx + 1}[mode]
+        if (mode, iteration, get_rank()) == self.place:
             os.kill(os.getpid(), self.signal)
-
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._send('train', runner.iter + 1)
-
-    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._send('val', runner.iter)
-
-    def after_test_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._send('test', batch_idx + 1)
 
 
 @HOOKS.register_module()

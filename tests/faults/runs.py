@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).parents[2]
 CPU = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
 # OpenMMLab is imported once, in a process without threads and GPU, which is forked for each run.
 FORKS = multiprocessing.get_context('forkserver')
