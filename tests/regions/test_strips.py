@@ -34,11 +34,12 @@ def test_default_regions_are_the_papers_columns():
 
 
 def test_a_box_is_cut_by_height_too():
-    strips = RegionStrips({'corner': (0.5, 0.5, 1, 1)})
+    strips = RegionStrips({'corner': (0.5, 0.5, 1, 1), 'top': (0, 0, 1, 0.5)})
     row, column = strips.index(2, 4)
     assert (row + column).tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
     counts = torch.tensor([1, 10, 100, 1000]).view(4, 1, 1)
-    assert {name: int(count) for name, count in strips.sum_regions(counts).items()} == {'corner': 1000, 'overall': 1111}
+    sums = {name: int(count) for name, count in strips.sum_regions(counts).items()}
+    assert sums == {'corner': 1000, 'top': 11, 'overall': 1111}
 
 
 @given(
