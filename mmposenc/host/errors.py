@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 _STACK = ('mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'cv2', 'rich')
+_OTHERS = {'torchvision': 'torchvision', 'timm': 'timm', 'PIL': 'pillow', 'sklearn': 'scikit-learn'}
 _PLAIN = (ValueError, TypeError, OSError, ImportError)  # whose message says enough
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
@@ -26,6 +27,9 @@ def run(main: Callable[[], None], traceback: bool = False) -> None:
     except KeyboardInterrupt:
         print('\nstopped; a training resumes from its last checkpoint with --resume', file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:  # Whoever read the output, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except Exception as error:
         if traceback:
             raise
@@ -42,7 +46,10 @@ def one_line(error: Exception) -> str:
     text = ' '.join(str(error).split())
     if (fault := _fault(error, text)) is not None:
         return fault
-    if isinstance(error, ModuleNotFoundError) and str(error.name).partition('.')[0] in _STACK:
+    missing = str(error.name).partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
+    if missing in _OTHERS and 'install' not in text:
+        return f'{text}; run: pip install {_OTHERS[missing]}'
+    if missing in _STACK:
         return (
             f"{text}: this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]' (or "
             "'mmposenc[openmmlab]', the official distributions, in an environment of its own)"

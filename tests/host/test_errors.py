@@ -1,6 +1,9 @@
 """One line for anything that goes wrong, a traceback when it is asked for, and no process left behind."""
 
 import errno
+import shlex
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -40,7 +43,8 @@ def behind(error: Exception, cause: Exception) -> Exception:
         (AssertionError(), 'AssertionError:  (--traceback shows where)'),
         (RuntimeError('a bug'), 'RuntimeError: a bug (--traceback shows where)'),
         (ValueError(CAUGHT), 'ValueError: no image'),
-        (ModuleNotFoundError("No module named 'timm'", name='timm'), "No module named 'timm'"),
+        (ModuleNotFoundError("No module named 'own'", name='own'), "No module named 'own'"),
+        (ModuleNotFoundError("No module named 'timm'", name='timm'), "No module named 'timm'; run: pip install timm"),
         (ModuleNotFoundError("No module named 'mmengine'", name='mmengine'), f"No module named 'mmengine': {STACK}"),
         (OSError(errno.ENOSPC, 'Full', 'a.csv'), f"[Errno {errno.ENOSPC}] Full: 'a.csv': {FULL}"),
         (OSError(errno.EFBIG, 'a.pth: make room'), f'[Errno {errno.EFBIG}] a.pth: make room'),
@@ -93,3 +97,10 @@ def test_the_process_group_is_taken_down(tmp_path: object, status: int) -> None:
         run(main)
     assert not status or info.value.code == status
     assert not distributed.is_initialized()
+
+
+def test_a_reader_that_closes_the_pipe_hears_nothing():
+    script = "from mmposenc.host import errors; errors.run(lambda: print('line\\n' * 100000))"
+    piped = f'{shlex.quote(sys.executable)} -c {shlex.quote(script)} | head -1'
+    done = subprocess.run(['bash', '-c', piped], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ('line\n', '')
