@@ -69,20 +69,20 @@ class ConsistencyCard(Result):
 
     def plot(self) -> Any:
         """Draw the consistencies with their intervals: a matplotlib Figure."""
-        from mmposenc.figures.style import panels
+        from mmposenc.figures.style import panels, shared_legend
 
         rows = self.table()
         names = [row['protocol'] + (f', {row["max_shift"]} px' if row['max_shift'] else '') for row in rows]
-        figure, ((axes,),) = panels(1, 1, 6, 1.2 + 0.4 * len(rows))
+        figure, ((axes,),) = panels(1, 1, 6, 1.5 + 0.4 * len(rows))
         for offset, name, label in ((-0.1, 'consistency', 'all images'), (0.1, 'consistency_correct', 'correct ones')):
             values = torch.tensor([[row[f'{name}{end}'] for end in ('', '_low', '_high')] for row in rows])
             errors = (values[:, :1] - values[:, 1:]).abs().T
             axes.errorbar(values[:, 0], torch.arange(len(rows)) + offset, xerr=errors, fmt='o', capsize=3, label=label)
         axes.set_yticks(range(len(rows)), names)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel('two views with the same label (%), 95% interval')
         axes.set_title(f'Top-1 {self.top1:.1f}% of {self.images} images')
-        axes.legend()
+        shared_legend(figure)
         return figure
 
 
