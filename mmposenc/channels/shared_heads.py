@@ -17,21 +17,16 @@ Slices = Sequence[tuple[int, int]]
 
 
 class VariantLogits(Protocol):
-    """The logits of one image with channels ablated.
-
-    Attributes:
-        variant_bytes: Memory of one more variant at once, up to its logits.
-    """
+    """The logits of one image with channels ablated; one more variant at once takes `variant_bytes` of memory."""
 
     variant_bytes: int
 
     def logits(self, order: Sequence[int], slices: Slices, chunk: int) -> Iterator[tuple[list[int], Tensor]]:
-        """Positions in `slices`, and the logits (n, K, h, w) of these variants; at most `chunk` at once.
+        """Positions in `slices`, and the logits (n, K, h, w) of these variants, at most `chunk` at once.
 
         Args:
             order: All channels, top-ranked first.
             slices: (start, stop) of the ranks that each variant ablates.
-            chunk: Variants at once.
         """
 
 
@@ -55,7 +50,6 @@ class PooledBranch:
         self.variant_bytes = 2 * joined.nbytes
 
     def logits(self, order: Sequence[int], slices: Slices, chunk: int) -> Iterator[tuple[list[int], Tensor]]:
-        """See `VariantLogits`."""
         vectors = self.branch.vectors(order, [(0, 0), *slices])
         shares = self.shares(vectors[1:] - vectors[:1], self.joined.shape[-2:])
         for first in range(0, len(slices), chunk):
@@ -85,7 +79,6 @@ class AllBranches:
         self.variant_bytes = 2 * total.nbytes
 
     def logits(self, order: Sequence[int], slices: Slices, chunk: int) -> Iterator[tuple[list[int], Tensor]]:
-        """See `VariantLogits`."""
         self.prepare(order, slices)
         channels = torch.tensor(list(order), device=self.total.device)
         buffer = self.total.new_empty((min(chunk, len(slices)), *self.total.shape[1:]))
@@ -103,13 +96,8 @@ class AllBranches:
 def slices_of_sums(total: Tensor, added: Callable[[int, int], Tensor], slices: Slices) -> Iterator[tuple[int, Tensor]]:
     """Give the position of each slice, and the total without what its ranks add, in the order of the last rank.
 
-    Every rank is added up once. Memory holds few tensors: the total, that up to the current rank, and those where open
-    windows began.
-
-    Args:
-        total: Of all ranks.
-        added: What the ranks from a to b add to it.
-        slices: (start, stop) of ranks.
+    `added(a, b)` is what the ranks from a to b add to the total; every rank is added up once. Memory holds few tensors:
+    the total, that up to the current rank, and those where open windows began.
     """
     left, begun = total, {}
     for begin, end in pairwise(sorted({0, *(bound for bounds in slices for bound in bounds)})):
@@ -124,8 +112,7 @@ def slices_of_sums(total: Tensor, added: Callable[[int, int], Tensor], slices: S
 class BranchVector:
     """What a branch behind a pooling gives with slices of the pooled channels ablated.
 
-    Its 1x1 convolution is linear in the pooled channels, so one order costs one matrix product, however many slices it
-    has; norm and activation follow for each slice.
+    Its 1x1 convolution is linear in the pooled channels, so one order costs one matrix product for all its slices.
 
     Args:
         block: Convolution, norm and activation (`conv`, `norm`, `activate`), as mmcv's ConvModule.
@@ -155,8 +142,8 @@ class BranchVector:
 class ConstantShares:
     """What maps that are constant over their pixels add to a zero-padded convolution of stride 1, behind its norm.
 
-    Away from the border all pixels are equal, so a few pixels hold every different one: for a 3x3 kernel four corners,
-    four edges and the inside. Each is the constant times a sum of the kernel's entries.
+    A few pixels hold every different one: for a 3x3 kernel four corners, four edges and the inside. Each is the
+    constant times a sum of the kernel's entries.
 
     Args:
         weight: Kernels (K, c, k, k) with odd k; the padding is k // 2.
@@ -181,11 +168,7 @@ class ConstantShares:
 
 
 def add_borders(maps: Tensor, small: Tensor) -> Tensor:
-    """Add what `ConstantShares` gives to maps of full size.
-
-    Shape:
-        maps (1 or n, K, H, W), small (n, K, h, w); output (n, K, H, W) in the type of `maps`.
-    """
+    """Add what `ConstantShares` gives, (n, K, h, w), to maps of full size (1 or n, K, H, W), in their type."""
     total = maps.new_empty((len(small), *maps.shape[1:]))
     small = small.to(maps.dtype)
     for rows, small_rows in _segments(maps.shape[-2], small.shape[-2]):

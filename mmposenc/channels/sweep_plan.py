@@ -76,8 +76,7 @@ class SweepPlan:
         activation: Mean activation of the C channels by layer, for `num_matched`.
 
     Raises:
-        ValueError: If there is no ranking or nothing to ablate, rankings differ in C, a name is reserved, a number is
-            out of range, or the activation of a layer is missing.
+        TypeError, ValueError: If an argument is not one of those above.
     """
 
     def __init__(
@@ -166,8 +165,7 @@ class SweepPlan:
 def name_rankings(rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking]) -> dict[str, Ranking]:
     """Rankings by name; those without one are called by their region, or by pair and statistic.
 
-    Raises:
-        TypeError, ValueError: If they are not rankings, or two would have one name.
+    TypeError if they are not rankings, ValueError if two would have one name.
     """
     if isinstance(rankings, Ranking):
         rankings = [rankings]

@@ -82,17 +82,14 @@ class Sweep(Result):
 
     @property
     def layers(self) -> list[str]:
-        """Where channels were ablated."""
         return self.plan.layers
 
     @property
     def rankings(self) -> list[str]:
-        """Names of the rankings."""
         return list(self.plan.rankings)
 
     @property
     def regions(self) -> list[str]:
-        """Names of the regions."""
         return list(self.metric.regions)
 
     @cached_property
@@ -142,11 +139,7 @@ class Sweep(Result):
         return float(self._per_run(metric or self.metrics[0], region)[0])
 
     def curves(self, metric: str | None = None, region: str = 'overall') -> list[SweepCurve]:
-        """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6).
-
-        Raises:
-            ValueError: If there is no such figure or region, or the figure is not defined somewhere.
-        """
+        """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6)."""
         metric = metric or self.metrics[0]
         figures = self._per_run(metric, region)
         if figures.isnan().any():
@@ -222,11 +215,8 @@ class Sweep(Result):
     ) -> Dissociation:
         """Whether left channels harm the left half and right channels the right half (Sec. 4.2.3, Fig. 6).
 
-        Args:
-            left, right, overall: Names of the rankings. Default: the first of each region; `overall` may be missing.
-
-        Raises:
-            ValueError: If a ranking, the regions 'left' and 'right', or at least 19 random orders are missing.
+        `left`, `right` and `overall` are names of rankings. Default: the first one of each region; `overall` may be
+        missing.
         """
         of_region: dict[str, str] = {}
         for name, ranking in self.plan.rankings.items():
@@ -319,14 +309,11 @@ class Sweep(Result):
 
     @classmethod
     def load(cls, folder: str | os.PathLike, metric: Metric | None = None) -> 'Sweep':
-        """Read a sweep that has ended.
-
-        Args:
-            metric: Only for a sweep with a metric of your own.
+        """Read a sweep that has ended; `metric` is for one with a metric of your own.
 
         Raises:
             FileNotFoundError: If the sweep is not there or has not ended.
-            ValueError: If the files are not of a sweep of this version, or do not belong together.
+            ValueError: If the files are not of a sweep of this version.
         """
         from mmposenc import named_metric
 
@@ -370,11 +357,7 @@ def sweep_conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) 
 
 
 def read_conditions(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """What the `sweep.json` of a folder says; None if there is no sweep in it.
-
-    Raises:
-        ValueError: If the file is damaged, or other files of a sweep lie there without it.
-    """
+    """What the `sweep.json` of a folder says; None if there is no sweep in it, ValueError if it is damaged."""
     place = Path(folder)
     file = place / 'sweep.json'
     if not file.exists():
@@ -397,12 +380,8 @@ class SweepFolder:
     `sweep_counts.npz` of `Sweep.save`, and the units are removed. No file depends on interruptions or on the number of
     processes.
 
-    Args:
-        folder: Of the sweep.
-        conditions: What the counts depend on, from `sweep_conditions`; kept in `sweep.json`.
-
     Raises:
-        ValueError: If the folder holds a sweep under other conditions, or something else.
+        ValueError: If the folder holds a sweep under other `conditions`, see `sweep_conditions`, or something else.
     """
 
     def __init__(self, folder: str | Path, conditions: Mapping[str, Any]) -> None:
@@ -446,11 +425,7 @@ class SweepFolder:
         self._flushed = time.monotonic()
 
     def merge(self, num_images: int) -> Tensor:
-        """The counts of all images in their order; one process reads them, when all have flushed.
-
-        Raises:
-            ValueError: If an image is not counted.
-        """
+        """The counts of all images in their order; one process reads them, when all have flushed."""
         parts = [*self._read()]
         missing = set(range(num_images)).difference(*(positions.tolist() for positions, _ in parts))
         if missing:
@@ -485,7 +460,7 @@ def _json(conditions: Mapping[str, Any]) -> str:
 
 def _packed(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

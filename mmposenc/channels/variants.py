@@ -146,8 +146,14 @@ class VariantForwards:
         return 'the prefix', f'what comes before the layer is computed once per batch{stacked}'
 
     def _plain(self, channels: Sequence[int], forward: Forward) -> Any:
-        options = dict(channel_dim=self._channel_dim, allow_repeats=self._allow_repeats)
-        with ablate_channels(self.model, self.layer, channels, num_channels=self.num_channels, **options):
+        with ablate_channels(
+            self.model,
+            self.layer,
+            channels,
+            num_channels=self.num_channels,
+            channel_dim=self._channel_dim,
+            allow_repeats=self._allow_repeats,
+        ):
             return forward(1)
 
     def _record(self, check: Forward, needed: frozenset[int] | None = None) -> '_Tape':

@@ -90,7 +90,7 @@ def test_networks_of_torchvision(
 
 
 class Net(nn.Module):
-    """A stem that runs twice, a layer, and what writes into its input."""
+    """A stem that runs twice, a layer, a way around it, and what writes into its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,13 +104,14 @@ class Net(nn.Module):
         self.runs += 1
         first, second = self.stem(images), self.stem(images.flip(-1))
         features = self.relu(first).mul_(2) + second
-        return self.head(self.relu(self.layer(features))).mul_(3).mean((2, 3))
+        return self.head(self.relu(self.layer(features).mul_(2)) + features).mul_(3).mean((2, 3))
 
 
-def test_a_module_that_runs_twice_gives_each_output_in_its_turn() -> None:
+@pytest.mark.parametrize('stack', [True, False])
+def test_a_module_that_runs_twice_gives_each_output_in_its_turn(stack: bool) -> None:
     torch.manual_seed(0)
-    variants, _ = outputs_of(Net(), 'layer', torch.randn(2, 3, 4, 5), 6)
-    assert variants.shares == 'the prefix'
+    variants, _ = outputs_of(Net(), 'layer', torch.randn(2, 3, 4, 5), 6, stack=stack)
+    assert (variants.shares, variants.copies > 1) == ('the prefix', stack)
     # The stem in the same two batches, without the plain forwards of the comparison.
     model, calls = Net().eval(), []
     model.stem.register_forward_hook(lambda module, args, output: calls.append(output.shape[0]))

@@ -52,13 +52,13 @@ class SharedHead:
         """The blocks of convolution, batch norm and activation that are taken apart."""
         raise NotImplementedError
 
+    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+        """The modules whose output in an ordinary forward is needed, and those whose input is, by name."""
+        raise NotImplementedError
+
     def record(self) -> AbstractContextManager[dict[str, Tensor]]:
         """Record one ordinary forward of a batch while the block runs."""
-        return recorded(*self._watched())
-
-    def _watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-        """The modules whose output is needed, and those whose input is."""
-        raise NotImplementedError
+        return recorded(*self.watched())
 
     def variants(self, seen: dict[str, Tensor]) -> VariantLogits:
         """The variants of one image; `seen` is the record, one image of each tensor."""

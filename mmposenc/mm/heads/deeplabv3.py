@@ -51,7 +51,7 @@ class DeepLabV3(SharedHead):
         """The last block of each branch, which joins the channels of the features."""
         return list(head.aspp_modules)
 
-    def _watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
         outputs = {'pooled': self.head.image_pool[0], 'bottleneck': self.head.bottleneck.conv}
         if self.at_pool:
             return outputs, {}

@@ -38,8 +38,8 @@ class DeepLabV3Plus(DeepLabV3):
     def branches(cls, head: Any) -> Sequence[Any]:
         return [getattr(module, 'pointwise_conv', module) for module in head.aspp_modules]
 
-    def _watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-        outputs, inputs = super()._watched()
+    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+        outputs, inputs = super().watched()
         if self.head.c1_bottleneck is not None:
             outputs['early'] = self.head.c1_bottleneck
         return outputs, inputs

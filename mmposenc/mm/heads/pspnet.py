@@ -52,7 +52,7 @@ class PSPNet(SharedHead):
     def blocks(cls, head: Any) -> Sequence[Any]:
         return [*(branch[1] for branch in head.psp_modules), head.bottleneck]
 
-    def _watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
         branches = enumerate(self.head.psp_modules)
         outputs = {f'pooled {i}': branch[0] for i, branch in branches if not self.at_pool or i == self.branch}
         if self.at_pool:

@@ -45,13 +45,10 @@ class SegmentationCounts(_Counts):
         model: A segmentor of mmseg, without wrappers, in evaluation mode.
         plan: What is swept.
         metric: With the names of the classes.
-        level: 'auto', '1', '2' or '3'.
+        level: 'auto', '1', '2' or '3'; ValueError if a layer does not allow it.
         memory: MiB for what is held of several variants at once; one variant is held in any case.
         allow_slide: Accept sliding windows, in each of which the channels are ablated.
         say: Gets a line for each layer on what is shared, or why it is not.
-
-    Raises:
-        ValueError: If a layer does not exist, or does not allow the level.
     """
 
     def __init__(
@@ -218,9 +215,6 @@ class ClassificationCounts(_Counts):
         max_shift: N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
         level: '1': a forward for each variant; '2' or 'auto': they share what comes before the layer.
         memory, say: As for `SegmentationCounts`.
-
-    Raises:
-        ValueError: If a layer does not exist, or the level is 3, which only segmentors have.
     """
 
     def __init__(
