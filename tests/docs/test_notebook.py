@@ -18,7 +18,8 @@ def outputs(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
         if cell.cell_type == 'code':
             shown.append({})
             for output in cell.outputs:
-                shown[-1].update(output.get('data') or {'text/plain': output['text']})
+                if output.get('name') != 'stderr':  # warnings of other packages
+                    shown[-1].update(output.get('data') or {'text/plain': output['text']})
     return shown
 
 
