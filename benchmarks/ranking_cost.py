@@ -33,8 +33,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmposenc.channels.rank import collect_sums
-from mmposenc.channels.rank import PairedSums
+from mmposenc.channels.rank import PairedSums, collect_sums
 from mmposenc.host.patches import prepare_hosts
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

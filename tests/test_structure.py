@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / 'mmposenc'
 FLOOR = {'version', 'layers', 'batches', 'ranking', 'results', 'chance'}
 ROOMS = {'channels', 'shifts', 'grids', 'regions'}
 ALLOWED = {
-    **{name: FLOOR for name in FLOOR},
+    **dict.fromkeys(FLOOR, FLOOR),
     **{room: FLOOR | {room} for room in ROOMS},
     'figures': FLOOR | ROOMS | {'figures'},
     'registry': {'version'},
