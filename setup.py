@@ -27,6 +27,7 @@ DEV = [
     *DEMO,
     *DOCS,
     'build',
+    'hypothesis',
     'ipykernel',
     'mypy',
     'nbclient',
@@ -50,9 +51,8 @@ class BuildWithConfigs(build_py):
         super().run()
         target = Path(self.build_lib) / 'mmposenc' / '.mim'
         for folder in ('configs', 'tools'):
-            shutil.copytree(
-                ROOT / folder, target / folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__')
-            )
+            left_out = shutil.ignore_patterns('__pycache__', 'demo.py')
+            shutil.copytree(ROOT / folder, target / folder, dirs_exist_ok=True, ignore=left_out)
         shutil.copy(ROOT / 'model-index.yml', target)
 
 
