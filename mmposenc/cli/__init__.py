@@ -26,7 +26,6 @@ COMMANDS = {
     'consistency': 'measure Top-1 and consistency under shifts of a classifier, by all protocols (Sec. 4.1)',
     'probe': 'measure how much position the pooled features of frozen networks hold (Sec. 3)',
     'reproduce': 'run the experiments of the paper and of the results that are not done, or list them',
-    'demo': 'run the whole story on handwritten digits, offline, on a CPU',
     'prepare-data': 'download and verify CIFAR-10 or CIFAR-100',
 }
 """Subcommands and what each does; `mmposenc/cli/<name>.py` implements it."""

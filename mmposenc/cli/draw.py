@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 from mmposenc.cli import common
 
 if TYPE_CHECKING:
-    import torch
     from matplotlib.figure import Figure
     from mmengine.config import Config
     from mmengine.dataset import BaseDataset
     from mmengine.model import BaseModel
-    from torch import nn
+    from torch import Tensor, nn
 
     from mmposenc.figures import AblatedPredictions
 
@@ -79,7 +78,7 @@ def _draw_overlays(args: Namespace) -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     layer = args.layer or ranking.layer
     rows = [
-        predict_ablated(model, dataset[place], layer, position, random, ranking.num_channels)
+        _predict_ablated(model, dataset[place], layer, position, random, ranking.num_channels)
         for place in _places(dataset, args.images)
     ]
     figure = draw_overlays(rows, dataset.metainfo['classes'], dataset.metainfo['palette'], args.num_channels, layer)
@@ -87,26 +86,12 @@ def _draw_overlays(args: Namespace) -> None:
     common.say(f'done: {len(rows)} images with {args.num_channels} channels of {layer} ablated: {out}')
 
 
-def predict_ablated(
-    model: 'BaseModel',
-    sample: dict,
-    layer: str,
-    position_channels: Sequence[int],
-    random_channels: Sequence[int],
-    num_channels: int,
+def _predict_ablated(
+    model: 'BaseModel', sample: dict, layer: str, position: Sequence[int], random: Sequence[int], num_channels: int
 ) -> 'AblatedPredictions':
     """Predict one image with the whole network, with position channels ablated, and with random ones (Fig. 5).
 
-    Args:
-        model: A segmenter of mmseg, with its data preprocessor, in evaluation mode.
-        sample: What mmseg's test pipeline gives, the image as it was read (BGR, 0 to 255), with its label map.
-        layer: Dotted module path, with [i] behind it where the module returns a tuple.
-        position_channels: What to ablate first.
-        random_channels: What to ablate instead.
-        num_channels: The C that both were chosen among.
-
-    Raises:
-        ValueError: If the sample has no label map, or the layer does not exist or does not run.
+    The sample is what mmseg's test pipeline gives, the image as it was read (BGR, 0 to 255), with its label map.
     """
     from copy import deepcopy
 
@@ -121,7 +106,7 @@ def predict_ablated(
     if 'gt_sem_seg' not in truth:
         raise ValueError('the figure needs label maps: add LoadAnnotations to the pipeline, or choose another data set')
     predictions = []
-    for channels in ((), position_channels, random_channels):
+    for channels in ((), position, random):
         batch = pseudo_collate([deepcopy(sample)])
         with torch.no_grad(), ablate_channels(model, layer, channels, num_channels=num_channels):
             (found,) = model.test_step(batch)
@@ -158,9 +143,9 @@ def _draw_grids(args: Namespace) -> None:
     common.say(f'inputs: {save_figure(_inputs(cfg, args.num_images), Path(args.out, "inputs.png"))}')
     if args.checkpoint:
         common.load_weights(cfg, args.checkpoint)
-        confusion, sums, zeros = _test_grid(cfg)
+        confusion, sums, share = _test_grid(cfg)
         common.say(f'confusion: {save_figure(confusion, Path(args.out, "confusion.png"))}')
-        common.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; always 0 in {zeros}')
+        common.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; the sum alone locates {share:.1f}%')
 
 
 def _inputs(cfg: 'Config', number: int) -> 'Figure':
@@ -189,11 +174,12 @@ def _inputs(cfg: 'Config', number: int) -> 'Figure':
     return draw_inputs(images.permute(0, 2, 3, 1).numpy(), titles, grid['grid_size'])
 
 
-def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, str]':
-    """Test the checkpoint; draw where patches are predicted to be and the sums, and count the cells whose sum is 0."""
+def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, float]':
+    """Test the checkpoint; draw predicted places and sums; the share in % that the sum alone locates."""
     import torch
 
     from mmposenc.figures import draw_confusion, draw_pooled_sums
+    from mmposenc.figures.grids import located_by_sum
     from mmposenc.layers import global_average_pool
 
     cfg.test_evaluator = {'type': 'ConfusionMatrix'}
@@ -204,9 +190,9 @@ def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, str]':
             f'a confusion over the grid needs task location, got {grid["task"]} in {cfg.filename}; '
             'leave the checkpoint out to draw the inputs'
         )
-    sums: list[torch.Tensor] = []
+    sums: list[Tensor] = []
 
-    def add(module: 'nn.Module', args: tuple, output: 'torch.Tensor | Sequence[torch.Tensor]') -> None:
+    def add(module: 'nn.Module', args: tuple, output: 'Tensor | Sequence[Tensor]') -> None:
         last = output if isinstance(output, torch.Tensor) else output[-1]
         sums.append(global_average_pool(last).sum(1).cpu())
 
@@ -215,5 +201,4 @@ def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, str]':
     found = torch.cat(sums).numpy()
     cells = torch.cat([batch['cells'] for batch in runner.test_dataloader]).numpy()
     confusion = draw_confusion(counts, grid['grid_size'], Path(cfg.filename).stem.split('_')[0])
-    zeros = sum(not found[cells == cell].any() for cell in range(len(counts)))
-    return confusion, draw_pooled_sums(found, cells, counts), f'{zeros} of {len(counts)} cells'
+    return confusion, draw_pooled_sums(found, cells, counts), located_by_sum(found, cells)

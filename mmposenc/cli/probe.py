@@ -190,7 +190,7 @@ def _write_page(args: Namespace, probes: list['LocationProbe']) -> Path:
         atomic_write(out / file, text.getvalue())
     try:
         from mmposenc.figures.probe import plot_atlas
-        from mmposenc.figures.report import Section, build_report, save_picture, save_report
+        from mmposenc.figures.report import Section, build_report, save_picture
     except ImportError as error:
         common.say(f'no page: {error}')
         return out / 'probe.csv'
@@ -205,7 +205,7 @@ def _write_page(args: Namespace, probes: list['LocationProbe']) -> Path:
         'natural images the share is much smaller (control "rolled").'
     )
     page = build_report('Position in pooled features', sections, [_sentence(p) for p in probes], introduction)
-    return save_report(page, out / 'probe.html')
+    return atomic_write(out / 'probe.html', page)
 
 
 def _section(out: Path, probe: 'LocationProbe') -> 'Section':

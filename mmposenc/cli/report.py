@@ -49,15 +49,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Draw, and end with the path of the report (Fig. 4 and 6)."""
     from mmposenc.channels.sweep import Sweep
-    from mmposenc.figures.report import (
-        Commands,
-        Picture,
-        Section,
-        build_report,
-        describe_sweep,
-        save_report,
-        summarise_sweep,
-    )
+    from mmposenc.figures.report import Commands, Picture, Section, build_report, describe_sweep, summarise_sweep
+    from mmposenc.results import atomic_write
 
     overlays = [Picture(path, f'Predictions with and without channels (Fig. 5): {path}') for path in args.overlays]
     sweep = Sweep.load(args.folder)
@@ -66,25 +59,19 @@ def run(args: Namespace) -> None:
     if overlays:
         sections.append(Section('Predictions', overlays))
     own = shlex.join(['mmposenc', 'report', *args.argv])
-    sections += [
-        Section('What was swept', describe_sweep(sweep)),
-        Section('Commands', [Commands([*args.command, own])]),
-    ]
+    sections.append(Section('What was swept', describe_sweep(sweep)))
+    sections.append(Section('Commands', [Commands([*args.command, own])]))
     title = args.title or f'Channels ablated: {sweep.about.get("model", "")}'
     page = build_report(title, sections, summarise_sweep(sweep, args.region), INTRODUCTION)
-    common.say(f'done: {save_report(page, out / "report.html")}')
+    common.say(f'done: {atomic_write(out / "report.html", page)}')
 
 
 def draw_sections(
     sweep: 'Sweep', out: Path, metrics: list[str] | None = None, region: str = 'overall'
 ) -> 'list[Section]':
-    """Write the figures of a sweep as PNG and SVG, and give the sections of a report that show them.
+    """Write the figures of a sweep as PNG and SVG into `out`, and give the sections of a report that show them.
 
-    Args:
-        sweep: What to draw.
-        out: Folder of the figures.
-        metrics: Figures to draw Fig. 4 of. Default: the one that harm is measured in.
-        region: Where Fig. 4 is measured.
+    Fig. 4 is drawn of each of `metrics` (default: the one that harm is measured in) in the region.
     """
     from mmposenc.figures import draw_dissociation, draw_sweep, save_figure
     from mmposenc.figures.report import Section, describe_claims, describe_curves, describe_dissociation, save_picture
@@ -105,7 +92,6 @@ def draw_sections(
         common.say('no Fig. 6: it needs rankings and regions of left and right, --num-channels and 19 random orders')
     else:
         save_figure(fig6, out / 'fig6.png')
-        sections.append(
-            Section('Left and right', [save_picture(fig6, out / 'fig6.svg', FIG6), *describe_dissociation(sweep)])
-        )
+        picture = save_picture(fig6, out / 'fig6.svg', FIG6)
+        sections.append(Section('Left and right', [picture, *describe_dissociation(sweep)]))
     return sections

@@ -21,12 +21,9 @@ _NETS = {
 
 @styled
 def draw_inputs(images: np.ndarray, titles: Sequence[str], grid_size: int) -> Figure:
-    """The canvases that a network sees, side by side (Fig. 1, left).
+    """The canvases that a network sees (N, H, W, 3), uint8, each under its title (Fig. 1, left).
 
-    Args:
-        images: uint8 canvases (N, H, W, 3).
-        titles: What stands above each, such as its label.
-        grid_size: Cells per side; thin lines, which are not part of the input, mark them.
+    Thin lines, which are not part of the input, mark the cells, `grid_size` per side.
     """
     columns = min(len(images), 6)
     figure, places = panels(-(-len(images) // columns), columns, 1.6, 1.9)
@@ -86,7 +83,7 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
     share of them, in %, that the network assigns to each cell. A red frame marks the true cell.
 
     Args:
-        counts: Confusion counts (cells, cells); row i holds the samples of cell i, column j the predictions of cell j.
+        counts: Confusion counts (cells, cells), true cells in rows, predicted ones in columns.
         grid_size: Cells per side.
         name: Of the network, such as 'gapnet', for the title.
 
@@ -138,7 +135,7 @@ def draw_pooled_sums(sums: np.ndarray, cells: np.ndarray, counts: np.ndarray) ->
     Raises:
         ValueError: If a sum is not finite, or the images are not those that were counted.
     """
-    sums, cells, counts = np.asarray(sums, dtype=float), np.asarray(cells), np.asarray(counts, dtype=float)
+    sums, counts = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     if not np.isfinite(sums).all():
         raise ValueError('the sums of the pooled channels are not finite: the training diverged')
     seen = np.bincount(cells, minlength=len(counts))
@@ -147,7 +144,7 @@ def draw_pooled_sums(sums: np.ndarray, cells: np.ndarray, counts: np.ndarray) ->
     spread = np.array([(of.mean(), of.min(), of.max()) for of in (sums[cells == k] for k in range(len(counts)))])
     order = np.argsort(spread[:, 0], kind='stable')
     mean, low, high = spread[order].T
-    correct = np.diag(counts) / counts.sum(1)
+    correct = np.diag(counts) / seen
     figure = Figure(figsize=(max(4.5, 1.8 + 0.22 * len(counts)), 3.2), layout='constrained')
     axis = figure.subplots()
     places = np.arange(len(counts))
@@ -167,18 +164,25 @@ def draw_pooled_sums(sums: np.ndarray, cells: np.ndarray, counts: np.ndarray) ->
     return figure
 
 
+def located_by_sum(sums: np.ndarray, cells: np.ndarray) -> float:
+    """How many images, in %, have a sum of channels that is nearest to the mean of their own cell; (N,) each."""
+    means = np.bincount(cells, sums) / np.bincount(cells)
+    return 100 * float((np.abs(sums[:, None] - means).argmin(1) == cells).mean())
+
+
 def _accuracy_panel(axis: Axes, runs: list[dict], sizes: list[int], task: str) -> None:
     for net in dict.fromkeys(run['net'] for run in runs):
         _, colour, marker = _NETS[net]
         own = sorted((run for run in runs if run['net'] == net), key=lambda run: run['grid_size'])
-        axis.plot(
-            [run['grid_size'] for run in own], [run['accuracy'] for run in own], marker, color=colour, markersize=5
-        )
-        reached = {run['grid_size']: [r['accuracy'] for r in own if r['grid_size'] == run['grid_size']] for run in own}
+        places, accuracies = [run['grid_size'] for run in own], [run['accuracy'] for run in own]
+        axis.plot(places, accuracies, marker, color=colour, markersize=5)
+        reached: dict[int, list[float]] = {}
+        for place, accuracy in zip(places, accuracies, strict=True):
+            reached.setdefault(place, []).append(accuracy)
         axis.plot(list(reached), [np.mean(values) for values in reached.values()], color=colour)
         paper = {run['grid_size']: run['paper'] for run in own if run['paper'] is not None}
-        style: dict[str, Any] = {'linestyle': '--', 'linewidth': 1, 'markerfacecolor': 'white', 'markersize': 5}
-        axis.plot(list(paper), list(paper.values()), marker=marker, color=colour, zorder=1, **style)
+        style: dict[str, Any] = dict(marker=marker, markersize=5, markerfacecolor='white', ls='--', linewidth=1)
+        axis.plot(list(paper), list(paper.values()), color=colour, zorder=1, **style)
     chance = [100 / n**2 if task == 'location' else 10 for n in sizes]
     axis.plot(sizes, chance, color='0.5', linestyle=':', marker='.')
     # A little more than 0 to 100, so that no marker at either end is cut.

@@ -16,15 +16,9 @@ _COLUMNS = 6
 
 @dataclass(frozen=True)
 class AblatedPredictions:
-    """One image, its label map and three predictions, all of one size (one row of Fig. 5).
+    """One row of Fig. 5: a uint8 RGB image (H, W, 3), its label map and three predictions, classes (H, W) each.
 
-    Args:
-        name: What the image is called.
-        image: uint8 RGB (H, W, 3).
-        labels: Classes (H, W).
-        whole: Prediction of the whole network, (H, W).
-        without_position: Prediction with position channels ablated.
-        without_random: Prediction with as many random channels ablated.
+    The predictions are of the whole network, with position channels ablated, and with as many random ones ablated.
     """
 
     name: str
@@ -49,17 +43,12 @@ def draw_overlays(
     with the position channels.
 
     Args:
-        rows: What to draw.
+        rows: What to draw, at least one.
         classes: Names of the classes, for the legend; only those that occur are listed.
         palette: RGB of each class, 0 to 255.
         num_channels: How many channels were ablated.
         layer: Where.
-
-    Raises:
-        ValueError: If there is no row.
     """
-    if not rows:
-        raise ValueError('there is no image to draw: name at least one')
     height, width = rows[0].labels.shape
     figure, axes = panels(len(rows), _COLUMNS, WIDTH / _COLUMNS, WIDTH / _COLUMNS * height / width + 0.35)
     titles = [
@@ -87,13 +76,8 @@ def draw_overlays(
     seen = np.unique(np.concatenate([part.ravel() for row in rows for part in (row.labels, row.whole)]))
     legend = {classes[label]: palette[label] for label in seen if label < len(classes)}
     legend |= {'changed: was correct': LOST, 'changed: now correct': GAINED, 'changed: neither correct': OTHER}
-    shared_legend(figure, 6, {name: Patch(color=_fractions(colour)) for name, colour in legend.items()})
+    shared_legend(figure, 6, {name: Patch(color=tuple(np.divide(colour, 255))) for name, colour in legend.items()})
     return figure
-
-
-def _fractions(colour: Sequence[int]) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
 
 
 def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

@@ -14,43 +14,25 @@ from matplotlib.figure import Figure
 
 from mmposenc.channels.sweep import Sweep
 from mmposenc.figures.style import save_figure
-from mmposenc.figures.sweeps import class_claims, harm_metric, metric_label, ranking_labels
-from mmposenc.results import atomic_write
+from mmposenc.figures.sweeps import class_claims, metric_label, ranking_labels
 
 _PNG = b'\x89PNG\r\n\x1a\n'
-_MOST_ROWS = 9
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report.
-
-    Args:
-        head: Titles of the columns.
-        rows: Cells; numbers are aligned to the right, None is an empty cell.
-        caption: What to see in it.
-
-    Raises:
-        ValueError: If a row is not as long as the head.
-    """
+    """A table of a report; numbers are aligned to the right, None is an empty cell."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ''
-
-    def __post_init__(self) -> None:
-        wrong = [list(row) for row in self.rows if len(row) != len(self.head)]
-        if wrong:
-            raise ValueError(f'every row of a table must have {len(self.head)} cells like its head, got {wrong[0]}')
 
 
 @dataclass(frozen=True)
 class Picture:
     """A PNG or SVG file of a report; the page holds a copy of it, in the size it was drawn for.
 
-    Args:
-        path: Of the file.
-        caption: What to see in it, also for those who cannot see it.
+    The caption says what to see in it, also to those who cannot see it.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -96,53 +78,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class Commands:
-    """Command lines of a report, to be copied.
-
-    Args:
-        lines: The commands.
-    """
+    """Command lines of a report, to be copied."""
 
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report with a title of its own.
-
-    Args:
-        title: Of the section; it stands in the contents bar too.
-        parts: What it holds, in order; a str is a paragraph.
-
-    Raises:
-        TypeError: If a part is something else.
-    """
+    """A part of a report, whose title stands in the contents bar too; a str among its parts is a paragraph."""
 
     title: str
     parts: Sequence[str | Table | Picture | Commands]
-
-    def __post_init__(self) -> None:
-        for part in self.parts:
-            if not isinstance(part, (str, Table, Picture, Commands)):
-                raise TypeError(f'a part of a section is a str, Table, Picture or Commands, got {type(part).__name__}')
 
 
 def build_report(title: str, sections: Sequence[Section], summary: Sequence[str] = (), introduction: str = '') -> str:
     """One page of HTML that loads nothing: pictures are inside, there is no script.
 
-    Args:
-        title: Of the page.
-        sections: What it holds.
-        summary: What was found, one sentence or two each, shown on top.
-        introduction: A paragraph above the summary.
-
-    Raises:
-        ValueError: If there is no section.
+    The introduction is a paragraph on top; behind it stands the summary, what was found in a sentence or two each.
     """
-    if not sections:
-        raise ValueError('a report needs at least one section')
-    environment = Environment(
-        loader=PackageLoader('mmposenc.figures'), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    loader = PackageLoader('mmposenc.figures')
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.tests['number'] = _is_number
     kinds = {str: 'text', Table: 'table', Picture: 'picture', Commands: 'commands'}
     environment.filters['kind'] = lambda part: kinds[type(part)]
@@ -150,35 +105,31 @@ def build_report(title: str, sections: Sequence[Section], summary: Sequence[str]
     return page.render(title=title, sections=sections, summary=summary, introduction=introduction)
 
 
-def save_report(text: str, path: str | Path) -> Path:
-    """Write a page; the file is written completely or not at all."""
-    return atomic_write(path, text)
-
-
 def save_picture(figure: Figure, path: str | Path, caption: str) -> Picture:
     """Write a figure and return it as a picture of a report."""
     return Picture(save_figure(figure, path), caption)
 
 
-def describe_p(p: float, num_random: int, verb: str = 'cost') -> str:
-    """A p value of `mmposenc.chance_test` in words: how many of the random orders do at least as much."""
+def describe_p(p: float, num_random: int) -> str:
+    """A p value of `mmposenc.chance_test` in words: how many of the random orders cost at least as much."""
     as_much = round(p * (num_random + 1)) - 1
     if not as_much:
-        return f'none of {num_random} random orders {verb}s as much (p = {p:.3f})'
+        return f'none of {num_random} random orders costs as much (p = {p:.3f})'
     return (
-        f'{as_much} of {num_random} random orders {verb if as_much > 1 else f"{verb}s"} at least as much (p = {p:.3f})'
+        f'{as_much} of {num_random} random orders {"cost" if as_much > 1 else "costs"} at least as much (p = {p:.3f})'
     )
 
 
 def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
     """What a sweep has found, in sentences with figures (Fig. 4 and 6)."""
-    labels, metric = ranking_labels(sweep.plan.rankings), metric_label(harm_metric(sweep))
+    labels, metric = ranking_labels(sweep.plan.rankings), metric_label(sweep.harm_of)
     claims = [row for row in sweep.claims() if row['region'] == region and 'random_p' in row]
     sentences = []
     for row in claims:
         verdict = 'more than chance explains' if row['random_p'] <= 0.05 else 'not distinguishable from chance'
+        label = labels[row['ranking']]
         sentence = (
-            f'{_capital(labels[row["ranking"]])}: ablated at {row["layer"]}, these channels cost {row["harm"]:.1f} '
+            f'{label[:1].upper()}{label[1:]}: ablated at {row["layer"]}, these channels cost {row["harm"]:.1f} '
             f'points of {metric} (mean over N), random channels {row["random"]:.1f}; '
             f'{describe_p(row["random_p"], sweep.plan.num_random)}: {verdict}.'
         )
@@ -218,12 +169,11 @@ def describe_claims(sweep: Sweep, region: str = 'overall') -> list[str | Table]:
         rows.append(cells)
     if not rows:
         return []
-    metric = metric_label(harm_metric(sweep))
     titles = {'random': ['random', '95% of orders', 'p'], 'matched': ['matched', '95% of orders', 'p (matched)']}
     head = ['layer', 'ranking', 'loss', *(title for null in nulls for title in titles[null])]
     caption = (
-        f'Loss of {metric} in points, {region}, mean over N. "95% of orders" is the range of single random '
-        'orders; p is the share of orders, the ranking included, that cost at least as much.'
+        f'Loss of {metric_label(sweep.harm_of)} in points, {region}, mean over N. "95% of orders" is the range of '
+        'single random orders; p is the share of orders, the ranking included, that cost at least as much.'
     )
     if 'matched' in nulls:
         caption += ' Matched orders have as many strongly and weakly activated channels as the ranking at every N.'
@@ -232,15 +182,12 @@ def describe_claims(sweep: Sweep, region: str = 'overall') -> list[str | Table]:
 
 def describe_curves(sweep: Sweep, metric: str | None = None, region: str = 'overall') -> list[str | Table]:
     """The figure at a few N, for each ranking and the random orders (Fig. 4, top row)."""
-    metric = metric or harm_metric(sweep)
+    metric = metric or sweep.harm_of
     labels = {**ranking_labels(sweep.plan.rankings), 'random': 'random (mean)'}
+    curves = [curve for curve in sweep.curves(metric, region) if curve.kind == 'top' and curve.ranking in labels]
     parts: list[str | Table] = []
     for layer in sweep.layers:
-        own = [
-            curve
-            for curve in sweep.curves(metric, region)
-            if (curve.layer, curve.kind) == (layer, 'top') and curve.ranking in labels
-        ]
+        own = [curve for curve in curves if curve.layer == layer]
         if own:
             places = spread(len(own[0].sizes))
             rows = [[own[0].sizes[place], *(f'{float(curve.values[place]):.2f}' for curve in own)] for place in places]
@@ -249,26 +196,17 @@ def describe_curves(sweep: Sweep, metric: str | None = None, region: str = 'over
     return parts
 
 
-def describe_classes(
-    sweep: Sweep, rankings: Sequence[str] | None = None, layer: str | None = None
-) -> list[str | Table]:
-    """What each class loses to each ranking, with the p value beside it."""
-    claims = class_claims(sweep, layer or sweep.layers[0])
-    names = [name for name in sweep.rankings if name in (rankings or sweep.rankings)]
+def describe_classes(sweep: Sweep, rankings: Sequence[str]) -> list[str | Table]:
+    """What each class loses to each ranking at the first layer, with the p value beside it."""
     labels = ranking_labels(sweep.plan.rankings)
-    rows = []
-    for name in dict.fromkeys(row['class'] for row in claims):
-        own = {row['ranking']: row for row in claims if row['class'] == name}
-        first = next(iter(own.values()))
-        cells = [
-            name,
-            f'{first["random"]:.1f}',
-            f'{first["random"] + first["low"]:.1f} to {first["random"] + first["high"]:.1f}',
-        ]
-        rows.append([*cells, *(cell for n in names for cell in (f'{own[n]["harm"]:.1f}', f'{own[n]["p"]:.3f}'))])
-    head = ['class', 'random', '95% of orders', *(title for name in names for title in (labels[name], 'p'))]
+    rows: dict[str, list[str]] = {}
+    for row in class_claims(sweep, rankings):
+        band = f'{row["random"] + row["low"]:.1f} to {row["random"] + row["high"]:.1f}'
+        cells = rows.setdefault(row['class'], [row['class'], f'{row["random"]:.1f}', band])
+        cells += [f'{row["harm"]:.1f}', f'{row["p"]:.3f}']
+    head = ['class', 'random', '95% of orders', *(title for name in rankings for title in (labels[name], 'p'))]
     caption = 'Loss of IoU in points, mean over N. p is the share of orders, the ranking included, that cost as much.'
-    return [Table(head, rows, caption)]
+    return [Table(head, list(rows.values()), caption)]
 
 
 def describe_dissociation(sweep: Sweep) -> list[str | Table]:
@@ -305,13 +243,9 @@ def describe_sweep(sweep: Sweep) -> list[str | Table]:
     return [Table(['what', 'which'], shown), Table(head, rankings, 'The rankings.')]
 
 
-def spread(number: int, most: int = _MOST_ROWS) -> list[int]:
+def spread(number: int) -> list[int]:
     """At most nine positions of a list, evenly spread, with both ends."""
-    return sorted({round(i * (number - 1) / (most - 1)) for i in range(most)})
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return sorted({round(i * (number - 1) / 8) for i in range(9)})
 
 
 def _text(value: Any) -> str:

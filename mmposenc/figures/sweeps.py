@@ -45,15 +45,12 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     orders (all of them, where there are fewer than 19). Dotted lines are random orders that match the ranking of their
     colour in strength.
 
-    Args:
-        sweep: What to draw.
-        metric: Name of the figure. Default: the one that harm is measured in.
-        region: Where it is measured.
+    The default metric is the one that harm is measured in.
 
     Raises:
-        ValueError: If there is no such figure or region, or the figure is not defined there.
+        ValueError: If there is no such metric or region, or the metric is not defined there.
     """
-    metric = metric or harm_metric(sweep)
+    metric = metric or sweep.harm_of
     curves, whole = sweep.curves(metric, region), sweep.whole(metric, region)
     kinds = [kind for kind in ('top', 'window') if any(curve.kind == kind for curve in curves)]
     labels = ranking_labels(sweep.plan.rankings)
@@ -63,8 +60,10 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     for kind, row in zip(kinds, places, strict=True):
         for layer, axis in zip(sweep.layers, row, strict=True):
             own = [curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)]
+            axis.axhline(0, color='black', linewidth=0.8)
             (_draw_top if kind == 'top' else _draw_windows)(axis, own, whole, labels, styles)
             axis.set_title(f'ablated at {layer}')
+            axis.grid(True)
         where = '' if region == 'overall' else f' in {region}'
         row[0].set_ylabel(f'loss of {metric_label(metric)}{where}, points')
     shared_legend(figure, 3)
@@ -100,7 +99,7 @@ def draw_dissociation(sweep: Sweep) -> Figure:
                     axis.fill_between(numbers, low.tolist(), high.tolist(), color=colours[side], alpha=0.15, lw=0)
             axis.set(title=f'{half} half of the image, ablated at {layer}', xlabel='channels ablated')
             axis.grid(True)
-        row[0].set_ylabel(f'loss of {metric_label(harm_metric(sweep))} in the half, points')
+        row[0].set_ylabel(f'loss of {metric_label(sweep.harm_of)} in the half, points')
         row[1].text(
             0.98, 0.03, f'D = {found.difference:.2f} points, p = {found.p:.3f}', transform=row[1].transAxes, ha='right'
         )
@@ -109,27 +108,23 @@ def draw_dissociation(sweep: Sweep) -> Figure:
 
 
 @styled
-def draw_classes(sweep: Sweep, rankings: Sequence[str] | None = None, layer: str | None = None) -> Figure:
-    """What each class loses with channels ablated, beside random channels (Sec. 4.2.2).
+def draw_classes(sweep: Sweep, rankings: Sequence[str]) -> Figure:
+    """What each class loses to each ranking at the first layer, beside random channels (Sec. 4.2.2).
 
-    A dot is the mean loss of IoU over N; the grey bar holds 95% of single random orders, its line is their mean.
-
-    Args:
-        sweep: Of a segmenter, with at least 19 random orders.
-        rankings: Names of those to draw. Default: all.
-        layer: Where the channels are ablated. Default: the first layer.
+    A dot is the mean loss of IoU over N; the grey bar holds 95% of single random orders, its line is their mean. The
+    sweep must be of a segmenter, with at least 19 random orders.
     """
-    layer = layer or sweep.layers[0]
-    rows = [row for row in class_claims(sweep, layer) if row['ranking'] in (rankings or sweep.rankings)]
-    labels = ranking_labels(sweep.plan.rankings)
-    names = list(dict.fromkeys(row['ranking'] for row in rows))
+    rows, labels, styles = (
+        class_claims(sweep, rankings),
+        ranking_labels(sweep.plan.rankings),
+        line_styles(sweep.rankings),
+    )
     classes = list(dict.fromkeys(row['class'] for row in rows))
-    styles = line_styles(sweep.rankings)
     figure, ((axis,),) = panels(1, 1, max(5, 1.2 * len(classes)), 3)
     for row in rows:
         place = classes.index(row['class'])
-        shift = 0.14 * (names.index(row['ranking']) - (len(names) - 1) / 2)
-        if row['ranking'] == names[0]:
+        shift = 0.14 * (rankings.index(row['ranking']) - (len(rankings) - 1) / 2)
+        if row['ranking'] == rankings[0]:
             height = row['high'] - row['low']
             label = f'95% of single random orders ({sweep.plan.num_random} drawn)'
             axis.bar(place, height, 0.8, row['random'] + row['low'], color=GREY, alpha=0.25, lw=0, label=label)
@@ -140,38 +135,32 @@ def draw_classes(sweep: Sweep, rankings: Sequence[str] | None = None, layer: str
     axis.grid(True, axis='y')
     axis.set_xticks(range(len(classes)), classes)
     axis.set_ylabel('loss of IoU, points')
-    axis.set_title(f'mean over N channels ablated at {layer}')
+    axis.set_title(f'mean over N channels ablated at {sweep.layers[0]}')
     shared_legend(figure, 3)
     return figure
 
 
-def class_claims(sweep: Sweep, layer: str) -> list[dict[str, Any]]:
-    """Mean loss of each class's IoU over N by ranking, beside random orders, with the p value of `chance_test`.
+def class_claims(sweep: Sweep, rankings: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean loss of each class's IoU over N at the first layer, beside random orders, with the p value of `chance_test`.
 
-    Classes come from the figures `IoU/<class>`; one without labelled pixels is left out.
+    Classes come from the metrics `IoU/<class>`; one without labelled pixels is left out.
     """
     rows = []
     for metric in (name for name in sweep.metrics if name.startswith('IoU/')):
         whole = sweep.whole(metric)
         if whole != whole:
             continue
-        own = {c.ranking: c for c in sweep.curves(metric) if (c.layer, c.kind) == (layer, 'top')}
+        own = {c.ranking: c for c in sweep.curves(metric) if (c.layer, c.kind) == (sweep.layers[0], 'top')}
         drawn = own['random'].draws if 'random' in own else None
         if drawn is None:
             raise ValueError('the sweep has no random orders to compare with: sweep again with 39')
-        for name in sweep.rankings:
+        for name in rankings:
             # One mean per order: the band is then that of the mean over N.
             harm = (whole - own[name].values).mean()[None]
             test = chance_test(harm, (whole - drawn).mean(1, keepdim=True))
             row = dict(ranking=name, harm=float(harm), random=float(test.random), low=float(test.low))
             rows.append({'class': metric.removeprefix('IoU/'), **row, 'high': float(test.high), 'p': float(test.p)})
     return rows
-
-
-def harm_metric(sweep: Sweep) -> str:
-    """Name of the figure whose loss is called harm."""
-    first = sweep.metrics[0]  # A metric of two functions learns its first figure here.
-    return sweep.metric.harm_of or first
 
 
 def sided_rankings(sweep: Sweep) -> dict[str, str]:
@@ -207,7 +196,6 @@ def _band(draws: Tensor, whole: float) -> tuple[Tensor, Tensor, str]:
 def _draw_top(
     axis: Axes, curves: Sequence[SweepCurve], whole: float, labels: Mapping[str, str], styles: Mapping[str, dict]
 ) -> None:
-    axis.axhline(0, color='black', linewidth=0.8)
     for curve in curves:
         harm = (whole - curve.values).tolist()
         if curve.ranking == 'random' and curve.draws is not None:
@@ -218,14 +206,12 @@ def _draw_top(
             axis.plot(curve.sizes, harm, ':', color=styles[curve.of]['color'], label='random, matched in strength')
         else:
             axis.plot(curve.sizes, harm, **styles[curve.ranking], label=labels[curve.ranking])
-    axis.grid(True)
     axis.set_xlabel('channels ablated, top-ranked first')
 
 
 def _draw_windows(
     axis: Axes, curves: Sequence[SweepCurve], whole: float, labels: Mapping[str, str], styles: Mapping[str, dict]
 ) -> None:
-    axis.axhline(0, color='black', linewidth=0.8)
     for curve in curves:
         size, harm = curve.sizes[0], (whole - curve.values).tolist()
         if curve.ranking == 'random' and curve.draws is not None:
@@ -237,5 +223,4 @@ def _draw_windows(
             axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=style['color'])
             centres = [start + size / 2 for start in curve.starts]
             axis.plot(centres, harm, **{**style, 'linestyle': ''}, label=labels[curve.ranking])
-    axis.grid(True)
     axis.set_xlabel(f'rank of the {curves[0].sizes[0]} channels ablated')

@@ -16,7 +16,7 @@ from mmposenc.ranking import PAIR_NAMES
 from mmposenc.ranking import STATISTICS as NAMES
 
 ROOT = Path(__file__).parents[2]
-DOORS = {name: name for name in ('train', 'test', 'sweep', 'demo')}
+DOORS = {name: name for name in ('train', 'test', 'sweep')}
 DOORS |= {'rank_channels': 'rank', 'compare_rankings': 'compare', 'draw_ablation': 'draw overlays'}
 DOORS |= {'draw_grid': 'draw grids', 'plot_sweep': 'report', 'make_region_lists': 'region-lists'}
 DOORS |= {'prepare_data': 'prepare-data'}

@@ -1,22 +1,27 @@
-"""The demo's plan, its bookkeeping and its page; that its commands work is shown by running it."""
+"""The plan of tools/demo.py and its bookkeeping; that its commands work is shown by running it."""
 
+import importlib.util
 import json
 import os
 import shlex
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmposenc.cli import COMMANDS, demo, make_parser
-from mmposenc.cli.demo import Step
+from mmposenc.cli import COMMANDS, make_parser
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location('mmposenc_demo', ROOT / 'tools' / 'demo.py')
+demo: Any = importlib.util.module_from_spec(spec)
+sys.modules['mmposenc_demo'] = demo
+spec.loader.exec_module(demo)
 
 
 def test_every_step_is_a_command_with_configs_that_exist_and_earlier_steps(tmp_path: Path) -> None:
-    from importlib import import_module
-
     seen: set[str] = set()
     for step in demo.plan(tmp_path / 'a folder'):
         name, *words = shlex.split(step.command)
@@ -24,11 +29,19 @@ def test_every_step_is_a_command_with_configs_that_exist_and_earlier_steps(tmp_p
         make_parser(name, import_module(f'mmposenc.cli.{name.replace("-", "_")}')).parse_args(words)
         configs = [word.removeprefix('mmposenc::') for word in words if word.startswith('mmposenc::')]
         assert configs
-        assert all((CONFIGS / config).is_file() for config in configs)
+        assert all((ROOT / 'configs' / config).is_file() for config in configs)
         # Every other file lies in the folder of the demo, wherever that is.
         assert all(str(tmp_path / 'a folder') in word for word in words if '/' in word)
         assert set(step.after) <= seen
         seen.add(step.name)
+
+
+def test_help_and_a_mistake_from_any_directory(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / 'tools' / 'demo.py')]
+    done = subprocess.run([*command, '--help'], cwd=tmp_path, capture_output=True, text=True)
+    assert all(option in done.stdout for option in ('--out', '--fresh', '--jobs', '--traceback'))
+    done = subprocess.run([*command, '--jobs', '0'], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, 'error: --jobs must be at least 1, got 0\n')
 
 
 @pytest.fixture
@@ -38,11 +51,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     ran: list[str] = []
 
-    def work(command: list[str], out: str, name: str) -> dict[str, Any]:
-        if command == ['fail']:
+    def work(command: str, out: str, name: str) -> dict[str, Any]:
+        if command == 'fail':
             raise ValueError('no digits')
         ran.append(name)
-        result = dict(command=shlex.join(command), figures={'x': 1.0}, seconds=0.0, cpu_seconds=0.0)
+        result = dict(command=command, figures={'x': 1.0}, seconds=0.0, cpu_seconds=0.0)
         Path(out, 'steps').mkdir(exist_ok=True)
         Path(out, 'steps', f'{name}.json').write_text(json.dumps(result))
         return result
@@ -52,8 +65,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
-def step(name: str, command: str = 'train x', after: tuple[str, ...] = ()) -> Step:
-    return Step(name, command, name, 1, after)
+def step(name: str, command: str = 'train x', after: tuple[str, ...] = ()) -> Any:
+    return demo.Step(name, command, name, 1, after)
 
 
 def test_finished_steps_are_skipped_and_what_follows_a_repeated_one_is_not(
@@ -80,21 +93,21 @@ def test_a_failing_step_names_its_log_and_runs_again(in_process: list[str], tmp_
 
 def test_the_output_of_a_step_is_in_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     def call(command: list[str]) -> dict[str, Any]:
-        os.write(1, b'figures\n')
+        os.write(1, ' '.join(command).encode())
         return {'accuracy/top1': 97.5, 'name': 'text'}
 
     monkeypatch.setattr('mmposenc.cli.call', call)
-    result = demo.work(['train', 'a b'], str(tmp_path), 'one')
-    print('after')
-    assert demo.log_of(tmp_path, 'one').read_text() == 'figures\n'
-    assert capfd.readouterr().out == 'after\n'
+    result = demo.work("train 'a b'", str(tmp_path), 'one')
+    assert (tmp_path / 'logs' / 'one.log').read_text() == 'train a b'
     assert result['figures'] == {'accuracy/top1': 97.5}
-    assert demo.read_result(tmp_path, step('one', "train 'a b'")) == result
-    assert demo.read_result(tmp_path, step('one', 'train a b')) is None
+    assert demo.run_steps([step('one', "train 'a b'")], tmp_path, 1) == {'one': result}
 
 
 def test_the_remaining_time() -> None:
-    shown = demo.Display([step(name) for name in 'abc'], {}, {}, jobs=1)
+    steps = [step(name) for name in 'abc']
+    shown = demo.Display(steps, jobs=1)
     assert shown.left() == 'about 0:03 left'
-    shown.seconds['a'] = 62.0  # 61 seconds more than expected: twice as slow as a minute and a second
+    shown.begin(steps[0])
+    shown.progress.tasks[1].start_time -= 62  # 61 seconds more than expected: twice as slow as a minute and a second
+    shown.end(steps[0])
     assert shown.left() == 'about 0:04 left'

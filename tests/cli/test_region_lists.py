@@ -1,8 +1,12 @@
 """`mmposenc region-lists`."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 
 CONFIG = """
 default_scope = 'mmseg'
@@ -29,6 +33,27 @@ def test_lists_from_label_maps(tool, config, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f'{len(left)} images with car only left: lists/val-left.txt' in out
     assert f'{len(right)} images with car only right: lists/val-right.txt' in out
+
+
+def test_several_classes_count_as_one(tool, config, tmp_path):
+    def lists(*names):
+        tool('region-lists')([config, '--class-name', *names, '--out-dir', '-'.join(names)])
+        return [(tmp_path / '-'.join(names) / f'val-{half}.txt').read_text().split() for half in ('left', 'right')]
+
+    alone = {name: lists(name) for name in ('car', 'pedestrian')}
+    init_default_scope('mmseg')
+    dataset = DATASETS.build({**Config.fromfile(config).val_dataloader.dataset, 'pipeline': []})
+    expected = [[], []]
+    for info in map(dataset.get_data_info, range(len(dataset))):
+        columns = np.isin(info['gt_seg_map'], [dataset.metainfo['classes'].index(name) for name in alone]).any(0)
+        seen = [half.any() for half in np.split(columns, 2)]
+        if sum(seen) == 1:
+            expected[seen.index(True)].append(Path(info['img_path']).stem)
+    both = lists('car', 'pedestrian')
+    assert both == expected
+    # One class only left and the other only right is in neither list, though it is in one of each class alone.
+    assert set(alone['car'][0]) & set(alone['pedestrian'][1])
+    assert not set(alone['car'][0]) & set(alone['pedestrian'][1]) & {*both[0], *both[1]}
 
 
 def test_lists_from_boxes(tool, tmp_path):

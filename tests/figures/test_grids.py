@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mmposenc.figures import draw_accuracy, draw_confusion, draw_inputs, draw_pooled_sums, save_figure
+from mmposenc.figures.grids import located_by_sum
 
 # Two images a cell. Cells 0 and 2 are both silent and both predicted as cell 2; cell 3 lies above cell 1.
 SUMS = np.array([0.0, 2.0, 0.0, 90.0, 0.0, 4.0, 0.0, 110.0])
@@ -148,19 +149,21 @@ def test_a_large_grid_has_no_name_under_each_dot():
     assert axis.get_xlabel() == 'cells, sorted by their sum'
 
 
+def test_what_the_sum_alone_locates():
+    # Means 0, 3, 0.2 and 100: only the second 0 of cell 2 is nearer to another cell's.
+    assert located_by_sum(np.array([0, 2, 0.4, 90, 0, 4, 0, 110]), CELLS) == 87.5
+    assert located_by_sum(np.ones(8), CELLS) == 25  # all alike: chance
+
+
 @pytest.mark.parametrize(
-    'sums, cells, message',
+    'sums, cells, counts, message',
     [
-        (SUMS[:7], CELLS, 'of the same images'),
-        (SUMS, CELLS[::-1] // 2, 'of the same images'),
-        (np.full(8, np.nan), CELLS, 'not finite: the training diverged'),
+        (SUMS[:7], CELLS, COUNTS, 'of the same images'),
+        (SUMS, CELLS[::-1] // 2, COUNTS, 'of the same images'),
+        (np.full(8, np.nan), CELLS, COUNTS, 'not finite: the training diverged'),
+        (SUMS[:3], CELLS[:3], np.diag([1, 1, 1, 0]), 'at least one in each cell'),
     ],
 )
-def test_sums_that_cannot_be_drawn(sums, cells, message):
+def test_sums_that_cannot_be_drawn(sums, cells, counts, message):
     with pytest.raises(ValueError, match=message):
-        draw_pooled_sums(sums, cells, COUNTS)
-
-
-def test_a_cell_without_an_image():
-    with pytest.raises(ValueError, match='at least one in each cell'):
-        draw_pooled_sums(SUMS[:3], CELLS[:3], np.diag([1, 1, 1, 0]))
+        draw_pooled_sums(sums, cells, counts)

@@ -1,7 +1,6 @@
 """What is drawn of Fig. 5: colours of labels and of changes, shares, titles."""
 
 import numpy as np
-import pytest
 from matplotlib.colors import to_rgb
 
 from mmposenc.figures.overlays import GAINED, LOST, OTHER, AblatedPredictions, draw_overlays
@@ -40,8 +39,3 @@ def test_the_legend_names_the_classes_that_occur() -> None:
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ['sky', 'car', 'changed: was correct', 'changed: now correct', 'changed: neither correct']
     assert np.allclose(to_rgb(legend.get_patches()[1].get_facecolor()), np.array(PALETTE[1]) / 255)
-
-
-def test_nothing_to_draw_is_refused() -> None:
-    with pytest.raises(ValueError, match='there is no image to draw: name at least one'):
-        draw_overlays([], ['sky'], PALETTE, 1, 'neck')

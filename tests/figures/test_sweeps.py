@@ -94,7 +94,7 @@ def test_classes_beside_random_orders() -> None:
         (line.get_label(), round(float(line.get_ydata()[0]), 6)) for line in axis.lines if line.get_marker() != 'None'
     ]
     assert heights == [(FLIP, 6), (LEFT, 8), (FLIP, 6), (LEFT, 2)]
-    rows = {(row['class'], row['ranking']): row for row in class_claims(sweep, 'pool')}
+    rows = {(row['class'], row['ranking']): row for row in class_claims(sweep, ['flip', 'left'])}
     assert rows['building', 'left']['p'] == rows['building', 'flip']['p'] == 1 / 20
     assert rows['tree', 'left']['random'] == pytest.approx(2 * 0.59)
     bar = axis.patches[0]
