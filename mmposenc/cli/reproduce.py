@@ -24,8 +24,8 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
@@ -34,7 +34,6 @@ from itertools import product
 from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
-from types import FrameType
 from typing import Any
 
 from mmposenc.cli import common
@@ -54,7 +53,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     parser.add_argument('names', nargs='*', metavar='NAME', help='experiments to run (default: all)')
     parser.add_argument('--list', action='store_true', help='show what is done, what is missing, and the minutes')
-    parser.add_argument('--markdown', action='store_true', help="with --list: the table of the paper's figures")
     parser.add_argument('--minutes', type=float, metavar='M', help='stop after so many minutes')
     parser.add_argument('--jobs', type=int, default=1, metavar='J', help='experiments at once (default: 1)')
     parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED', help='default: those of each experiment')
@@ -67,7 +65,7 @@ def run(args: Namespace) -> None:
     chosen = choose(args.names)
     done = results(args.out)
     if args.list:
-        common.say(status_table(done) if args.markdown else listing(chosen, done, args.seeds))
+        common.say(listing(chosen, done, args.seeds))
         return
     if args.jobs < 1 or (args.minutes is not None and args.minutes <= 0):
         raise ValueError(f'--jobs and --minutes must be above 0, got {args.jobs} and {args.minutes}')
@@ -89,20 +87,16 @@ def run(args: Namespace) -> None:
 
 
 def choose(names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names, beginnings or patterns; all without a name.
-
-    Raises:
-        ValueError: If there is none of a name.
-    """
+    """The experiments of these names, beginnings or patterns; all without a name. ValueError if a name has none."""
+    known = {experiment.name for experiment in EXPERIMENTS}
+    found: set[str] = set() if names else known
     for name in names:
-        if not any(_is_named(experiment, name) for experiment in EXPERIMENTS):
+        begin = f'{name}-*' if name not in known else name
+        named = {each for each in known if fnmatch(each, name) or fnmatch(each, begin)}
+        if not named:
             raise ValueError(f'there is no experiment {name}: mmposenc reproduce --list shows all')
-    return [e for e in EXPERIMENTS if not names or any(_is_named(e, name) for name in names)]
-
-
-def _is_named(experiment: Experiment, name: str) -> bool:
-    exact = any(other.name == name for other in EXPERIMENTS)
-    return fnmatch(experiment.name, name) or (not exact and experiment.name.startswith(f'{name}-'))
+        found |= named
+    return [experiment for experiment in EXPERIMENTS if experiment.name in found]
 
 
 @dataclass
@@ -111,98 +105,54 @@ class Run:
 
     `progress.json` in its folder holds the commands, how many are done and the seconds they took. So a run resumes
     where it was, and never mixes its files with those of other commands.
-
-    Attributes:
-        told: When the command that runs was told to end; 0 if it was not.
     """
 
     experiment: Experiment
     seed: int
     out: Path
     unverified: bool = False
-    process: subprocess.Popen | None = None
-    begun: float = 0.0
-    told: float = 0.0
 
     def __post_init__(self) -> None:
         self.name = f'{self.experiment.name}-seed{self.seed}'
         self.folder = self.out / self.name
         verify = ' '.join(f'{loader}_dataloader.dataset.verify=False' for loader in ('train', 'val', 'test'))
         unverified = self.unverified and any('cifar' in path for path in self.experiment.needs)
-        self.progress: dict[str, Any] = dict(commands=[], done=0, seconds=0.0)
+        self.commands: list[str] = []
         for command in self.experiment.commands:
             if unverified and command.startswith(('train ', 'test ', 'rank ', 'sweep ')):
                 command = f'{command} --cfg-options {verify}'
-            self.progress['commands'].append(command.replace('{seed}', str(self.seed)))
+            self.commands.append(command.replace('{seed}', str(self.seed)))
 
-    def proceed(self, gpu: bool, threads: int | None) -> bool:
-        """Start the next command, or write the result if there is none; whether a command was started.
+    def perform(self, over: Callable[[], bool], gpu: bool, threads: int | None) -> str:
+        """Run the commands that are not done and write the result, unless it is `over`; 'done' or 'stopped'.
 
         Raises:
-            ValueError: If the folder is of other commands, or the figures are not there.
+            ValueError: If the folder is of other commands, a command failed, or the figures are not there.
         """
         file = self.folder / 'progress.json'
+        progress: dict[str, Any] = dict(commands=self.commands, done=0, seconds=0.0)
         if file.is_file():
-            kept = json.loads(file.read_text())
-            if kept['commands'] != self.progress['commands']:
-                raise ValueError(f'{self.folder} is of other commands (see {file}): remove it, or give another --out')
-            self.progress = kept
-        if self.progress['done'] == len(self.progress['commands']):
-            self._finish(gpu)
-            return False
-        _write(file, self.progress)
-        line = self.progress['commands'][self.progress['done']]
-        if '{checkpoint}' in line:
-            line = line.replace('{checkpoint}', shlex.quote(str(last_checkpoint(self.folder))))
-        words = shlex.split(line.replace('{out}', shlex.quote(str(self.folder))))
-        program = [str(ROOT / words.pop(0))] if _is_script(line) else ['-m', 'mmposenc']
-        environment = dict(os.environ)
-        if threads is not None:
-            environment.setdefault('OMP_NUM_THREADS', str(threads))
-        with (self.folder / 'output.txt').open('a') as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *program, *words],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for this process, which lets the command save its state.
-            )
-        self.begun, self.told = time.monotonic(), 0.0
-        return True
-
-    def stop(self) -> None:
-        """Tell the command to end; one that has not after a while is killed."""
-        if self.process is not None and not self.told:
-            self.told = time.monotonic()
-            self.process.terminate()
-        elif self.process is not None and time.monotonic() - self.told > GRACE:
-            self.process.kill()
-
-    def ended(self) -> bool:
-        """Whether the command has ended, which is written down.
-
-        Raises:
-            ValueError: If it failed without having been told to end.
-        """
-        if self.process is None or self.process.poll() is None:
-            return False
-        status = self.process.returncode
-        self.progress['seconds'] += time.monotonic() - self.begun
-        self.progress['done'] += status == 0
-        _write(self.folder / 'progress.json', self.progress)
-        if status and not self.told:
-            raise ValueError(f'ended with status {status}; {self.folder / "output.txt"} says why')
-        return True
-
-    def _finish(self, gpu: bool) -> None:
-        commands = [f'{"python" if _is_script(line) else "mmposenc"} {line}' for line in self.progress['commands']]
+            progress = json.loads(file.read_text())
+        if progress['commands'] != self.commands:
+            raise ValueError(f'{self.folder} is of other commands (see {file}): remove it, or give another --out')
+        while progress['done'] < len(self.commands):
+            if over():
+                return 'stopped'
+            _write(file, progress)
+            begun = time.monotonic()
+            status, told = self._execute(self.commands[progress['done']], over, threads)
+            progress['seconds'] += time.monotonic() - begun
+            progress['done'] += status == 0
+            _write(file, progress)
+            if status and not told:
+                raise ValueError(f'ended with status {status}; {self.folder / "output.txt"} says why')
         record = dict(
             format=FORMAT,
             name=self.experiment.name,
             seed=self.seed,
-            commands=commands,
+            commands=[f'{"python" if _is_script(line) else "mmposenc"} {line}' for line in self.commands],
             measured=datetime.now().astimezone().date().isoformat(),
-            minutes=round(self.progress['seconds'] / 60, 2),
+            minutes=round(progress['seconds'] / 60, 2),
             device=_device(gpu),
             versions=_versions(),
             figures=read_figures(self.folder, self.experiment.figures),
@@ -211,6 +161,32 @@ class Run:
             _keep_weights(last_checkpoint(self.folder), self.out / f'{self.name}.safetensors')
         _write(self.out / f'{self.name}.json', record)
         common.say(f'done   {self.name}: {_shown(self.experiment, [record])}')
+        return 'done'
+
+    def _execute(self, line: str, over: Callable[[], bool], threads: int | None) -> tuple[int, bool]:
+        """The status of a command, and whether it was told to end; one that has not after a while is killed."""
+        if '{checkpoint}' in line:
+            line = line.replace('{checkpoint}', shlex.quote(str(last_checkpoint(self.folder))))
+        words = shlex.split(line.replace('{out}', shlex.quote(str(self.folder))))
+        program = [str(ROOT / words.pop(0))] if _is_script(line) else ['-m', 'mmposenc']
+        environment = {'OMP_NUM_THREADS': str(threads), **os.environ} if threads else None
+        with (self.folder / 'output.txt').open('a') as log:
+            process = subprocess.Popen(
+                [sys.executable, *program, *words],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for this process, which lets the command save its state.
+            )
+        told = 0.0
+        while process.poll() is None:
+            if over() and not told:
+                told = time.monotonic()
+                process.terminate()
+            elif told and time.monotonic() - told > GRACE:
+                process.kill()
+            time.sleep(0.05)
+        return process.returncode, bool(told)
 
 
 def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: bool = False) -> None:
@@ -224,81 +200,46 @@ def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: b
     """
     end = time.monotonic() + 60 * (minutes or float('inf'))
     threads = None if gpu else max(1, (os.cpu_count() or 1) // jobs)
-    waiting, running = list(todo), []
-    counts = dict(done=0, stopped=0, failed=0)
+    received: list[int] = []
 
-    def proceed(each: Run) -> None:
+    def over() -> bool:
+        return bool(received) or time.monotonic() >= end
+
+    def perform(each: Run) -> str:
+        if over():
+            return 'stopped'
+        common.say(f'start  {each.name}')
         try:
-            if each.proceed(gpu, threads):
-                running.append(each)
-            else:
-                counts['done'] += 1
+            return each.perform(over, gpu, threads)
         except (ValueError, OSError) as error:
-            fail(each, error)
+            common.say(f'failed {each.name}: {error}')
+            return 'failed'
 
-    def fail(each: Run, error: Exception) -> None:
-        counts['failed'] += 1
-        common.say(f'failed {each.name}: {error}')
-
-    with _signals() as received:
-        while waiting or running:
-            over = bool(received) or time.monotonic() >= end
-            for each in running if over else ():
-                each.stop()
-            while waiting and not over and len(running) < jobs:
-                common.say(f'start  {waiting[0].name}')
-                proceed(waiting.pop(0))
-            for each in tuple(running):
-                try:
-                    if not each.ended():
-                        continue
-                    running.remove(each)
-                except ValueError as error:
-                    running.remove(each)
-                    fail(each, error)
-                    continue
-                if over and each.progress['done'] < len(each.progress['commands']):
-                    counts['stopped'] += 1
-                else:
-                    proceed(each)
-            if over and not running:
-                counts['stopped'] += len(waiting)
-                break
-            time.sleep(0.05)
-    common.say(', '.join(f'{number} {word}' for word, number in counts.items()) + '; the same command goes on')
+    numbers = [getattr(signal, name) for name in ('SIGTERM', 'SIGINT', 'SIGUSR1') if hasattr(signal, name)]
+    before = [signal.signal(number, lambda number, _: received.append(number)) for number in numbers]
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(perform, each) for each in todo]
+            while wait(futures, timeout=0.2).not_done:  # This thread is the one that signals reach.
+                pass
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    ends = [future.result() for future in futures]
+    counts = ', '.join(f'{ends.count(word)} {word}' for word in ('done', 'stopped', 'failed'))
+    common.say(f'{counts}; the same command goes on')
     if received:
         raise SystemExit(128 + received[0])
-    if counts['failed']:
-        raise ValueError(f'{counts["failed"]} of {len(todo)} runs failed')
+    if 'failed' in ends:
+        raise ValueError(f'{ends.count("failed")} of {len(todo)} runs failed')
 
 
 def _is_script(command: str) -> bool:
     return command.split()[0].endswith('.py')
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects what tells this process to end."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    names = [name for name in ('SIGTERM', 'SIGINT', 'SIGUSR1') if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), note) for name in names}
-    try:
-        yield received
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
 def last_checkpoint(folder: Path) -> Path:
-    """The last checkpoint of the training in the folder of a run.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """The last checkpoint of the training in the folder of a run; ValueError if there is none."""
     note = folder / 'train' / 'last_checkpoint'
     if not note.is_file():
         raise ValueError(f'there is no checkpoint in {folder / "train"}')
@@ -306,11 +247,7 @@ def last_checkpoint(folder: Path) -> Path:
 
 
 def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
-    """The figures that a run left, by their names.
-
-    Args:
-        folder: Of the run.
-        places: As in `Experiment`.
+    """The finite figures that a run left in its folder, by their names; `places` as in `Experiment`.
 
     Raises:
         ValueError: If a training has not been validated at its end.
@@ -327,15 +264,12 @@ def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
             figures |= _numbers(json.loads(logs[-1].read_text()))
         elif place.endswith('.json'):
             figures |= _numbers(json.loads((folder / place).read_text()))
-        else:
+        else:  # A row's figures are named by the texts that stand in it.
             with (folder / place).open(newline='') as file:
-                rows = list(csv.DictReader(file))
-            for row in rows:
-                numbers = {column: number for column, text in row.items() if (number := _number(text)) is not None}
-                place_of_row = '/'.join(
-                    [place.removesuffix('.csv'), *(v for c, v in row.items() if v and c not in numbers)]
-                )
-                figures |= {f'{place_of_row}/{column}': number for column, number in numbers.items()}
+                for row in csv.DictReader(file):
+                    numbers = {column: number for column, text in row.items() if (number := _number(text)) is not None}
+                    texts = [text for column, text in row.items() if text and column not in numbers]
+                    figures |= _numbers(numbers, '/'.join([place.removesuffix('.csv'), *texts]))
     return {name: value for name, value in figures.items() if isfinite(value) and name not in ('time', 'data_time')}
 
 
@@ -356,11 +290,10 @@ def _last_validation(folder: Path) -> dict[str, float]:
 
 
 def _numbers(tree: Any, name: str = '') -> dict[str, float]:
-    if isinstance(tree, bool) or not isinstance(tree, int | float | dict | list):
-        return {}
-    if isinstance(tree, int | float):
+    """The numbers in a tree of JSON, named by the way to them."""
+    if isinstance(tree, int | float) and not isinstance(tree, bool):
         return {name: float(tree)}
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree if isinstance(tree, list) else ())
     found: dict[str, float] = {}
     for key, value in items:
         found |= _numbers(value, f'{name}/{key}' if name else str(key))
@@ -384,10 +317,8 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
         document = json.loads(file.read_text())
         about = {name: document.get(name) for name in ('measured', 'device', 'software')} | {'source': file.name}
         for row, experiment in product(document.get('rows') or document.get('runs') or (), EXPERIMENTS):
-            wanted = {**experiment.row, 'file': experiment.row.get('file')}
-            if all({**row, 'file': file.stem}.get(key) == value for key, value in wanted.items()):
-                last = row.get('points', [row])[-1]
-                figures = row.get('figures') or {'accuracy/top1': last['accuracy']}
+            if experiment.row and experiment.row.items() <= {**row, 'file': file.stem}.items():
+                figures = row.get('figures') or {'accuracy/top1': row.get('points', [row])[-1]['accuracy']}
                 found[experiment.name, row.get('seed', 0)] = dict(figures=figures, **about)
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
         document = json.loads(file.read_text())
@@ -400,52 +331,46 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
 def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | None = None) -> str:
     """One line per experiment: seeds done, minutes for one seed, and its figures; then the data that is missing."""
     width = max(len(experiment.name) for experiment in chosen)
-    lines = [f'{"experiment":{width}}  {"done":>5} {"GPU":>8} {"CPU":>8}  figures (paper)']
+    lines = [f'{"experiment":{width}}  {"done":>5} {"GPU":>7} {"CPU":>7}  figures (paper)']
     for e in chosen:
         wanted = seeds or e.seeds
         records = [done[e.name, seed] for seed in wanted if (e.name, seed) in done]
-        counts, times = f'{len(records)}/{len(wanted)}', [_time(e, 'gpu'), _time(e, 'cpu')]
         paper = f' ({e.cells[0].paper})' if e.cells and e.cells[0].paper else ''
-        shown = _shown(e, records)
-        lines.append(f'{e.name:{width}}  {counts:>5} {times[0]:>8} {times[1]:>8}  {shown}{paper}'.rstrip())
+        counts = f'{len(records)}/{len(wanted)}'
+        figures = f'{_shown(e, records)}{paper}'
+        lines.append(f'{e.name:{width}}  {counts:>5} {e.gpu:7,.0f} {e.cpu:7,.0f}  {figures}'.rstrip())
     absent = [path for path in DATA if any(path in e.needs for e in chosen) and not Path(path).exists()]
-    notes = ['', 'GPU: minutes per seed on one H100. CPU: on two cores. *: measured; the others are estimates.']
+    notes = ['', 'GPU: minutes per seed on one H100. CPU: on two cores. Mostly estimates.']
     return '\n'.join([*lines, *notes, *(f'missing: {path} ({DATA[path]})' for path in absent)])
 
 
-def status_table(done: Mapping[tuple[str, int], Mapping[str, Any]] | None = None) -> str:
-    """Every table and figure of the paper in Markdown: our figures beside the paper's, at which size, command, minutes.
-
-    Args:
-        done: As `results` gives it. Default: what docs/results holds.
-    """
-    done = results(PUBLISHED) if done is None else done
-    rows: dict[str, list[tuple[Experiment, Cell]]] = {}
+def status_table() -> str:
+    """Every table and figure of the paper in Markdown, from docs/results: ours beside the paper's, command, minutes."""
+    done = results(PUBLISHED)
+    rows: dict[str, list[tuple[Experiment, Cell]]] = {item: [] for item in WITHOUT}
     for experiment in EXPERIMENTS:
         for cell in experiment.cells:
             rows.setdefault(cell.item, []).append((experiment, cell))
     lines = ['| what | paper | full size | reduced size | command | minutes, GPU / CPU |', '|---' * 6 + '|']
-    for item in sorted({*rows, *WITHOUT}):
-        if item in WITHOUT:
+    for item, pairs in sorted(rows.items()):
+        if not pairs:
             lines.append(f'| {item} | | not yet | | {WITHOUT[item]} | |')
             continue
-        parts: dict[str, list[str]] = {}
-        seeds: dict[str, int] = {}
-        for experiment, cell in rows[item]:
-            records = [done[key] for key in sorted(done) if key[0] == experiment.name]
-            parts.setdefault(cell.label, []).append(_shown(experiment, records, cell))
-            seeds[cell.label] = max(len(records), seeds.get(cell.label, 0))
-        reached = {
-            label: ' / '.join(text or '-' for text in texts) + f' (n = {seeds[label]})' * (seeds[label] > 1)
-            for label, texts in parts.items()
-            if any(texts)
-        }
+        reached: dict[str, str] = {}
+        for label in dict.fromkeys(cell.label for _, cell in pairs):
+            alike = [(e, cell) for e, cell in pairs if cell.label == label]
+            records = [[done[key] for key in sorted(done) if key[0] == e.name] for e, _ in alike]
+            texts = [_shown(e, each, cell) for (e, cell), each in zip(alike, records, strict=True)]
+            if any(texts):
+                seeds = max(map(len, records))
+                reached[label] = ' / '.join(text or '-' for text in texts) + f' (n = {seeds})' * (seeds > 1)
         full = reached.pop(FULL, 'not yet')
         reduced = '; '.join(f'{label}: {text}' for label, text in reached.items())
-        main = [e for e, cell in rows[item] if cell.label == FULL] or [e for e, _ in rows[item]]
-        paper = ' / '.join(cell.paper for e, cell in rows[item] if e in main and cell.paper)
-        name = main[0].name if len(main) == 1 else main[0].name.rpartition('-')[0]  # without the grid
-        minutes = ' / '.join(f'{sum(getattr(e, kind) * len(e.seeds) for e in main):,.0f}' for kind in ('gpu', 'cpu'))
+        main = [pair for pair in pairs if pair[1].label == FULL] or pairs
+        paper = ' / '.join(cell.paper for _, cell in main if cell.paper)
+        first = main[0][0].name
+        name = first if len(main) == 1 else first.rpartition('-')[0]  # without the grid
+        minutes = ' / '.join(f'{sum(getattr(e, kind) * len(e.seeds) for e, _ in main):,.0f}' for kind in ('gpu', 'cpu'))
         lines.append(f'| {item} | {paper} | {full} | {reduced} | `mmposenc reproduce {name}` | {minutes} |')
     return '\n'.join(lines)
 
@@ -455,18 +380,14 @@ def _shown(experiment: Experiment, records: Sequence[Mapping[str, Any]], cell: C
     cell = cell or next(iter(experiment.cells), None)
     if not records or (cell and not cell.keys):
         return 'drawn' if records else ''
-    common_names = [name for name in ('accuracy/top1', 'consistency/cons8_zero_ref') if name in records[0]['figures']]
+    usual = [name for name in ('accuracy/top1', 'consistency/cons8_zero_ref') if name in records[0]['figures']]
     texts = []
-    for key in cell.keys if cell else common_names:
+    for key in cell.keys if cell else usual:
         values = [record['figures'][key] for record in records if record['figures'].get(key) is not None]
         digits = 3 if key.endswith(('_p', '/p')) else 2
         several = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
         texts.append(f'{mean(values):.{digits}f}{several}' if values else '-')
     return ' / '.join(texts) if {*texts} - {'-'} else ''
-
-
-def _time(experiment: Experiment, kind: str) -> str:
-    return f'{getattr(experiment, kind):,.0f}{"*" if kind in experiment.measured else " "}'
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
@@ -486,14 +407,9 @@ def _device(gpu: bool) -> str:
 
 
 def _versions() -> dict[str, str]:
-    versions = {'mmposenc': __version__, 'python': platform.python_version()}
-    for package in PACKAGES:
-        for distribution in (package, f'onedl-{package}'):
-            try:
-                versions[distribution] = metadata.version(distribution)
-            except metadata.PackageNotFoundError:
-                continue
-    return versions
+    names = {*PACKAGES, *(f'onedl-{package}' for package in PACKAGES)}
+    installed = {each.name: each.version for each in metadata.distributions() if each.name in names}
+    return {'mmposenc': __version__, 'python': platform.python_version(), **installed}
 
 
 def _keep_weights(checkpoint: Path, path: Path) -> None:
