@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOORS = {name: name for name in ('train', 'test', 'sweep')}
 DOORS |= {'rank_channels': 'rank', 'compare_rankings': 'compare', 'draw_ablation': 'draw overlays'}
 DOORS |= {'draw_grid': 'draw grids', 'plot_sweep': 'report', 'make_region_lists': 'region-lists'}
-DOORS |= {'prepare_data': 'prepare-data'}
+DOORS |= {'prepare_data': 'prepare-data', 'run_table1': 'reproduce'}
 
 
 def ended(argv: list[str]) -> int | str | None:
