@@ -74,7 +74,7 @@ class Step:
 
 
 def main() -> None:
-    """Run all steps and write the report."""
+    """Parse the arguments and run."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument('--out', default='work_dirs/demo', metavar='DIR', help='default: work_dirs/demo')
     parser.add_argument('--fresh', action='store_true', help='begin again')
@@ -120,8 +120,10 @@ def plan(out: Path) -> list[Step]:
     lists = f'region-lists mmposenc::{SCENES}.py --class-name building tree --out-dir {file("lists")} --cfg-options'
     eq2 = f'{rank} --pair flip_image roll_image --statistic abs signed mean_activation --out {file("overall.json")}'
     sweep = f'sweep {segmenter} --rankings {files} --num-channels 0:33:8 --windows 8 --random {RANDOM} --matched 19'
+    sweep += f' --out {file("sweep")}'
     overlays = f'draw overlays {segmenter} --ranking {file("left.json")} --num-channels 32 --images 0 1 2'
-    ranked = ('rank-overall', 'lists')
+    overlays += f' --out {file("fig5.png")}'
+    ranked = ('rank-left', 'rank-right')
     steps = [
         train(SCENES, 'train a segmenter on street scenes of digits', 36, SMALL_SCENES),
         Step('lists', f'{lists} {OTHER_SCENES.format(split="val")}', 'list scenes with a block on one side only', 2),
@@ -129,16 +131,10 @@ def plan(out: Path) -> list[Step]:
     ]
     for side in ('left', 'right'):
         command = f'{sided} {file(f"lists/val-{side}.txt")} --out {file(f"{side}.json")}'
-        steps.append(Step(f'rank-{side}', command, f'rank {side}-specific channels', 3, ranked))
+        steps.append(Step(f'rank-{side}', command, f'rank {side}-specific channels', 3, ('rank-overall', 'lists')))
     steps += [
-        Step(
-            'sweep',
-            f'{sweep} --out {file("sweep")}',
-            f'ablate channels, beside {RANDOM} random orders',
-            36,
-            ('rank-left', 'rank-right'),
-        ),
-        Step('overlays', f'{overlays} --out {file("fig5.png")}', 'predict with channels ablated', 3, ('rank-left',)),
+        Step('sweep', sweep, f'ablate channels, beside {RANDOM} random orders', 36, ranked),
+        Step('overlays', overlays, 'predict with channels ablated', 3, ranked),
         train('augshift_r18_digits', SHIFT['augshift_r18_digits'], 60),
         train('baseline_r18_digits', SHIFT['baseline_r18_digits'], 30),
         # Digits that never move are learned in half of the epochs.
@@ -164,11 +160,7 @@ def grid_config(net: str, task: str) -> str:
 def run_steps(steps: Sequence[Step], out: Path, jobs: int) -> dict[str, dict[str, Any]]:
     """Run the steps that have not finished before with the same command, each as soon as those it needs have.
 
-    Returns:
-        What each step left in `steps/<name>.json`: command, figures, seconds and CPU seconds.
-
-    Raises:
-        ValueError: If a step fails; the message names its log.
+    Returns what each left in `steps/<name>.json`. If one fails, the message of the ValueError names its log.
     """
     results: dict[str, dict[str, Any]] = {}
     for step in steps:
@@ -333,12 +325,13 @@ def grid_section(out: Path, figures: Mapping[str, Mapping[str, float]]) -> 'tupl
         ),
         Picture(
             out / 'permutenet' / 'confusion.png',
-            'PermuteNet, whose channels come in a random order. Cells whose sums of channels are alike are confused.',
+            'PermuteNet, whose channels come in a random order, here in other orders than those of the table. Cells '
+            'whose sums of channels are alike are confused.',
         ),
         Picture(
             out / 'permutenet' / 'sums.png',
             'Why PermuteNet still finds some cells: on average, a linear layer behind a random order sees only the sum '
-            'of the channels. Cells with distinct sums (separate bars) are located correctly (yellow).',
+            'of the channels. Cells whose sums stand clearly apart are located correctly (yellow).',
         ),
     ]
     return Section('Where is the digit?', parts), [summary]
@@ -372,16 +365,20 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
     from mmposenc.figures.report import Picture, Section, describe_classes, describe_p, save_picture
     from mmposenc.figures.sweeps import class_claims
 
+    def verdict(p: float) -> str:
+        return 'more than chance explains' if p <= 0.05 else 'not distinguishable from chance'
+
     claims = {(row['class'], row['ranking']): row for row in class_claims(sweep, ['left', 'right'])}
     sentences = []
     for name, side in CLAIMS.items():
-        row, other = claims[name, side], 'right' if side == 'left' else 'left'
-        verdict = 'more than chance explains, but see below how the claim was chosen'
+        own, other_side = claims[name, side], 'right' if side == 'left' else 'left'
+        other = claims[name, other_side]
         sentences.append(
             f'Only position tells {name} from its look-alike. Ablating {side}-specific channels costs "{name}" '
-            f'{row["harm"]:.1f} points of IoU, random channels {row["random"]:.1f}; {describe_p(row["p"], RANDOM)}: '
-            f'{verdict if row["p"] <= 0.05 else "not distinguishable from chance"}. The {other}-specific channels cost '
-            f'it {claims[name, other]["harm"]:.1f} points (p = {claims[name, other]["p"]:.3f}).'
+            f'{own["harm"]:.1f} points of IoU, random channels {own["random"]:.1f}; {describe_p(own["p"], RANDOM)}: '
+            f'{verdict(own["p"])}{", but see below how the claim was chosen" if own["p"] <= 0.05 else ""}. The '
+            f'{other_side}-specific channels cost it {other["harm"]:.1f} points (p = {other["p"]:.3f})'
+            f'{", so the loss is not specific to the side" if other["harm"] >= own["harm"] else ""}.'
         )
     digits = [claims[name, 'left'] for name in ('pedestrian', 'car', 'sign')]
     losses = ', '.join(f'{row["class"]} {row["harm"]:.1f} (random {row["random"]:.1f})' for row in digits)
@@ -390,8 +387,9 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
     halves = sweep.dissociation()
     sentences.append(
         f'Channels chosen by Eq. 2 cost {eq2["harm"]:.1f} points of mIoU over all classes, random channels '
-        f'{eq2["random"]:.1f}; {describe_p(eq2["random_p"], RANDOM)}. The double dissociation of the two halves is '
-        f'D = {halves.difference:.1f} points (p = {halves.p:.3f}).'
+        f'{eq2["random"]:.1f}; {describe_p(eq2["random_p"], RANDOM)}: {verdict(eq2["random_p"])}. Does each half lose '
+        f'more to its own channels? By D = {halves.difference:.1f} points (double dissociation, p = {halves.p:.3f}): '
+        f'{verdict(halves.p)}.'
     )
     sides = ['left', 'right']
     figure = draw_classes(sweep, sides)

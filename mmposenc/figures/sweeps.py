@@ -100,9 +100,8 @@ def draw_dissociation(sweep: Sweep) -> Figure:
             axis.set(title=f'{half} half of the image, ablated at {layer}', xlabel='channels ablated')
             axis.grid(True)
         row[0].set_ylabel(f'loss of {metric_label(sweep.harm_of)} in the half, points')
-        row[1].text(
-            0.98, 0.03, f'D = {found.difference:.2f} points, p = {found.p:.3f}', transform=row[1].transAxes, ha='right'
-        )
+        text = f'D = {found.difference:.2f} points, p = {found.p:.3f}'
+        row[1].text(0.03, 0.95, text, transform=row[1].transAxes, va='top')  # where no curve is
     shared_legend(figure, 4)
     return figure
 
