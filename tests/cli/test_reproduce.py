@@ -205,7 +205,7 @@ def test_the_figure_of_a_training_is_that_of_its_last_epoch(tmp_path: Path) -> N
     log.parent.mkdir(parents=True)
     log.write_text(
         '{"lr": 0.1, "loss": 2.0, "step": 10}\n{"accuracy/top1": 90.0, "time": 1.0, "step": 1}\n'
-        '{"accuracy/top1": 80.0, "data_time": 0.1, "step": 2}\n{"lr": 0.1, "loss": 1.0, "st'
+        '{"accuracy/top1": 80.0, "data_time": 0.1, "step": 2}\n{"lr": 0.1, "loss": 1.0, "step": 12}\n{"st'
     )
     note = tmp_path / 'train' / 'last_checkpoint'
     note.write_text('/elsewhere/epoch_2.pth')
