@@ -314,26 +314,21 @@ def grid_section(out: Path, figures: Mapping[str, Mapping[str, float]]) -> 'tupl
         f'{value["gapnet"]:.0f}%).'
     )
     rows = [[name, f'{place[net]:.1f}', f'{value[net]:.1f}'] for net, name in NETS.items()]
-    parts: list[Any] = [
+    text = (
         'Global average pooling (GAP) keeps one number for each channel, so nothing in its output is a place. If the '
-        'network can tell where a digit was all the same, position is encoded in the channels.',
-        Picture(out / 'gapnet' / 'inputs.png', 'What the networks see: a digit in one of nine cells.'),
-        Table(['network', 'location, %', 'category, %'], rows, 'Accuracy on 355 test digits, in every cell.'),
-        Picture(
-            out / 'gapnet' / 'confusion.png',
-            'GAPNet. Each panel belongs to the digits of one cell (red frame): where they are predicted to be.',
-        ),
-        Picture(
-            out / 'permutenet' / 'confusion.png',
-            'PermuteNet, whose channels come in a random order, here in other orders than those of the table. Cells '
-            'whose sums of channels are alike are confused.',
-        ),
-        Picture(
-            out / 'permutenet' / 'sums.png',
-            'Why PermuteNet still finds some cells: on average, a linear layer behind a random order sees only the sum '
-            'of the channels. Cells whose sums stand clearly apart are located correctly (yellow).',
-        ),
-    ]
+        'network can tell where a digit was all the same, position is encoded in the channels.'
+    )
+    captions = {
+        'gapnet/inputs': 'What the networks see: a digit in one of nine cells.',
+        'gapnet/confusion': 'GAPNet. Each panel belongs to the digits of one cell (red frame) and shows '
+        'where they are predicted to be.',
+        'permutenet/confusion': 'PermuteNet, whose channels come in a random order, here in other orders than those of '
+        'the table. Cells whose sums of channels are alike are confused.',
+        'permutenet/sums': 'Why PermuteNet still finds some cells: on average, a linear layer behind a random order '
+        'sees only the sum of the channels. Cells whose sums stand clearly apart are located correctly (yellow).',
+    }
+    table = Table(['network', 'location, %', 'category, %'], rows, 'Accuracy on 355 test digits, in every cell.')
+    parts: list[Any] = [text, table, *(Picture(out / f'{name}.png', caption) for name, caption in captions.items())]
     return Section('Where is the digit?', parts), [summary]
 
 
@@ -351,11 +346,9 @@ def shift_section(figures: Mapping[str, Mapping[str, float]]) -> 'tuple[Section,
         f'shifted them, in {one} if it did, and in {two} with AugShift (one seed; overlapping intervals show no '
         'difference).'
     )
-    parts: list[Any] = [
-        'Cons.8: how often a test digit and its copy, shifted by up to 8 pixels with zero fill, get the same label.',
-        Table(['training', 'Top-1, %', 'Cons.8, %', '95% interval'], rows, '355 test digits; one seed.'),
-    ]
-    return Section('The same answer for a shifted image', parts), [summary]
+    text = 'Cons.8: how often a test digit and its copy, shifted by up to 8 pixels with zero fill, get the same label.'
+    table = Table(['training', 'Top-1, %', 'Cons.8, %', '95% interval'], rows, '355 test digits; one seed.')
+    return Section('The same answer for a shifted image', [text, table]), [summary]
 
 
 def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str]]]':
