@@ -330,7 +330,8 @@ def test_a_config_of_classes_trains_to_the_same_bits_as_by_name_and_every_comman
     saved = Config.fromfile('class/by_class.py')
     assert sum('ProgressBarHook' in str(hook.type) for hook in saved.custom_hooks) == 1
 
-    tool('train')([by_class, '--work-dir', 'class', '--resume', '--amp', '--cfg-options', 'train_cfg.max_epochs=3'])
+    # In float32: PyTorch's bfloat16 gradients of maps of one pixel, as this network has, are not finite now and then.
+    tool('train')([by_class, '--work-dir', 'class', '--resume', '--cfg-options', 'train_cfg.max_epochs=3'])
     checkpoint = 'class/epoch_3.pth'
     assert checkpoint in capsys.readouterr().out
     tool('test')([by_class, checkpoint, '--work-dir', 'class'])
