@@ -21,9 +21,9 @@ class AugShiftClassifier(ImageClassifier):
     Both views go through the network in one concatenated forward, so batch normalisation sees both. z, the feature
     that Eq. 1 compares, is what the head's last layer takes (`head.pre_logits`): after global pooling, a vector; in a
     ViT, the class token. The two cross entropies are the head's own loss (`head.loss_module`), so that label smoothing
-    and class weights stay.
+    and class weights stay. Other arguments are those of `ImageClassifier`.
 
-    Args (others as in `ImageClassifier`):
+    Args:
         head: Any head of mmpretrain that classifies one vector and leaves its loss to its `loss_module`. Distilled
             heads and heads with a margin do not.
         loss: Config of the loss. None is `AugShiftLoss` with its defaults.
