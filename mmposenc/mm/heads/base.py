@@ -1,5 +1,6 @@
 """What the shared heads have in common: when a head may stand in for the network, and what it needs of a forward."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ _MODEL_METHODS = (
 _HEAD_METHODS = ('forward', '_forward_feature', '_transform_inputs', 'predict', 'predict_by_feat', 'cls_seg')
 
 
-class SharedHead:
+class SharedHead(ABC):
     """A decode head of mmseg, and how its variants are computed without running it for each.
 
     Args:
@@ -43,26 +44,26 @@ class SharedHead:
         self.at_pool = layer in self.pooled_layers(self.head)
 
     @classmethod
+    @abstractmethod
     def pooled_layers(cls, head: Any) -> list[str]:
         """Names of the layers whose output is globally pooled."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def blocks(cls, head: Any) -> Sequence[Any]:
         """The blocks of convolution, batch norm and activation that are taken apart."""
-        raise NotImplementedError
 
+    @abstractmethod
     def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
         """The modules whose output in an ordinary forward is needed, and those whose input is, by name."""
-        raise NotImplementedError
 
     def record(self) -> AbstractContextManager[dict[str, Tensor]]:
         """Record one ordinary forward of a batch while the block runs."""
         return recorded(*self.watched())
 
+    @abstractmethod
     def variants(self, seen: dict[str, Tensor]) -> VariantLogits:
         """The variants of one image; `seen` is the record, one image of each tensor."""
-        raise NotImplementedError
 
     @classmethod
     def shared(cls, model: Any, layer: str) -> str:
