@@ -50,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--cell-size', type=int, metavar='PX', help="width of a cell (default: the patch's)")
     parser.add_argument('--controls', nargs='*', choices=CONTROLS, default=['circular'], help='default: circular')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of random weights (default: 0 1 2)')
-    parser.add_argument('--batch-size', type=int, default=36, help='canvases per forward (default: 36)')
+    parser.add_argument('--batch-size', type=int, default=9, help='canvases per forward (default: 9)')
 
 
 def run(args: Namespace) -> list['LocationProbe']:
@@ -87,6 +87,8 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     model, preprocessing = models.build(args, name)
     models.load_weights(args, model, file)
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
+    if name.startswith(('timm:', 'torchvision:')):  # a CPU runs these twice as fast so; other networks may not take it
+        model = model.to(memory_format=torch.channels_last)
     files = _image_files(args.images, args.num_images)
     settings = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls')}
     settings |= {'layers': args.layers, 'seeds': args.seeds, 'model': name, 'weights': model_fingerprint(model)}

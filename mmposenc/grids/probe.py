@@ -182,7 +182,7 @@ def probe_location(
     forward: Callable[[Tensor], object] | None = None,
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
-    batch_size: int = 36,
+    batch_size: int = 9,
     progress: Callable[[int, int], object] | None = None,
     name: str = '',
 ) -> LocationProbe:
@@ -394,9 +394,15 @@ class _Run:
         self.call(torch.cat([self.canvases(index, canvas) for index in indices]).to(self.like))
 
     def calibration(self) -> None:
-        """Forwards for `calibrate_batch_norm`, the same in every process."""
-        for indices in torch.arange(min(64, len(self.pictures))).split(self.images_per_batch):
-            self.forward(indices.tolist(), 'zeros')
+        """Forwards for `calibrate_batch_norm`, the same in every process, of images and cells in random order.
+
+        The variance of a batch must hold that between images: the batches are large, and not of one image's canvases.
+        """
+        cells = self.grid_size**2
+        order = torch.randperm(min(64, len(self.pictures)) * cells, generator=torch.Generator().manual_seed(0))
+        for batch in order.tensor_split(-(-len(order) // 72)):
+            canvases = [self.canvases(index // cells, 'zeros')[index % cells] for index in batch.tolist()]
+            self.call(torch.stack(canvases).to(self.like))
 
     @contextmanager
     def _hooks(self, layers: Iterable[str], action: Callable[[str, Tensor, Layout], None]) -> Iterator[None]:

@@ -109,7 +109,7 @@ def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
-    assert seen[-1] == (9 * 3, 9 * 3)  # 8 passes and one more for the second seed, 9 images by fours
+    assert seen[-1] == (9 * 9, 9 * 9)  # 8 passes and one more for the second seed, 9 images one by one
     rows = probe.table()
     assert [row['control'] for row in rows[:8]] == [
         'none', 'circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled',
@@ -139,7 +139,7 @@ def test_the_same_every_time_and_whatever_the_batch():
         for seed in (0, 1)
     )
     assert first.table() == again.table()
-    other = probe_location(model, data, ['features.3'], patch_size=16, controls=['noise'], batch_size=9)
+    other = probe_location(model, data, ['features.3'], patch_size=16, controls=['noise'], batch_size=36)
     for control in ('none', 'noise'):
         for measure, values in other.measures['features.3'][control].items():
             assert values == pytest.approx(first.measures['features.3'][control][measure], abs=1e-6)
