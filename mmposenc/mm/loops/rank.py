@@ -1,4 +1,4 @@
-"""The loop that ranks a network's channels over the runner's test data."""
+"""The loop that ranks a network's channels over the runner's test data, and the data that it shares with the sweep."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmposenc.channels import PairedSums, collect_sums
+from mmposenc.channels import collect_sums
 from mmposenc.channels.pairs import check_pairs
 from mmposenc.channels.rank import check_reference, make_ranking
 from mmposenc.layers import find_module, unwrap_model
@@ -20,7 +20,7 @@ from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
 from mmposenc.registry import LOOPS
 
-_EMPTY = 'the data set or the subset is empty, so there is nothing to rank: check its ann_file'
+_EMPTY = 'the data set or the subset is empty: check its ann_file'
 _SAMPLER = "sampler=dict(type='DefaultSampler', shuffle=False)"
 
 
@@ -44,8 +44,7 @@ class ChannelRankingLoop(BaseLoop):
         data_set: What the images are, for the reader. Default: the data set's class, split and list.
         rank_split: 'all' images, or every second one, 'even' or 'odd', so that a sweep can use the others.
         allow_slide: Accept a model that is tested by sliding windows.
-        channel_dim: Dimension of the layer's channels; None to establish it (see `mmposenc.layers.layer_hook`).
-        prefix_tokens: Tokens that are no patches, left out of the mean; None to establish it.
+        channel_dim, prefix_tokens: As in `mmposenc.rank_channels`.
 
     Attributes:
         rankings: By file, once the loop has run.
@@ -75,25 +74,23 @@ class ChannelRankingLoop(BaseLoop):
         check_pairs(pairs)
         if isinstance(statistics, str) or not pairs or not statistics:
             raise ValueError(f'pairs and statistics must be lists of names, got {pairs!r} and {statistics!r}')
-        self.reference = None if reference is None else Ranking.load(reference)
-        if self.reference is not None and 'centred' not in statistics:
-            raise ValueError("reference, a 'signed' ranking of the whole data set, goes with statistic 'centred' only")
+        self.references: dict[str, Ranking | None] = dict.fromkeys(statistics)
+        if reference is not None:
+            if 'centred' not in statistics:
+                raise ValueError("reference, a 'signed' ranking of the whole data set, is for statistic 'centred' only")
+            self.references['centred'] = Ranking.load(reference)
         for pair, statistic in product(pairs, statistics):
-            check_reference(statistic, self._reference_of(statistic), pair, layer)
-        if rank_split not in ('all', 'even', 'odd'):
-            raise ValueError(f'rank_split must be one of all, even, odd, got {rank_split!r}')
+            check_reference(statistic, self.references[statistic], pair, layer)
         self.model = unwrap_model(runner.model)
         find_module(self.model, layer)
         require_whole_images(runner.model, allow_slide)
-        loader = build_loader(dataloader)
-        self.layer, self.pairs, self.statistics, self.region = layer, tuple(pairs), tuple(statistics), region
-        self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
+        super().__init__(runner, build_loader(dataloader, rank_split))
+        self.layer, self.pairs, self.region = layer, tuple(pairs), region
+        self.layout: dict[str, Any] = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
         self.out = Path(runner.work_dir, 'ranking.json') if out is None else Path(out)
-        self.data_set = describe_data(loader.dataset) if data_set is None else data_set
+        self.data_set = describe_data(self.dataloader.dataset) if data_set is None else data_set
         if rank_split != 'all':
-            self.data_set = f'{self.data_set}, {rank_split} images'
-            loader = every_second(loader, rank_split)
-        super().__init__(runner, loader)
+            self.data_set += f', {rank_split} images'
         self.rankings: dict[Path, Ranking] = {}
         self._batch: dict = {}
 
@@ -101,18 +98,28 @@ class ChannelRankingLoop(BaseLoop):
         """Rank, write the files, and return the number of images and of channels, and each ranking's reliability."""
         if any(isinstance(hook, ChannelAblationHook) for hook in self.runner.hooks):
             raise ValueError('a ranking is of the whole network: take ChannelAblationHook out of custom_hooks')
-        share = share_of_rank(self.dataloader)
+        share, size = share_of_rank(self.dataloader), len(self.dataloader.dataset)
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         self.model.eval()
-        sums = self._add_up(share)
-        self._rank(sums)
-        if is_main_process():
-            for path, ranking in self.rankings.items():
-                ranking.save(path)
+        images = self._images(share)
+        sums = collect_sums(self.model, images, self.layer, self.pairs, self._forward, **self.layout)
         first = sums[self.pairs[0]]
-        metrics = {'images': float(first.num_images), 'channels': float(first.num_channels)}
-        for ranking in self.rankings.values():
+        if first.num_images != size:
+            raise ValueError(
+                f'{first.num_images} images were ranked of a data set of {size}: each must be seen once; use '
+                f'drop_last=False and {_SAMPLER} in test_dataloader'
+            )
+        about = dict(layer=self.layer, region=self.region, data_set=self.data_set, **describe_model(self.runner))
+        several = len(self.pairs) * len(self.references) > 1
+        for pair, (statistic, reference) in product(self.pairs, self.references.items()):
+            name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
+            ranking = make_ranking(sums[pair], statistic, reference, pair=pair, **about)
+            self.rankings[self.out.with_name(name)] = ranking
+        metrics = {'images': float(size), 'channels': float(first.num_channels)}
+        for path, ranking in self.rankings.items():
+            if is_main_process():
+                ranking.save(path)
             if ranking.reliability is not None:
                 metrics[f'reliability/{ranking.pair}-{ranking.statistic}'] = ranking.reliability
         self.runner.visualizer.add_scalars({f'rank/{name}': value for name, value in metrics.items()})
@@ -120,39 +127,13 @@ class ChannelRankingLoop(BaseLoop):
         self.runner.call_hook('after_test')
         return metrics
 
-    def _add_up(self, share: int) -> dict[str, PairedSums]:
-        try:
-            sums = collect_sums(
-                self.model,
-                self._images(share),
-                self.layer,
-                self.pairs,
-                self._forward,
-                channel_dim=self.channel_dim,
-                prefix_tokens=self.prefix_tokens,
-            )
-        except RuntimeError as error:
-            # PyTorch's default_collate, which mmpretrain's own tools fill in.
-            if 'stack expects each tensor to be equal size' in str(error):
-                raise ValueError(_different_sizes(str(error).partition('size, ')[2])) from error
-            raise
-        images, size = sums[self.pairs[0]].num_images, len(self.dataloader.dataset)
-        if images != size:
-            raise ValueError(
-                f'{images} images were ranked of a data set of {size}: each must be seen once; use drop_last=False and '
-                f'{_SAMPLER} in test_dataloader'
-            )
-        return sums
-
     def _images(self, share: int) -> Iterator[tuple[list[Tensor], None]]:
         """The first `share` images as the data loader gives them: the rest is a sampler's padding."""
-        for idx, batch in enumerate(self.dataloader):
+        for idx, batch in enumerate(whole_batches(self.dataloader)):
             self._batch = batch
             self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
             inputs = batch['inputs'][: max(share, 0)]
             share -= len(inputs)
-            if any(not isinstance(image, Tensor) for image in inputs):
-                raise ValueError('a ranking takes each image once: use a test pipeline without test-time augmentation')
             if len(inputs):
                 yield [image.float() for image in inputs], None
             self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
@@ -160,69 +141,51 @@ class ChannelRankingLoop(BaseLoop):
     def _forward(self, images: Tensor) -> object:
         return tensor_forward(self.model, self._batch)(images)
 
-    def _reference_of(self, statistic: str) -> Ranking | None:
-        return self.reference if statistic == 'centred' else None
 
-    def _rank(self, sums: dict[str, PairedSums]) -> None:
-        checkpoint = self.runner._load_from
-        about = dict(
-            layer=self.layer,
-            region=self.region,
-            model=self.runner.model_name,
-            model_sha256=model_fingerprint(self.model),
-            checkpoint_sha256=file_sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else '',
-            data_set=self.data_set,
-        )
-        several = len(self.pairs) * len(self.statistics) > 1
-        for pair, statistic in product(self.pairs, self.statistics):
-            name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
-            ranking = make_ranking(sums[pair], statistic, self._reference_of(statistic), pair=pair, **about)
-            self.rankings[self.out.with_name(name)] = ranking
-
-
-def _different_sizes(got: str) -> str:
-    return (
-        f'images of one batch must have one size, {got}: set test_dataloader.batch_size=1 or resize the images in the '
-        'test pipeline (padding would add positions of its own)'
-    )
-
-
-def build_loader(dataloader: DataLoader | dict) -> DataLoader:
-    """The data loader, built if it is not yet; an empty data set fails in mmengine without saying that it is."""
-    if isinstance(dataloader, DataLoader):
-        return dataloader
+def build_loader(dataloader: DataLoader | dict, split: str = 'all') -> DataLoader:
+    """The data loader, or one of its 'even' or 'odd' images in their order; built if it is not yet, and not empty."""
+    if split not in ('all', 'even', 'odd'):
+        raise ValueError(f'split must be one of all, even, odd, got {split!r}')
     try:
-        return Runner.build_dataloader(dataloader)
+        loader = dataloader if isinstance(dataloader, DataLoader) else Runner.build_dataloader(dataloader)
     except ValueError as error:
-        if 'need at least one array to concatenate' in str(error):
+        if 'need at least one array to concatenate' in str(error):  # mmengine's words for an empty data set.
             raise ValueError(_EMPTY) from error
         raise
+    whole: Any = loader.dataset
+    part = whole if split == 'all' else Subset(whole, range(split == 'odd', len(whole), 2))
+    if not len(part):
+        raise ValueError(_EMPTY)
+    if part is whole:
+        return loader
+    return loader_like(loader, part, batch_size=loader.batch_size, sampler=DefaultSampler(part, shuffle=False))
 
 
-def every_second(dataloader: DataLoader, half: str) -> DataLoader:
-    """A loader like another one, of the 'even' or the 'odd' images of its data set, in their order."""
-    positions = range(half == 'odd', len(dataloader.dataset), 2)  # type: ignore[arg-type]
-    dataset: Dataset = Subset(dataloader.dataset, positions)
-    sampler = DefaultSampler(dataset, shuffle=False) if len(positions) else None
-    return _loader_like(dataloader, dataset, batch_size=dataloader.batch_size, sampler=sampler)
+def loader_like(like: DataLoader, dataset: Dataset, **batching: Any) -> DataLoader:
+    """A loader of another data set or other batches, in everything else like the one given."""
+    names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor', 'multiprocessing_context')
+    return DataLoader(dataset, **{name: getattr(like, name) for name in names}, **batching)
 
 
-def loader_of(batches: list[list[int]], like: DataLoader) -> DataLoader:
-    """A loader of these batches of positions, in everything else like another one."""
-    return _loader_like(like, like.dataset, batch_sampler=batches)
-
-
-def _loader_like(like: DataLoader, dataset: Dataset, **options: Any) -> DataLoader:
-    return DataLoader(
-        dataset,
-        num_workers=like.num_workers,
-        collate_fn=like.collate_fn,
-        pin_memory=like.pin_memory,
-        worker_init_fn=like.worker_init_fn,
-        prefetch_factor=like.prefetch_factor,
-        multiprocessing_context=like.multiprocessing_context,
-        **options,
+def whole_batches(dataloader: DataLoader) -> Iterator[dict]:
+    """The batches of a loader, each of single images of one size."""
+    one_size = (
+        'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images in the '
+        'test pipeline (padding would add positions of its own)'
     )
+    try:
+        for batch in dataloader:
+            if not all(isinstance(image, Tensor) for image in batch['inputs']):
+                raise ValueError('each image is taken once: use a test pipeline without test-time augmentation')
+            sizes = {tuple(image.shape[-2:]) for image in batch['inputs']}
+            if len(sizes) > 1:
+                raise ValueError(one_size.format(sorted(sizes)))
+            yield batch
+    except RuntimeError as error:
+        # PyTorch's default_collate, which mmpretrain's own tools fill in.
+        if 'stack expects each tensor to be equal size' in str(error):
+            raise ValueError(one_size.format(str(error).partition('got ')[2])) from error
+        raise
 
 
 def share_of_rank(dataloader: DataLoader) -> int:
@@ -233,8 +196,6 @@ def share_of_rank(dataloader: DataLoader) -> int:
     """
     size = len(dataloader.dataset)  # type: ignore[arg-type]
     rank, world_size = get_dist_info()
-    if not size:
-        raise ValueError(_EMPTY)
     if size < world_size:
         raise ValueError(f'{world_size} processes cannot share {size} images: start at most {size}')
     if world_size > 1 and not isinstance(dataloader.sampler, DefaultSampler):
@@ -245,9 +206,20 @@ def share_of_rank(dataloader: DataLoader) -> int:
     return -((rank - size) // world_size)
 
 
-def describe_data(dataset: Dataset) -> str:
+def describe_data(dataset: Any) -> str:
     """A data set's class, split and list, without folders, such as 'CityscapesDataset val val-left.txt'."""
+    dataset = getattr(dataset, 'dataset', dataset)
     folder = getattr(dataset, 'data_prefix', {}).get('img_path') or ''
     split = getattr(dataset, 'split', '') or Path(folder).name
     listed = Path(getattr(dataset, 'ann_file', '') or '').name
     return ' '.join(str(part) for part in (type(dataset).__name__, split, listed) if part)
+
+
+def describe_model(runner: Runner) -> dict[str, str]:
+    """A runner's model by name, and the fingerprints of its weights and of the checkpoint that it loaded."""
+    checkpoint = runner._load_from
+    return dict(
+        model=runner.model_name,
+        model_sha256=model_fingerprint(unwrap_model(runner.model)),
+        checkpoint_sha256=file_sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else '',
+    )

@@ -13,16 +13,16 @@ from mmengine.dist import all_gather_object, barrier, broadcast_object_list, get
 from mmengine.runner import BaseLoop, Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 from mmposenc.channels.sweep_plan import SweepPlan, known_activation
 from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions, sweep_conditions
 from mmposenc.layers import check_layer, eager_forwards, pooled_forward, unwrap_model
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
-from mmposenc.mm.loops.rank import build_loader, describe_data, every_second, loader_of
+from mmposenc.mm.loops.rank import build_loader, describe_data, describe_model, loader_like, whole_batches
 from mmposenc.mm.loops.sweep_counts import ClassificationCounts, SegmentationCounts
-from mmposenc.ranking import Ranking, file_sha256, model_fingerprint
+from mmposenc.ranking import Ranking
 from mmposenc.regions import MeanIoU
 from mmposenc.registry import LOOPS
 from mmposenc.version import __version__
@@ -37,7 +37,6 @@ class AblationSweepLoop(BaseLoop):
     call resumes where the last one ended. The result is a `Sweep` in a folder.
 
     Args:
-        runner: The runner.
         dataloader: Data loader, or its config; its sampler is not used.
         evaluator: Not used: a Runner gives it to any test loop.
         rankings: Files of rankings; each is called by its file's name without the suffix, or by its key in a dict.
@@ -50,8 +49,7 @@ class AblationSweepLoop(BaseLoop):
         out: Folder of the result. Default: `sweep` in the work directory.
         level: 'auto', '1', '2' or '3': how much the variants share; see `SegmentationCounts`.
         memory_budget: MiB for what is held of several variants at once.
-        regions: As `mmposenc.regions.RegionStrips` accepts them.
-        ignore_index: Label of pixels that are not counted.
+        regions, ignore_index: As in `mmposenc.RegionIoUMetric`.
         max_shift: N of a classifier's Cons.N, px; 0 leaves it out.
         split: 'all' images, or every second one, 'even' or 'odd': those that the rankings were not made from.
         allow_other_weights: Accept rankings of other weights.
@@ -92,20 +90,15 @@ class AblationSweepLoop(BaseLoop):
     ) -> None:
         if not 0 < memory_budget < float('inf'):
             raise ValueError(f'memory_budget must be above 0 MiB, got {memory_budget}')
-        if split not in ('all', 'even', 'odd'):
-            raise ValueError(f'split must be one of all, even, odd, got {split!r}')
         self.model = unwrap_model(runner.model)
         require_whole_images(runner.model, allow_slide)
         self._num_matched = num_matched
         self.plan = SweepPlan(load_rankings(rankings), layers, num_channels, window, num_random)
-        super().__init__(runner, build_loader(dataloader))
+        super().__init__(runner, build_loader(dataloader, split))
         self.dataloader: DataLoader
-        if split != 'all':
-            self.dataloader = every_second(self.dataloader, split)
-        data_set = self.dataloader.dataset
-        self.num_images = len(data_set)  # type: ignore[arg-type]
-        if not self.num_images:
-            raise ValueError('the data set or the subset is empty, so there is nothing to sweep: check its ann_file')
+        data_set: Any = self.dataloader.dataset
+        self.num_images, self.batch_size = len(data_set), self.dataloader.batch_size or 1
+        self.batches: list[list[int]] = list(BatchSampler(range(self.num_images), self.batch_size, drop_last=False))
         self.out = Path(runner.work_dir, 'sweep') if out is None else Path(out)
         self.level, self.memory, self.max_shift, self.split = str(level), float(memory_budget), max_shift, split
         self.allow_other_weights, self.allow_slide = allow_other_weights, allow_slide
@@ -122,13 +115,10 @@ class AblationSweepLoop(BaseLoop):
         self.sweep: Sweep | None = None
 
     def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts:
+        model, plan, level, memory = self.model, self.plan, self.level, self.memory
         if self.metric is not None:
-            return SegmentationCounts(
-                self.model, self.plan, self.metric, self.level, self.memory, self.allow_slide, say=say
-            )
-        return ClassificationCounts(
-            self.model, self.plan, self.num_images, self.max_shift, self.level, self.memory, say=say
-        )
+            return SegmentationCounts(model, plan, self.metric, level, memory, self.allow_slide, say)
+        return ClassificationCounts(model, plan, self.num_images, self.max_shift, level, memory, say)
 
     def run(self) -> dict[str, float]:
         """Sweep, write the files, and return the figures of the whole network."""
@@ -150,14 +140,13 @@ class AblationSweepLoop(BaseLoop):
         about = self._about()
         folder = SweepFolder(self.out, sweep_conditions(self.plan, self.task.metric, about))
         barrier()  # Nothing is written before every process has checked what is there.
-        finished = [folder.open() if is_main_process() else set()]
-        broadcast_object_list(finished)
-        batches = self._own([batch for batch in self._batches() if not finished[0].issuperset(batch)])
-        self.dataloader = loader_of(batches, self.dataloader)
+        finished = _from_main(folder.open)
+        batches = _own([batch for batch in self.batches if not finished.issuperset(batch)])
+        self.dataloader = self._loader(batches)
         self.runner.call_hook('before_test')
         self.runner.call_hook('before_test_epoch')
         with eager_forwards(), _same_kernels():
-            for idx, batch in enumerate(_loaded(self.dataloader)):
+            for idx, batch in enumerate(whole_batches(self.dataloader)):
                 self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
                 data = self._preprocessed(batch)
                 for layer in self.plan.layers if idx == 0 else ():
@@ -166,11 +155,10 @@ class AblationSweepLoop(BaseLoop):
                 self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
         folder.flush()
         barrier()
-        figures = [self._finish(folder, about) if is_main_process() else {}]
-        broadcast_object_list(figures)
-        self.runner.call_hook('after_test_epoch', metrics=figures[0])
+        figures = _from_main(lambda: self._finish(folder, about))
+        self.runner.call_hook('after_test_epoch', metrics=figures)
         self.runner.call_hook('after_test')
-        return figures[0]
+        return figures
 
     def _finish(self, folder: SweepFolder, about: dict[str, Any]) -> dict[str, float]:
         self.sweep = Sweep(self.plan, folder.merge(self.num_images), self.task.metric, about)
@@ -188,15 +176,8 @@ class AblationSweepLoop(BaseLoop):
                     self.runner.visualizer.add_scalar(name, value, step=size)
         return figures
 
-    def _batches(self) -> list[list[int]]:
-        """All batches of consecutive images."""
-        size = self.dataloader.batch_size or 1
-        return [list(range(i, min(i + size, self.num_images))) for i in range(0, self.num_images, size)]
-
-    @staticmethod
-    def _own(batches: list[list[int]]) -> list[list[int]]:
-        rank, world_size = get_dist_info()
-        return batches[rank::world_size]
+    def _loader(self, batches: list[list[int]]) -> DataLoader:
+        return loader_like(self.dataloader, self.dataloader.dataset, batch_sampler=batches)
 
     def _forward(self, data: dict) -> Callable[[Tensor], object]:
         """The whole network, from preprocessed images to scores."""
@@ -211,73 +192,57 @@ class AblationSweepLoop(BaseLoop):
     @torch.no_grad()
     def _activation(self) -> dict[str, Sequence[float]]:
         """Mean activation of the channels of each layer: known, kept by an earlier run, or measured now."""
-        found = known_activation(self.plan)
-        kept = [read_conditions(self.out) if is_main_process() else None]
-        broadcast_object_list(kept)
-        earlier = (kept[0] or {}).get('plan', {}).get('activation', {})
-        found |= {layer: earlier[layer] for layer in self.plan.layers if layer not in found and layer in earlier}
+        kept = _from_main(lambda: read_conditions(self.out)) or {}
+        found = {**kept.get('plan', {}).get('activation', {}), **known_activation(self.plan)}
         missing = [layer for layer in self.plan.layers if layer not in found]
-        if missing:
-            self.runner.logger.info(
-                f'sweep: a pass over the images measures the mean activation at {", ".join(missing)}'
-            )
-            sums: list[tuple[int, dict[str, Tensor]]] = []
-            own = self._own(self._batches())
-            for positions, batch in zip(own, _loaded(loader_of(own, self.dataloader)), strict=True):
-                data = self._preprocessed(batch)
-                pooled = {}
-                for layer in missing:
-                    with pooled_forward(self.model, layer, self._forward(data)) as pool:
-                        pooled[layer] = pool(data['inputs']).double().cpu().sum(0)
-                        if pooled[layer].shape != (self.plan.total,):
-                            raise ValueError(
-                                f'layer {layer!r} has {len(pooled[layer])} channels, but the channels were chosen '
-                                f'among {self.plan.total}: the rankings are of another model or layer'
-                            )
-                sums.append((positions[0], pooled))
-            # In the order of the batches: the sum is the same for any number of processes.
-            parts = sorted((part for share in all_gather_object(sums) for part in share), key=lambda part: part[0])
+        if not missing:
+            return found
+        self.runner.logger.info(f'sweep: a pass over the images measures the mean activation at {", ".join(missing)}')
+        sums: list[tuple[int, Tensor]] = []
+        own = _own(self.batches)
+        for positions, batch in zip(own, whole_batches(self._loader(own)), strict=True):
+            data, pooled = self._preprocessed(batch), []
             for layer in missing:
-                total = torch.stack([pooled[layer] for _, pooled in parts]).sum(0)
-                found[layer] = (total / self.num_images).tolist()
-        return found
+                with pooled_forward(self.model, layer, self._forward(data)) as pool:
+                    pooled.append(pool(data['inputs']).double().cpu().sum(0))
+                if len(pooled[-1]) != self.plan.total:
+                    raise ValueError(
+                        f'layer {layer!r} has {len(pooled[-1])} channels, but the channels were chosen among '
+                        f'{self.plan.total}: the rankings are of another model or layer'
+                    )
+            sums.append((positions[0], torch.stack(pooled)))
+        # In the order of the batches: the sum is the same for any number of processes.
+        parts = dict(part for share in all_gather_object(sums) for part in share)
+        means = torch.stack([parts[first] for first in sorted(parts)]).sum(0) / self.num_images
+        return found | dict(zip(missing, means.tolist(), strict=True))
 
     def _about(self) -> dict[str, Any]:
         """What the counts depend on besides plan and metric; a sweep may resume with other memory and processes."""
-        checkpoint = self.runner._load_from
         cfg = self.runner.cfg
-        loader = cfg.get('test_dataloader') or {}
-        first = [_first_batch(self.dataloader, self._batches()[0]) if is_main_process() else '']
-        broadcast_object_list(first)
+        loader = cfg.get('test_dataloader')
         return dict(
             versions=dict(mmposenc=__version__, torch=str(torch.__version__)),
-            model=self.runner.model_name,
-            model_sha256=model_fingerprint(self.model),
+            **describe_model(self.runner),
             model_config_sha256=_digest([cfg.get('model'), cfg.get('data_preprocessor')]),
-            checkpoint_sha256=file_sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else '',
-            data_set=describe_data(getattr(self.dataloader.dataset, 'dataset', self.dataloader.dataset)),
+            data_set=describe_data(self.dataloader.dataset),
             data_config_sha256=_digest(loader.get('dataset') if isinstance(loader, Mapping) else None),
-            first_batch_sha256=first[0],
+            first_batch_sha256=_from_main(lambda: _tensor_digest(whole_batches(self._loader(self.batches[:1])))),
             split=self.split,
             num_images=self.num_images,
-            batch_size=self.dataloader.batch_size or 1,
+            batch_size=self.batch_size,
             level=self.level,
         )
 
 
 def load_rankings(rankings: Sequence[str] | Mapping[str, str]) -> dict[str, Ranking]:
-    """Rankings by name: the key of a dict, or the name of the file without its suffix.
-
-    Raises:
-        TypeError, ValueError: If they are not a list or dict, or two files have one name.
-    """
+    """Rankings by name: the key of a dict, or the name of the file without its suffix."""
     if isinstance(rankings, str):
         raise TypeError(f'rankings must be a list of files, got the str {rankings!r}: write [{rankings!r}]')
     named = dict(rankings) if isinstance(rankings, Mapping) else {Path(path).stem: path for path in rankings}
-    if len(named) < len(rankings):
-        raise ValueError(f'rankings are called by the names of their files, which must differ, got {list(rankings)}')
-    if odd := [name for name in named if not isinstance(name, str) or not name.isprintable()]:
-        raise ValueError(f'the name of a ranking must be text of one line, got {odd[0]!r}: rename the file')
+    if len(named) < len(rankings) or not all(isinstance(name, str) and name.isprintable() for name in named):
+        raise ValueError(
+            f'rankings are called by the names of their files, which must differ and be of one line, got {list(named)}'
+        )
     return {name: Ranking.load(path) for name, path in named.items()}
 
 
@@ -286,45 +251,33 @@ def summarise(sweep: Sweep) -> list[str]:
     lines = []
     for row in sweep.claims():
         if row['region'] == 'overall':
-            nulls = [
-                f'{name} orders {row[key]:.2f} (p = {row[f"{key}_p"]:.3g})'
-                for key, name in (('random', 'random'), ('matched', 'equally strong random'))
-                if key in row
-            ]
-            lines.append(f'{row["ranking"]} at {row["layer"]}: mean harm {row["harm"]:.2f} points; ' + ', '.join(nulls))
+            text = f'{row["ranking"]} at {row["layer"]}: mean harm {row["harm"]:.2f} points'
+            for null, name in (('random', '; random'), ('matched', ', equally strong random')):
+                if null in row:
+                    text += f'{name} orders {row[null]:.2f} (p = {row[f"{null}_p"]:.3g})'
+            lines.append(text)
     for row in sweep.dissociations():
         if row['region'] == 'left':
-            lines.append(
-                f'double dissociation of left and right at {row["layer"]}: {row["difference"]:.2f} points '
-                f'(p = {row["p"]:.3g})'
-            )
+            found = f'{row["difference"]:.2f} points (p = {row["p"]:.3g})'
+            lines.append(f'double dissociation of left and right at {row["layer"]}: {found}')
     return lines or ['no test against chance: it needs at least 19 random orders']
 
 
-def _loaded(loader: DataLoader) -> Iterator[dict]:
-    """The batches of a loader, each of images of one size."""
-    one_size = (
-        'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images in the '
-        'test pipeline'
-    )
-    try:
-        for batch in loader:
-            inputs = batch['inputs']
-            if not all(isinstance(image, Tensor) for image in inputs):
-                raise ValueError('a sweep takes each image once: use a test pipeline without test-time augmentation')
-            sizes = sorted({tuple(image.shape[-2:]) for image in inputs})
-            if len(sizes) > 1:
-                raise ValueError(one_size.format(sizes))
-            yield batch
-    except RuntimeError as error:
-        # PyTorch's default_collate, which mmpretrain's own tools fill in.
-        if 'stack expects each tensor to be equal size' in str(error):
-            raise ValueError(one_size.format(str(error).partition('got ')[2])) from error
-        raise
+def _from_main(function: Callable[[], Any]) -> Any:
+    """What a function gives on the main process, for all of them."""
+    given = [function() if is_main_process() else None]
+    broadcast_object_list(given)
+    return given[0]
 
 
-def _first_batch(loader: DataLoader, positions: list[int]) -> str:
-    """SHA-256 of images and labels as the data set gives them."""
+def _own(batches: list[list[int]]) -> list[list[int]]:
+    """The batches of this process."""
+    rank, world_size = get_dist_info()
+    return batches[rank::world_size]
+
+
+def _tensor_digest(value: Any) -> str:
+    """SHA-256 of all tensors in nested data, and of the names that they have there."""
     digest = hashlib.sha256()
 
     def add(value: Any) -> None:
@@ -335,12 +288,11 @@ def _first_batch(loader: DataLoader, positions: list[int]) -> str:
             for key, item in sorted(value.items()):
                 digest.update(key.encode())
                 add(item)
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple, Iterator)):
             for item in value:
                 add(item)
 
-    for batch in _loaded(loader_of([positions], loader)):
-        add(batch)
+    add(value)
     return digest.hexdigest()
 
 

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, sampler
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from planted_segmenter import HEADS, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import nn
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 from mmposenc.channels import rank_channels
 from mmposenc.layers import pooled_features
 from mmposenc.mm.loops import rank as rank_module
-from mmposenc.mm.loops.rank import build_loader, describe_data, loader_of, share_of_rank
+from mmposenc.mm.loops.rank import build_loader, describe_data, loader_like, share_of_rank
 from mmposenc.ranking import Ranking, model_fingerprint
 
 # A column c of 5 lit at 250 has the mean 50 and lies at x = c / 4: |z(I) - z(mI)| is 50 |2c - 4| / 4 in channel 0.
@@ -25,19 +26,27 @@ EQ2 = 50 * (1 + 0.5 + 0 + 1 + 1) / 5
 EQ3 = 50 * (-1 - 0.5 + 0 + 1 - 1) / 5
 
 
-def rank(model: nn.Module, dataset: dict, folder: Path, *, loader: dict | None = None, **options) -> Runner:
+def rank(model: nn.Module, dataset: dict, folder: Path, loader: dict | None = None, **options) -> Runner:
+    """Options named hooks and scope are the runner's, the others the loop's."""
     sampler = dict(type='DefaultSampler', shuffle=False)
     loader = {**dict(batch_size=2, num_workers=0, dataset=dataset, sampler=sampler), **(loader or {})}
+    runner = dict(custom_hooks=options.pop('hooks', None), default_scope=options.pop('scope', 'mmseg'))
     cfg = dict(type='mmposenc.ChannelRankingLoop', **{'layer': 'backbone[-1]', **options})
-    runner = make_runner(model, dataset, folder, test_cfg=cfg, test_dataloader=loader, test_evaluator=[])
-    runner.test()
-    return runner
+    made = make_runner(model, dataset, folder, test_cfg=cfg, test_dataloader=loader, test_evaluator=[], **runner)
+    made.test()
+    return made
+
+
+def ranked(*args, **options) -> Ranking:
+    """The only ranking of a run."""
+    (found,) = rank(*args, **options).test_loop.rankings.values()
+    return found
 
 
 @pytest.mark.parametrize('head', HEADS)
 def test_planted_channels_under_any_head(tmp_path: Path, head: str) -> None:
     model = make_segmenter(head)
-    rank(model, lit_columns(tmp_path, *COLUMNS), tmp_path, statistics=['abs', 'signed'])
+    runner = rank(model, lit_columns(tmp_path, *COLUMNS), tmp_path, statistics=['abs', 'signed'])
     found = Ranking.load(tmp_path / 'work' / 'ranking-flip_image-abs.json')
     assert found.scores == pytest.approx([EQ2, EQ2, 0, 0, 0], abs=1e-4)
     assert set(found.order[:2]) == {0, 1}
@@ -47,13 +56,16 @@ def test_planted_channels_under_any_head(tmp_path: Path, head: str) -> None:
     assert found.model_sha256 == model_fingerprint(model)
     assert (found.data_set, found.region, found.checkpoint_sha256) == ('BaseSegDataset images', 'overall', '')
     assert number_of_hooks(model) == 0
+    (path,) = Path(runner.work_dir).glob('*/vis_data/scalars.json')
+    (figures,) = (json.loads(line) for line in path.read_text().splitlines())
+    assert (figures['rank/images'], figures['rank/channels']) == (5, 5)
+    assert figures['rank/reliability/flip_image-abs'] == pytest.approx(1)
 
 
 def test_images_are_flipped_before_they_are_padded(tmp_path: Path) -> None:
     model = make_segmenter()
     model.data_preprocessor.test_cfg = dict(size_divisor=4)  # 5 px to 8 px: the padding is on the right
-    dataset = lit_columns(tmp_path, *COLUMNS)
-    runner = rank(model, dataset, tmp_path)
+    runner = rank(model, lit_columns(tmp_path, *COLUMNS), tmp_path)
     images = torch.stack([runner.test_dataloader.dataset[index]['inputs'].float() for index in range(5)])
 
     def padded(images: torch.Tensor) -> torch.Tensor:
@@ -65,22 +77,15 @@ def test_images_are_flipped_before_they_are_padded(tmp_path: Path) -> None:
 
 
 def test_the_two_halves_of_the_data_set_make_up_the_whole(tmp_path: Path) -> None:
-    dataset, scores = lit_columns(tmp_path, *COLUMNS), {}
-    for split in ('all', 'even', 'odd'):
-        (found,) = rank(make_segmenter(), dataset, tmp_path, rank_split=split).test_loop.rankings.values()
-        scores[split] = found.num_images, found.scores[0]
+    dataset = lit_columns(tmp_path, *COLUMNS)
+    for split, number, score in (
+        ('all', 5, EQ2),
+        ('even', 3, 50 * (1 + 0 + 1) / 3),
+        ('odd', 2, 50 * (0.5 + 1) / 2),
+    ):
+        found = ranked(make_segmenter(), dataset, tmp_path, rank_split=split)
+        assert (found.num_images, found.scores[0]) == (number, pytest.approx(score))
     assert found.data_set == 'BaseSegDataset images, odd images'
-    assert scores['even'] == (3, pytest.approx(50 * (1 + 0 + 1) / 3))
-    assert scores['odd'] == (2, pytest.approx(50 * (0.5 + 1) / 2))
-    assert scores['all'] == (5, pytest.approx(EQ2))
-
-
-def test_figures_go_to_the_visualizer(tmp_path: Path) -> None:
-    runner = rank(make_segmenter(), lit_columns(tmp_path, *COLUMNS), tmp_path)
-    (path,) = Path(runner.work_dir).glob('*/vis_data/scalars.json')
-    (found,) = (json.loads(line) for line in path.read_text().splitlines())
-    assert (found['rank/images'], found['rank/channels']) == (5, 5)
-    assert found['rank/reliability/flip_image-abs'] == pytest.approx(1)
 
 
 DEIT = dict(type='DistilledVisionTransformer', arch='deit-tiny', img_size=64)
@@ -120,8 +125,7 @@ def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, batch_si
     dataset = lit_columns(tmp_path, *COLUMNS, width=16)
     model = make_segmenter()
     torch.manual_seed(0)
-    convs = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 7, 3, 1, 1)]
-    model.backbone = nn.Sequential(*convs)
+    model.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 7, 3, 1, 1))
     options = dict(layer='backbone.2', pairs=pairs, statistics=['abs', 'relative'], loader=dict(batch_size=batch_size))
     runner = rank(model, dataset, tmp_path, **options)
     rankings = {(found.pair, found.statistic): found for found in runner.test_loop.rankings.values()}
@@ -136,23 +140,15 @@ def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, batch_si
 
 
 def test_a_classifier_of_mmpretrain(tmp_path: Path, classifier_config: Path) -> None:
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
-
     cfg = Config.fromfile(classifier_config)
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
     model = MODELS.build({**cfg.model, 'data_preprocessor': {'type': 'ClsDataPreprocessor', **cfg.data_preprocessor}})
-    scores = []
-    for layer in ('backbone[-1]', 'neck'):
-        loop = dict(type='mmposenc.ChannelRankingLoop', layer=layer, out=str(tmp_path / f'{layer}.json'))
-        options = dict(test_cfg=loop, default_scope='mmpretrain', test_evaluator=[])
-        runner = make_runner(model, {}, tmp_path, test_dataloader=cfg.test_dataloader, **options)
-        runner.test()
-        scores.append(Ranking.load(tmp_path / f'{layer}.json').scores)
-    assert len(scores[0]) == 32
-    assert max(scores[0]) > 1e-3
-    assert scores[0] == pytest.approx(scores[1])  # pooling commutes with nothing that the neck does beside it
+    options = dict(loader=cfg.test_dataloader, scope='mmpretrain')
+    last, neck = (ranked(model, {}, tmp_path, layer=layer, **options) for layer in ('backbone[-1]', 'neck'))
+    assert last.num_channels == 32
+    assert max(last.scores) > 1e-3
+    assert last.scores == pytest.approx(neck.scores)  # pooling commutes with nothing that the neck does beside it
 
 
 def test_centred_takes_the_signed_ranking_of_all_images(tmp_path: Path) -> None:
@@ -165,23 +161,28 @@ def test_centred_takes_the_signed_ranking_of_all_images(tmp_path: Path) -> None:
     found = Ranking.load(left)
     assert found.scores == pytest.approx([-37.5 - EQ3, 37.5 + EQ3, 0, 0, 0], abs=1e-4)
     assert (found.region, found.data_set) == ('left', 'BaseSegDataset images left.txt')
-    with pytest.raises(ValueError, match=r"reference must be a 'signed' ranking by 'roll_image' at 'backbone\[-1\]'"):
-        rank(model, dataset, tmp_path, pairs=['roll_image'], statistics=['centred'], reference=whole)
+    for options, message in (
+        (dict(pairs=['roll_image'], statistics=['centred']), "a 'signed' ranking by 'roll_image' at 'backbone"),
+        (dict(statistics=['abs']), "is for statistic 'centred' only"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rank(model, dataset, tmp_path, reference=whole, **options)
 
 
-@pytest.mark.parametrize(
-    'options, message',
-    [
-        (dict(layer='backbone.layer5'), r"'backbone.layer5' does not exist: the deepest part .* children are: unused"),
-        (dict(layer='backbone'), r"gives a tuple of 2, one tensor is needed: write 'backbone\[-1\]'"),
-        (dict(pairs=['mirror']), r"pair must be one of .*, got 'mirror'"),
-        (dict(statistics=['mean']), r"statistic must be one of .*, got 'mean'"),
-        (dict(rank_split='half'), r"rank_split must be one of all, even, odd, got 'half'"),
-        (dict(statistics='abs'), r"must be lists of names, got .* and 'abs'"),
-        (dict(statistics=['centred']), r"must be given with statistic 'centred'.* 'centred' without a reference"),
-        (dict(loader=dict(drop_last=True)), r'4 images were ranked of .* of 5'),
-    ],
-)
+OFF = [dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', channels=[0])]
+
+
+@pytest.mark.parametrize('options, message', [
+    (dict(layer='backbone.layer5'), r"'backbone.layer5' does not exist: the deepest part .* children are: unused"),
+    (dict(layer='backbone'), r"gives a tuple of 2, one tensor is needed: write 'backbone\[-1\]'"),
+    (dict(pairs=['mirror']), r"pair must be one of .*, got 'mirror'"),
+    (dict(statistics=['mean']), r"statistic must be one of .*, got 'mean'"),
+    (dict(rank_split='half'), r"split must be one of all, even, odd, got 'half'"),
+    (dict(statistics='abs'), r"must be lists of names, got .* and 'abs'"),
+    (dict(statistics=['centred']), r"must be given with statistic 'centred'.* 'centred' without a reference"),
+    (dict(loader=dict(drop_last=True)), r'4 images were ranked of .* of 5'),
+    (dict(hooks=OFF), 'a ranking is of the whole network: take ChannelAblationHook out'),
+])  # fmt: skip
 def test_arguments_that_are_refused(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rank(make_segmenter(), lit_columns(tmp_path, *COLUMNS), tmp_path, **options)
@@ -193,31 +194,21 @@ def test_sliding_windows_are_refused_unless_asked_for(tmp_path: Path) -> None:
     model = make_segmenter(test_cfg=dict(mode='slide', crop_size=(3, 3), stride=(2, 2)))
     with pytest.raises(ValueError, match=r"needs whole-image inference, but model.test_cfg.mode is 'slide'.*knows"):
         rank(model, dataset, tmp_path)
-    rank(model, dataset, tmp_path, allow_slide=True)
-    assert Ranking.load(tmp_path / 'work' / 'ranking.json').scores[0] == pytest.approx(EQ2)
+    assert ranked(model, dataset, tmp_path, allow_slide=True).scores[0] == pytest.approx(EQ2)
 
 
 def test_images_that_cannot_be_ranked(tmp_path: Path) -> None:
     dataset = lit_columns(tmp_path, *COLUMNS)
     lit_columns(tmp_path, 0, width=7)  # image 0 is wider now
-    with pytest.raises(ValueError, match=r'must have one size, got \[\(3, 5, 5\), \(3, 5, 7\)\]: use batch size 1'):
-        rank(make_segmenter(), dataset, tmp_path)
-    with pytest.raises(ValueError, match=r'must have one size, .*got \[3, 5, 7\].*: set test_dataloader.batch_size=1'):
-        rank(make_segmenter(), dataset, tmp_path, loader=dict(collate_fn=dict(type='default_collate')))
-    with pytest.raises(ValueError, match=r'the data set or the subset is empty'):
-        rank(make_segmenter(), {**dataset, 'indices': [], 'serialize_data': False}, tmp_path)
     (tmp_path / 'none.txt').write_text('')
-    with pytest.raises(ValueError, match=r'the data set or the subset is empty'):
-        rank(make_segmenter(), {**dataset, 'ann_file': str(tmp_path / 'none.txt')}, tmp_path)
-
-
-def test_a_network_with_channels_off_is_not_ranked(tmp_path: Path) -> None:
-    dataset = lit_columns(tmp_path, *COLUMNS)
-    hook = dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', channels=[0])
-    cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone[-1]')
-    runner = make_runner(make_segmenter(), dataset, tmp_path, test_cfg=cfg, custom_hooks=[hook])
-    with pytest.raises(ValueError, match='a ranking is of the whole network: take ChannelAblationHook out'):
-        runner.test()
+    for change, loader, message in (
+        ({}, {}, r'must have one size, got \[\(5, 5\), \(5, 7\)\]: set test_dataloader.batch_size=1'),
+        ({}, dict(collate_fn=dict(type='default_collate')), r'one size, got \[3, 5, 7\].*: set test_dataloader.batch'),
+        (dict(indices=[], serialize_data=False), {}, r'the data set or the subset is empty'),
+        (dict(ann_file=str(tmp_path / 'none.txt')), {}, r'the data set or the subset is empty'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rank(make_segmenter(), {**dataset, **change}, tmp_path, loader)
 
 
 @pytest.mark.parametrize('round_up', [True, False])
@@ -239,8 +230,6 @@ def test_the_shares_hold_each_image_once(
 
 
 def test_what_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match='the data set or the subset is empty, so there is nothing to rank'):
-        share_of_rank(DataLoader([]))
     monkeypatch.setattr(rank_module, 'get_dist_info', lambda: (1, 4))
     with pytest.raises(ValueError, match='4 processes cannot share 3 images: start at most 3'):
         share_of_rank(DataLoader(range(3)))
@@ -248,15 +237,11 @@ def test_what_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
         share_of_rank(DataLoader(range(9)))
 
 
-def test_a_loader_is_built_once_and_names_hold_no_folders() -> None:
-    loader = DataLoader(range(3))
-    assert build_loader(loader) is loader
+def test_loaders_and_the_names_of_their_data() -> None:
+    like = DataLoader([10, 11, 12, 13], batch_size=3, shuffle=True, collate_fn=tuple)
+    assert build_loader(like) is like
+    assert list(loader_like(like, like.dataset, batch_sampler=[[3, 0], [1]])) == [(13, 10), (11,)]
     prefix = dict(img_path='/somewhere/leftImg8bit/val', seg_map_path='/somewhere/gtFine/val')
     data = SimpleNamespace(data_prefix=prefix, ann_file='/lists/val-left.txt')
     assert describe_data(data) == 'SimpleNamespace val val-left.txt'
     assert describe_data(range(3)) == 'range'
-
-
-def test_a_loader_of_given_batches_is_like_the_other() -> None:
-    like = DataLoader([10, 11, 12, 13], batch_size=3, shuffle=True, collate_fn=tuple)
-    assert list(loader_of([[3, 0], [1]], like)) == [(13, 10), (11,)]

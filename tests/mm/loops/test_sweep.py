@@ -35,14 +35,11 @@ def sweep(tool: Callable[[str], Main]) -> Main:
     return tool('sweep')
 
 
-def rows(folder: str) -> list[dict[str, str]]:
-    with open(Path(folder) / 'sweep.csv', newline='') as file:
-        return list(csv.DictReader(file))
+def rows(folder: str, table: str = 'sweep') -> list[dict[str, str]]:
+    return list(csv.DictReader(Path(folder, f'{table}.csv').read_text().splitlines()))
 
 
-def test_a_sweep_of_two_layers_from_the_command_line(
-    sweep: Main, arguments: list[str], capsys: pytest.CaptureFixture
-) -> None:
+def test_a_sweep_of_two_layers(sweep: Main, arguments: list[str], capsys: pytest.CaptureFixture) -> None:
     numbers = ['--num-channels', '0:33:8', '--windows', '8', '--random', '19', '--matched', '19']
     sweep([*arguments, *numbers, '--layer', POOLED, 'backbone[-1]', '--out', 'out'])
     said = capsys.readouterr()
@@ -67,17 +64,13 @@ def test_a_sweep_of_two_layers_from_the_command_line(
             same = [r for r in table[:40] if r['num_channels'] == '0' and r['region'] == row['region']]
             assert all(r['mIoU'] == row['mIoU'] for r in same), 'N = 0 is one and the same'
     assert len({row['mIoU'] for row in table}) > 100, 'the variants differ'
-    # Every pixel of every image is counted once in every run.
-    assert (found.counts[:, :, :, 0].sum((2, 3)) == 32 * 32).all()
-    assert (found.counts[:, :, :, 1].sum((2, 3)) == 32 * 32).all()
-    with open('out/claims.csv', newline='') as file:
-        claims = list(csv.DictReader(file))
+    # Every pixel of every image is counted once in every run, as labelled and as predicted.
+    assert (found.counts[:, :, :, :2].sum((2, 4)) == 32 * 32).all()
+    claims = rows('out', 'claims')
     assert len(claims) == 2 * 4 * 3
-    assert [float(claims[0][name]) for name in ('harm', 'random_p', 'matched_p')] == pytest.approx(
-        [found.claims()[0][name] for name in ('harm', 'random_p', 'matched_p')], abs=1e-6
-    )
-    with open('out/dissociation.csv', newline='') as file:
-        assert len(list(csv.DictReader(file))) == 4
+    for name in ('harm', 'random_p', 'matched_p'):
+        assert float(claims[0][name]) == pytest.approx(found.claims()[0][name], abs=1e-6)
+    assert len(rows('out', 'dissociation')) == 4
     # Scalars of the whole network, and a curve for each ranking, for TensorBoard, W&B and MLflow.
     (scalars,) = Path('work_dirs').rglob('scalars.json')
     logged = [json.loads(line) for line in scalars.read_text().splitlines()]
@@ -94,11 +87,10 @@ def test_n_zero_is_the_plain_test_and_levels_agree(
         sweep([*arguments, *SWEEP, '--layer', POOLED, 'backbone[-1]', '--level', level, '--out', level])
         tables[level] = rows(level)
     assert tables['1'] == tables['2']
-    for one, three in zip(tables['1'], tables['3'], strict=True):
-        assert list(three.values())[:8] == list(one.values())[:8]
-        assert [float(value) for value in list(three.values())[8:]] == pytest.approx(
-            [float(value) for value in list(one.values())[8:]], abs=0.05, nan_ok=True
-        )
+    for pair in zip(tables['1'], tables['3'], strict=True):
+        one, three = ([*row.values()] for row in pair)
+        assert three[:8] == one[:8]
+        assert [*map(float, three[8:])] == pytest.approx([*map(float, one[8:])], abs=0.05, nan_ok=True)
     capsys.readouterr()
     tool('test')([*arguments[:2], '--cfg-options', 'test_evaluator.type=mmposenc.RegionIoUMetric'])
     line = capsys.readouterr().out.rstrip().splitlines()[-1]
@@ -107,9 +99,7 @@ def test_n_zero_is_the_plain_test_and_levels_agree(
         assert f'{row["region"]}/mIoU {float(row["mIoU"]):.4g}' in line
 
 
-def test_neither_the_order_of_n_nor_the_budget_nor_the_batch_changes_the_rows(
-    sweep: Main, arguments: list[str]
-) -> None:
+def test_rows_depend_neither_on_the_order_of_n_nor_on_budget_and_batch(sweep: Main, arguments: list[str]) -> None:
     tail = ['--layer', POOLED, 'backbone[-1]', *PLAIN]
     sweep([*arguments, '--num-channels', '0,4,8,20', *tail, '--out', 'a'])
     sweep([*arguments, '--num-channels', '20,8,0,4,8', *tail, '--out', 'b', '--memory-budget', '0.01'])
@@ -150,26 +140,19 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
         sweep([*arguments, *SWEEP[:2], '--random', '0', '--out', 'parts'])
 
 
-@pytest.mark.parametrize(
-    'option, what',
-    [
+def test_a_sweep_does_not_go_on_with_other_data(sweep: Main, arguments: list[str]) -> None:
+    command = [*arguments, '--num-channels', '8', *PLAIN, '--out', 'out']
+    sweep(command)
+    shutil.copytree('scenes', 'other')
+    for file in Path('other/images').iterdir():
+        cv2.imwrite(str(file), cv2.imread(str(file)) // 2)
+    for option, what in (
         ('model.data_preprocessor.mean=[0,0,0]', 'model_config_sha256'),
         ('test_dataloader.dataset.data_root=other', 'data_config_sha256, first_batch_sha256'),
         ('test_evaluator.ignore_index=0', 'metric'),
-    ],
-)
-def test_a_sweep_does_not_go_on_with_other_data(
-    sweep: Main, arguments: list[str], tmp_path: Path, option: str, what: str
-) -> None:
-    sweep([*arguments, '--num-channels', '8', *PLAIN, '--out', 'out'])
-    shutil.copytree(tmp_path / 'scenes', 'other')
-    for file in Path('other/images').iterdir():
-        cv2.imwrite(str(file), cv2.imread(str(file)) // 2)
-    with pytest.raises(ValueError, match=rf'holds a sweep under other conditions \({what} differ'):
-        sweep([*arguments, '--num-channels', '8', *PLAIN, '--out', 'out', '--cfg-options', option])
-    before = result('out')
-    sweep([*arguments, '--num-channels', '8', *PLAIN, '--out', 'new', '--cfg-options', option])
-    assert result('new')['sweep.json'] != before['sweep.json']
+    ):
+        with pytest.raises(ValueError, match=rf'holds a sweep under other conditions \({what} differ'):
+            sweep([*command, '--cfg-options', option])
 
 
 def test_images_that_the_rankings_were_not_made_from(sweep: Main, arguments: list[str]) -> None:
@@ -199,22 +182,19 @@ def test_a_classifier(sweep: Main, classifier_config: Path, tmp_path: Path) -> N
     assert {row['top1'] for row in everything_off} <= {f'{100 * n / 7:.6f}' for n in (3, 4)}
 
 
-@pytest.mark.parametrize(
-    'extra, message',
-    [
-        (['--num-channels', '33'], 'num_channels must be from 0 to 32'),
-        (['--layer', 'decode_head.pool', '--num-channels', '1'], r"layer 'decode_head\.pool' does not exist"),
-        (['--layer', 'backbone.layer3', '--num-channels', '1'], 'has 16 channels, but the channels were chosen'),
-        (['--layer', 'backbone.layer4', '--level', '3', '--num-channels', '1'], 'level 3 is not possible'),
-        (['--num-channels', '1', '--memory-budget', '0'], 'memory_budget must be above 0 MiB, got 0'),
-        (
-            ['--num-channels', '1', '--cfg-options', 'model.test_cfg.mode=slide'],
-            "position in the image needs whole-image inference, but model.test_cfg.mode is 'slide'",
-        ),
-    ],
-)
+@pytest.mark.parametrize('extra, message', [
+    (['--num-channels', '33'], 'num_channels must be from 0 to 32'),
+    (['--layer', 'decode_head.pool', '--num-channels', '1'], r"layer 'decode_head\.pool' does not exist"),
+    (['--layer', 'backbone.layer3', '--num-channels', '1'], 'has 16 channels, but the channels were chosen'),
+    (['--layer', 'backbone.layer3', '--num-channels', '1', '--matched', '1'], 'has 16 channels, but the channels were'),
+    (['--layer', 'backbone.layer4', '--level', '3', '--num-channels', '1'], 'level 3 is not possible'),
+    (['--num-channels', '1', '--memory-budget', '0'], 'memory_budget must be above 0 MiB, got 0'),
+    (['--num-channels', '1', '--cfg-options', 'model.test_cfg.mode=slide'], "model.test_cfg.mode is 'slide'"),
+    (['--num-channels', '1', '--rankings', 'overall.json', '../overall.json'], 'which must differ'),
+    (['--num-channels', '1', '--rankings', 'none.json'], r'there is no ranking file at none\.json'),
+])  # fmt: skip
 def test_mistakes(sweep: Main, arguments: list[str], extra: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         sweep([*arguments, *PLAIN, *extra, '--out', 'out'])
     assert not list(Path('out').glob('*.csv'))
 
@@ -228,7 +208,7 @@ def test_pipelines_that_cannot_be_swept(sweep: Main, arguments: list[str]) -> No
     text = config.read_text()
     augmented = f"dict(type='TestTimeAug', transforms=[{FLIPS}, [dict(type='PackSegInputs')]])"
     config.write_text(text.replace(PIPELINE, f"[dict(type='LoadImageFromFile'), {augmented}]"))
-    with pytest.raises(ValueError, match='a sweep takes each image once: use a test pipeline without test-time'):
+    with pytest.raises(ValueError, match='each image is taken once: use a test pipeline without test-time'):
         sweep([*arguments, '--num-channels', '1', *PLAIN])
     config.write_text(text)
     for folder in ('images', 'labels'):
@@ -237,14 +217,11 @@ def test_pipelines_that_cannot_be_swept(sweep: Main, arguments: list[str]) -> No
     batch = ['--cfg-options', 'test_dataloader.batch_size=2']
     with pytest.raises(ValueError, match=r'images of one batch must have one size, got \[\(32, 32\), \(32, 48\)\]'):
         sweep([*arguments, '--num-channels', '1', *PLAIN, *batch])
-    with pytest.raises(FileNotFoundError, match=r'there is no ranking file at none\.json'):
-        sweep([*arguments[:3], 'none.json', '--num-channels', '1'])
 
 
 def test_rankings_of_other_weights(sweep: Main, arguments: list[str]) -> None:
     path = Path(arguments[3])
-    document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, 'model_sha256': 'f' * 64}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'model_sha256': 'f' * 64}))
     command = [*arguments, '--num-channels', '4', *PLAIN, '--out', 'out']
     with pytest.raises(ValueError, match='the ranking was made from other weights'):
         sweep(command)
@@ -252,18 +229,15 @@ def test_rankings_of_other_weights(sweep: Main, arguments: list[str]) -> None:
     assert rows('out')
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
-
-
 @pytest.mark.slow
 def test_kill_9_and_go_on(sweep: Main, arguments: list[str]) -> None:
     slow = [*arguments, '--num-channels', '0:33:1', '--random', '20', '--level', '1', '--work-dir', 'work']
     sweep([*slow, '--out', 'whole'])
     command = [sys.executable, '-m', 'mmposenc', 'sweep', *slow, '--out', 'killed']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
     for units in (1, 2):
         with open('log', 'w') as log:
-            process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         end = time.monotonic() + 120
         while len(list(Path('killed/units').glob('*.npz'))) < units and time.monotonic() < end:
             assert process.poll() is None, Path('log').read_text()
@@ -271,6 +245,6 @@ def test_kill_9_and_go_on(sweep: Main, arguments: list[str]) -> None:
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not Path('killed/sweep.csv').exists()
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert result('killed') == result('whole')
