@@ -17,7 +17,8 @@ def find_head(model: Any, layer: str) -> tuple[SharedHead | None, str]:
     head = getattr(model, 'decode_head', None)
     for kind in HEADS:
         if type(head) is kind.mmseg:
-            reason = kind.obstacle(model, layer)
-            return (None, reason) if reason else (kind(model, layer), kind.shared(model, layer))
+            found = kind(model, layer)
+            obstacle = found.obstacle()
+            return (None, obstacle) if obstacle else (found, found.shared())
     names = ', '.join(kind.mmseg.__name__ for kind in HEADS)
     return None, f'the head is {type(head or getattr(model, "head", None)).__name__}, not one of {names}'

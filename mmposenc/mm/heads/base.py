@@ -1,37 +1,40 @@
-"""What the shared heads have in common: when a head may stand in for the network, and what it needs of a forward."""
+"""What the shared heads have in common: when a head may stand in for the network, and variants behind its pooling."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, ClassVar
 
 from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from mmposenc.channels.shared_heads import VariantLogits, recorded
+from mmposenc.channels.shared_heads import (
+    BranchVector,
+    ConstantShares,
+    PooledBranch,
+    VariantLogits,
+    norm_scale,
+    recorded,
+)
 from mmposenc.layers import split_layer
 
+Watched = tuple[dict[str, nn.Module], dict[str, nn.Module]]
+
 # What a variant leaves out or does in its own way; a model that changes one of them is run as it is.
-_MODEL_METHODS = (
-    'forward',
-    '_forward',
-    'predict',
-    'inference',
-    'whole_inference',
-    'encode_decode',
-    'extract_feat',
-    'postprocess_result',
-)
-_HEAD_METHODS = ('forward', '_forward_feature', '_transform_inputs', 'predict', 'predict_by_feat', 'cls_seg')
+_MODEL_METHODS = ['forward', '_forward', 'predict', 'inference', 'whole_inference', 'encode_decode', 'extract_feat']
+_MODEL_METHODS += ['postprocess_result']
+_HEAD_METHODS = ['forward', '_forward_feature', '_transform_inputs', 'predict', 'predict_by_feat', 'cls_seg']
 
 
 class SharedHead(ABC):
     """A decode head of mmseg, and how its variants are computed without running it for each.
 
     Args:
-        model: A segmentor, without wrappers, in evaluation mode; `obstacle` must have nothing against it.
-        layer: The pooled layer of the head, or what the head gets from the backbone.
+        model: A segmentor, without wrappers, in evaluation mode.
+        layer: A pooled layer of the head, or what the head gets from the backbone; if it is neither, or the head cannot
+            stand in for the model, `obstacle` says so.
 
     Attributes:
         mmseg: The class of the head.
@@ -40,73 +43,84 @@ class SharedHead(ABC):
     mmseg: ClassVar[type[BaseDecodeHead]]
 
     def __init__(self, model: Any, layer: str) -> None:
-        self.head: Any = model.decode_head
-        self.at_pool = layer in self.pooled_layers(self.head)
+        self.model, self.layer, self.head = model, layer, model.decode_head
+        self.pools = self.find_pools()
+        self.pool = self.pools.get(layer)
 
-    @classmethod
     @abstractmethod
-    def pooled_layers(cls, head: Any) -> list[str]:
-        """Names of the layers whose output is globally pooled."""
+    def find_pools(self) -> dict[str, tuple[Any, Tensor]]:
+        """By its pooling's name, each branch of a global average pooling and a block, and the kernel that joins it."""
 
-    @classmethod
     @abstractmethod
-    def blocks(cls, head: Any) -> Sequence[Any]:
+    def blocks(self) -> Sequence[Any]:
         """The blocks of convolution, batch norm and activation that are taken apart."""
 
     @abstractmethod
-    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    def watched_branches(self) -> Watched:
+        """`watched` for a layer that every branch sees."""
+
+    @abstractmethod
+    def all_branches(self, seen: dict[str, Tensor]) -> VariantLogits:
+        """`variants` for a layer that every branch sees."""
+
+    def tail(self, seen: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """From what the bottleneck's norm gives, (n, c, h, w), to the logits."""
+        return lambda maps: self.head.cls_seg(self.head.bottleneck.activate(maps))
+
+    def watched(self) -> Watched:
         """The modules whose output in an ordinary forward is needed, and those whose input is, by name."""
+        if self.pool is None:
+            return self.watched_branches()
+        return {'pooled': self.pool[0][0], 'bottleneck': self.head.bottleneck.conv}, {}
 
     def record(self) -> AbstractContextManager[dict[str, Tensor]]:
         """Record one ordinary forward of a batch while the block runs."""
         return recorded(*self.watched())
 
-    @abstractmethod
     def variants(self, seen: dict[str, Tensor]) -> VariantLogits:
         """The variants of one image; `seen` is the record, one image of each tensor."""
+        if self.pool is None:
+            return self.all_branches(seen)
+        joined = self.head.bottleneck.norm(seen['bottleneck'])
+        branch = BranchVector(self.pool[0][1], seen['pooled'])
+        return PooledBranch(branch, self.shares[self.layer], joined, self.tail(seen))
 
-    @classmethod
-    def shared(cls, model: Any, layer: str) -> str:
+    @cached_property
+    def shares(self) -> dict[str, ConstantShares]:
+        """What the output of each pooled branch adds to the bottleneck's."""
+        scale = norm_scale(self.head.bottleneck.norm)
+        return {name: ConstantShares(kernel, scale) for name, (_, kernel) in self.pools.items()}
+
+    def shared(self) -> str:
         """What the variants at the layer share, for the log."""
-        name = cls.mmseg.__name__
-        if layer in cls.pooled_layers(model.decode_head):
-            return f'all but the pooled branch of {name} is shared'
-        return f'the convolutions of {name} are shared between nested sets of channels'
+        if self.pool is not None:
+            return f'all but the pooled branch of {self.mmseg.__name__} is shared'
+        return f'the convolutions of {self.mmseg.__name__} are shared between nested sets of channels'
 
-    @classmethod
-    def obstacle(cls, model: Any, layer: str) -> str | None:
+    def obstacle(self) -> str | None:
         """Why the head cannot stand in for the model at this layer; None if it can."""
-        head = model.decode_head
-        if layer not in cls.pooled_layers(head) and not _is_input(model, layer):
-            pooled = ' or '.join(cls.pooled_layers(head)) or 'a pooled layer'
+        model, head = self.model, self.head
+        if self.pool is None and not self._gets_layer():
+            pooled = ' or '.join(self.pools) or 'a pooled layer'
             return f'the layer is neither {pooled} nor what the head gets from the backbone'
-        if changed := _changed(model, EncoderDecoder, _MODEL_METHODS) or _changed(head, cls.mmseg, _HEAD_METHODS):
-            return f'{type(model).__name__} has its own {changed}'
-        if model._forward_hooks or model._forward_pre_hooks:
-            return 'the model has forward hooks'
-        for name, module in head.named_modules(prefix='decode_head'):
+        for part, kind, names in ((model, EncoderDecoder, _MODEL_METHODS), (head, self.mmseg, _HEAD_METHODS)):
+            for name in names:
+                if getattr(type(part), name, None) is not getattr(kind, name, None) or name in vars(part):
+                    return f'{type(model).__name__} has its own {name}'
+        for name, module in [('the model', model), *head.named_modules(prefix='decode_head')]:
             if module._forward_hooks or module._forward_pre_hooks:
                 return f'{name} has forward hooks'
-        if not all(map(_is_plain, cls.blocks(head))):
+        if not all(map(_is_plain, self.blocks())):
             return 'a block is not a zero-padded convolution, a batch norm with running statistics and an activation'
         return None
 
-
-def _changed(instance: Any, original: type, names: Sequence[str]) -> str | None:
-    """The first method that is not the one of a class."""
-    for name in names:
-        own = getattr(type(instance), name, None)
-        if own is not getattr(original, name, None) or name in vars(instance):
-            return name
-    return None
-
-
-def _is_input(model: Any, layer: str) -> bool:
-    path, index = split_layer(layer)
-    head, outputs = model.decode_head, len(getattr(model.backbone, 'out_indices', ()))
-    if path != 'backbone' or model.with_neck or head.input_transform is not None or not outputs:
-        return False
-    return (0 if index is None else index) % outputs == head.in_index % outputs
+    def _gets_layer(self) -> bool:
+        """Whether the head gets the layer from the backbone, and nothing else."""
+        path, index = split_layer(self.layer)
+        outputs = len(getattr(self.model.backbone, 'out_indices', ()))
+        if path != 'backbone' or self.model.with_neck or self.head.input_transform is not None or not outputs:
+            return False
+        return (index or 0) % outputs == self.head.in_index % outputs
 
 
 def _is_plain(block: Any) -> bool:

@@ -4,25 +4,16 @@ A pooled branch (global average, 1x1 convolution, a constant map) and several co
 joined by a 3x3 convolution, the bottleneck; a classifier of pixels follows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmseg.models import ASPPHead
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
+from torch.nn.functional import conv2d
 
-from mmposenc.channels.shared_heads import (
-    AllBranches,
-    BranchVector,
-    ConstantShares,
-    PooledBranch,
-    Slices,
-    VariantLogits,
-    add_borders,
-    norm_scale,
-)
-from mmposenc.mm.heads.base import SharedHead
+from mmposenc.channels.shared_heads import AllBranches, BranchVector, Slices, add_borders, norm_scale
+from mmposenc.mm.heads.base import SharedHead, Watched
 
 
 class DeepLabV3(SharedHead):
@@ -30,77 +21,49 @@ class DeepLabV3(SharedHead):
 
     mmseg = ASPPHead
 
-    def __init__(self, model: Any, layer: str) -> None:
-        super().__init__(model, layer)
-        bottleneck = self.head.bottleneck
-        pooled, own = bottleneck.conv.weight.split(
-            [self.head.channels, bottleneck.conv.in_channels - self.head.channels], 1
-        )
-        self.shares, self.own_weight = ConstantShares(pooled, norm_scale(bottleneck.norm)), own.contiguous()
+    def find_pools(self) -> dict[str, tuple[Any, Tensor]]:
+        kernel = self.head.bottleneck.conv.weight[:, : self.head.channels]
+        return {'decode_head.image_pool.0': (self.head.image_pool, kernel)}
 
-    @classmethod
-    def pooled_layers(cls, head: Any) -> list[str]:
-        return ['decode_head.image_pool.0']
+    def blocks(self) -> Sequence[Any]:
+        return [self.head.image_pool[1], *self.joins(), self.head.bottleneck]
 
-    @classmethod
-    def blocks(cls, head: Any) -> Sequence[Any]:
-        return [head.image_pool[1], *cls.branches(head), head.bottleneck]
-
-    @classmethod
-    def branches(cls, head: Any) -> Sequence[Any]:
+    def joins(self) -> Sequence[Any]:
         """The last block of each branch, which joins the channels of the features."""
-        return list(head.aspp_modules)
+        return list(self.head.aspp_modules)
 
-    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-        outputs = {'pooled': self.head.image_pool[0], 'bottleneck': self.head.bottleneck.conv}
-        if self.at_pool:
-            return outputs, {}
-        # What each branch joins: the features, or what a depthwise convolution made of them.
-        inputs = {f'joined {i}': block.conv for i, block in enumerate(self.branches(self.head))}
-        outputs |= {f'branch {i}': block.conv for i, block in enumerate(self.branches(self.head))}
-        return outputs, inputs
+    def watched_branches(self) -> Watched:
+        convs = [block.conv for block in self.joins()]
+        outputs = {f'branch {i}': conv for i, conv in enumerate(convs)}
+        return {'pooled': self.head.image_pool[0], **outputs}, {f'joined {i}': conv for i, conv in enumerate(convs)}
 
-    def variants(self, seen: dict[str, Tensor]) -> VariantLogits:
-        bottleneck = self.head.bottleneck
-        branch, tail = BranchVector(self.head.image_pool[1], seen['pooled']), self.tail(seen)
-        if self.at_pool:
-            joined = bottleneck.norm(seen['bottleneck'])
-            return PooledBranch(branch, self.shares, joined, lambda maps: tail(bottleneck.activate(maps)))
-        blocks = self.branches(self.head)
-        joined_by = [seen[f'joined {i}'] for i in range(len(blocks))]
+    def changes(self, seen: dict[str, Tensor]) -> list[Tensor]:
+        """What the last convolution of each branch gets, minus what it gets of ablated channels."""
+        return [seen[f'joined {i}'] for i in range(len(self.joins()))]
+
+    def all_branches(self, seen: dict[str, Tensor]) -> AllBranches:
+        bottleneck, blocks, changes, tail = self.head.bottleneck, self.joins(), self.changes(seen), self.tail(seen)
+        branch = BranchVector(self.head.image_pool[1], seen['pooled'])
         weights = [block.conv.weight * norm_scale(block.norm)[:, None, None, None] for block in blocks]
-        ablated = self.ablated(seen)
+        own_weight = bottleneck.conv.weight[:, self.head.channels :].contiguous()
         total = torch.cat([block.norm(seen[f'branch {i}']) for i, block in enumerate(blocks)], dim=1)
         total = total.to(torch.promote_types(total.dtype, torch.float32))
-        size, shares = total.shape[-2:], torch.empty(0)
+        (constant,), shares = self.shares.values(), torch.empty(0)
 
         def added(channels: Tensor) -> Tensor:
             parts = []
-            for block, maps, weight, off in zip(blocks, joined_by, weights, ablated, strict=True):
-                maps = maps.index_select(1, channels)
-                if off is not None:
-                    maps = maps - off.index_select(1, channels)
-                conv = block.conv
-                parts.append(
-                    functional.conv2d(maps, weight.index_select(1, channels), None, 1, conv.padding, conv.dilation)
-                )
+            for block, maps, weight in zip(blocks, changes, weights, strict=True):
+                maps, weight = maps.index_select(1, channels), weight.index_select(1, channels)
+                parts.append(conv2d(maps, weight, padding=block.conv.padding, dilation=block.conv.dilation))
             return torch.cat(parts, dim=1)
 
         def prepare(order: Sequence[int], slices: Slices) -> None:
             nonlocal shares
-            shares = self.shares(branch.vectors(order, slices), size)
+            shares = constant(branch.vectors(order, slices), total.shape[-2:])
 
         def finish(sums: Tensor, positions: Sequence[int]) -> Tensor:
-            activated = blocks[0].activate(sums).to(joined_by[0].dtype)
-            maps = bottleneck.norm(functional.conv2d(activated, self.own_weight, bottleneck.conv.bias, padding=1))
-            return tail(bottleneck.activate(add_borders(maps, shares[list(positions)])))
+            activated = blocks[0].activate(sums).to(changes[0].dtype)
+            maps = bottleneck.norm(conv2d(activated, own_weight, bottleneck.conv.bias, padding=1))
+            return tail(add_borders(maps, shares[list(positions)]))
 
         return AllBranches(total, added, finish, prepare)
-
-    def ablated(self, seen: dict[str, Tensor]) -> list[Tensor | None]:
-        """What a branch joins in the place of an ablated channel, (1, C, 1, 1); None for zero."""
-        return [None for _ in self.branches(self.head)]
-
-    def tail(self, seen: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-        """From the bottleneck's output (n, c, h, w) to the logits."""
-        return self.head.cls_seg

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmcv.cnn import DepthwiseSeparableConvModule
 from mmseg.models import DepthwiseSeparableASPPHead
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from mmposenc.layers import split_layer
+from mmposenc.mm.heads.base import Watched
 from mmposenc.mm.heads.deeplabv3 import DeepLabV3
 
 
@@ -22,48 +22,45 @@ class DeepLabV3Plus(DeepLabV3):
 
     mmseg = DepthwiseSeparableASPPHead
 
-    @classmethod
-    def obstacle(cls, model: Any, layer: str) -> str | None:
-        head, outputs = model.decode_head, max(len(getattr(model.backbone, 'out_indices', ())), 1)
-        if head.c1_bottleneck is not None and split_layer(layer)[0] == 'backbone' and head.in_index % outputs == 0:
+    def obstacle(self) -> str | None:
+        outputs = max(len(getattr(self.model.backbone, 'out_indices', ())), 1)
+        of_backbone = split_layer(self.layer)[0] == 'backbone'
+        if self.head.c1_bottleneck is not None and of_backbone and self.head.in_index % outputs == 0:
             return 'the decoder takes its early features from the same layer'
-        return super().obstacle(model, layer)
+        return super().obstacle()
 
-    @classmethod
-    def blocks(cls, head: Any) -> Sequence[Any]:
-        depthwise = [m.depthwise_conv for m in head.aspp_modules if isinstance(m, DepthwiseSeparableConvModule)]
-        return [*super().blocks(head), *depthwise]
+    def depthwise(self) -> list[Any]:
+        """The depthwise block of each branch; None where a branch has none."""
+        return [getattr(module, 'depthwise_conv', None) for module in self.head.aspp_modules]
 
-    @classmethod
-    def branches(cls, head: Any) -> Sequence[Any]:
-        return [getattr(module, 'pointwise_conv', module) for module in head.aspp_modules]
+    def blocks(self) -> Sequence[Any]:
+        return [*super().blocks(), *filter(None, self.depthwise())]
 
-    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    def joins(self) -> Sequence[Any]:
+        return [getattr(module, 'pointwise_conv', module) for module in self.head.aspp_modules]
+
+    def watched(self) -> Watched:
         outputs, inputs = super().watched()
-        if self.head.c1_bottleneck is not None:
-            outputs['early'] = self.head.c1_bottleneck
-        return outputs, inputs
+        decoder = self.head.c1_bottleneck
+        return outputs if decoder is None else {**outputs, 'early': decoder}, inputs
 
-    def ablated(self, seen: dict[str, Tensor]) -> list[Tensor | None]:
-        constants: list[Tensor | None] = []
-        for i, module in enumerate(self.head.aspp_modules):
-            depthwise = getattr(module, 'depthwise_conv', None)
-            if depthwise is None:
-                constants.append(None)
-                continue
-            like = seen[f'joined {i}']
-            zero = like.new_zeros(1, like.shape[1], 1, 1)
-            if depthwise.conv.bias is not None:
-                zero = zero + depthwise.conv.bias[:, None, None]
-            constants.append(depthwise.activate(depthwise.norm(zero)))
-        return constants
+    def changes(self, seen: dict[str, Tensor]) -> list[Tensor]:
+        changes = super().changes(seen)
+        for i, depthwise in enumerate(self.depthwise()):
+            if depthwise is not None:
+                zero = changes[i].new_zeros(1, changes[i].shape[1], 1, 1)
+                if depthwise.conv.bias is not None:
+                    zero = zero + depthwise.conv.bias[:, None, None]
+                changes[i] = changes[i] - depthwise.activate(depthwise.norm(zero))
+        return changes
 
     def tail(self, seen: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         early, head = seen.get('early'), self.head
 
         def decode(maps: Tensor) -> Tensor:
+            maps = head.bottleneck.activate(maps)
             if early is not None:
-                maps = functional.interpolate(maps, early.shape[2:], mode='bilinear', align_corners=head.align_corners)
+                maps = interpolate(maps, early.shape[2:], mode='bilinear', align_corners=head.align_corners)
                 maps = torch.cat([maps, early.expand(len(maps), -1, -1, -1)], dim=1)
             return head.cls_seg(head.sep_bottleneck(maps))
 

@@ -9,22 +9,11 @@ from typing import Any
 
 import torch
 from mmseg.models import PSPHead
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
+from torch.nn.functional import conv2d, interpolate
 
-from mmposenc.channels.shared_heads import (
-    AllBranches,
-    BranchVector,
-    ConstantShares,
-    PooledBranch,
-    Slices,
-    VariantLogits,
-    add_borders,
-    norm_scale,
-    norm_shift,
-)
-from mmposenc.layers import split_layer
-from mmposenc.mm.heads.base import SharedHead
+from mmposenc.channels.shared_heads import AllBranches, BranchVector, Slices, add_borders, norm_scale, norm_shift
+from mmposenc.mm.heads.base import SharedHead, Watched
 
 
 class PSPNet(SharedHead):
@@ -32,79 +21,61 @@ class PSPNet(SharedHead):
 
     mmseg = PSPHead
 
-    def __init__(self, model: Any, layer: str) -> None:
-        super().__init__(model, layer)
-        head, conv = self.head, self.head.bottleneck.conv
-        self.scale = norm_scale(head.bottleneck.norm)
-        weights = conv.weight.split([head.in_channels, *[head.channels] * len(head.pool_scales)], dim=1)
-        self.own_weight = weights[0] * self.scale[:, None, None, None]
-        self.branch_weights = [weight * self.scale[:, None, None, None] for weight in weights[1:]]
-        self.shares = {
-            i: ConstantShares(weights[1 + i], self.scale) for i, cells in enumerate(head.pool_scales) if cells == 1
+    def find_pools(self) -> dict[str, tuple[Any, Tensor]]:
+        branches = zip(self.head.pool_scales, self.names(), self.head.psp_modules, self.kernels()[1:], strict=True)
+        return {name: (module, kernel) for cells, name, module, kernel in branches if cells == 1}
+
+    def names(self) -> list[str]:
+        """Of the pooling layers."""
+        return [f'decode_head.psp_modules.{i}.0' for i in range(len(self.head.pool_scales))]
+
+    def kernels(self) -> Sequence[Tensor]:
+        """Of the bottleneck, for the features and for each branch."""
+        widths = [self.head.in_channels, *[self.head.channels] * len(self.head.pool_scales)]
+        return self.head.bottleneck.conv.weight.split(widths, dim=1)
+
+    def blocks(self) -> Sequence[Any]:
+        return [*(branch[1] for branch in self.head.psp_modules), self.head.bottleneck]
+
+    def watched_branches(self) -> Watched:
+        poolings = zip(self.names(), self.head.psp_modules, strict=True)
+        return {name: module[0] for name, module in poolings}, {'features': self.head.psp_modules}
+
+    def all_branches(self, seen: dict[str, Tensor]) -> AllBranches:
+        head, tail, features, norm = self.head, self.tail(seen), seen['features'], self.head.bottleneck.norm
+        size, scale, shift = features.shape[-2:], norm_scale(norm), norm_shift(norm)
+        if head.bottleneck.conv.bias is not None:
+            shift = shift + scale * head.bottleneck.conv.bias
+        own_kernel, *kernels = (kernel * scale[:, None, None, None] for kernel in self.kernels())
+        branches = {
+            name: (BranchVector(module[1], seen[name]), kernel)
+            for name, module, kernel in zip(self.names(), head.psp_modules, kernels, strict=True)
         }
-        self.branch = int(split_layer(layer)[0].split('.')[2]) if self.at_pool else -1
-
-    @classmethod
-    def pooled_layers(cls, head: Any) -> list[str]:
-        return [f'decode_head.psp_modules.{i}.0' for i, cells in enumerate(head.pool_scales) if cells == 1]
-
-    @classmethod
-    def blocks(cls, head: Any) -> Sequence[Any]:
-        return [*(branch[1] for branch in head.psp_modules), head.bottleneck]
-
-    def watched(self) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-        branches = enumerate(self.head.psp_modules)
-        outputs = {f'pooled {i}': branch[0] for i, branch in branches if not self.at_pool or i == self.branch}
-        if self.at_pool:
-            return {**outputs, 'bottleneck': self.head.bottleneck.conv}, {}
-        return outputs, {'features': self.head.psp_modules}
-
-    def variants(self, seen: dict[str, Tensor]) -> VariantLogits:
-        head, bottleneck = self.head, self.head.bottleneck
-        if self.at_pool:
-            branch = BranchVector(head.psp_modules[self.branch][1], seen[f'pooled {self.branch}'])
-            joined = bottleneck.norm(seen['bottleneck'])
-            return PooledBranch(
-                branch, self.shares[self.branch], joined, lambda maps: head.cls_seg(bottleneck.activate(maps))
-            )
-        features = seen['features']
-        size = features.shape[-2:]
-        branches = [BranchVector(module[1], seen[f'pooled {i}']) for i, module in enumerate(head.psp_modules)]
-        constant: Tensor | None = None
+        constants: list[Tensor] = []
         resized: list[tuple[Tensor, Tensor]] = []
-        shift = norm_shift(bottleneck.norm)
-        if bottleneck.conv.bias is not None:
-            shift = shift + self.scale * bottleneck.conv.bias
-        total = functional.conv2d(features, self.own_weight, padding=1)
 
         def added(channels: Tensor) -> Tensor:
-            weight = self.own_weight.index_select(1, channels)
-            return functional.conv2d(features.index_select(1, channels), weight, padding=1)
+            return conv2d(features.index_select(1, channels), own_kernel.index_select(1, channels), padding=1)
 
         def prepare(order: Sequence[int], slices: Slices) -> None:
-            nonlocal constant
-            constant = None
+            constants.clear()
             resized.clear()
-            for i, branch in enumerate(branches):
+            for name, (branch, kernel) in branches.items():
                 maps = branch.vectors(order, slices)
-                if i in self.shares:
-                    share = self.shares[i](maps, size)
-                    constant = share if constant is None else constant + share
+                if name in self.shares:
+                    constants.append(self.shares[name](maps, size))
                 else:
-                    resized.append((maps, self.branch_weights[i]))
+                    resized.append((maps, kernel))
 
         def finish(sums: Tensor, positions: Sequence[int]) -> Tensor:
             chosen = list(positions)
             maps = sums + shift[:, None, None]
             if resized:
-                large = [
-                    functional.interpolate(small[chosen], size, mode='bilinear', align_corners=head.align_corners)
-                    for small, _ in resized
-                ]
-                weight = torch.cat([weight for _, weight in resized], dim=1)
-                maps = maps + functional.conv2d(torch.cat(large, dim=1), weight, padding=1)
-            if constant is not None:
-                maps = add_borders(maps, constant[chosen])
-            return head.cls_seg(bottleneck.activate(maps))
+                options = dict(size=size, mode='bilinear', align_corners=head.align_corners)
+                large = torch.cat([interpolate(small[chosen], **options) for small, _ in resized], dim=1)
+                maps = maps + conv2d(large, torch.cat([kernel for _, kernel in resized], dim=1), padding=1)
+            if constants:
+                maps = add_borders(maps, torch.stack(constants).sum(0)[chosen])
+            return tail(maps)
 
-        return AllBranches(total, added, finish, prepare)
+        return AllBranches(conv2d(features, own_kernel, padding=1), added, finish, prepare)
