@@ -5,11 +5,14 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,8 +37,6 @@ PAIR_NAMES = (
 class Ranking(Result):
     """Scores of a layer's channels and their order, highest first (Sec. 4.2.1, Eq. 2 and 3).
 
-    What passes between ranking, probe, ablation and sweeps.
-
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
         statistic: What the scores are: one of `STATISTICS`, or any other name, such as 'position' of a ranking by
@@ -46,11 +47,10 @@ class Ranking(Result):
         scores: C scores in channel order.
         order: All C channels, highest score first. Default: by score, equal scores in channel order.
         reliability: Spearman correlation between the scores of the even and of the odd images; None if not known.
-        model: What the model is called, for the reader.
-        model_sha256: `model_fingerprint` of the weights; '' if not known.
-        checkpoint_sha256: `file_sha256` of the checkpoint; '' if not known.
-        data_set: What the images were, for the reader.
-        versions: Versions of the software, for the reader.
+        model_sha256, checkpoint_sha256: `model_fingerprint` of the weights and `file_sha256` of the checkpoint; '' if
+            not known.
+        model, data_set, versions: What the model is called, what the images were and versions of the software, for the
+            reader.
 
     Raises:
         ValueError: If a name is not known, a score is not finite, or the order does not hold each channel once.
@@ -84,13 +84,10 @@ class Ranking(Result):
         order = _permutation(self.order if len(self.order) else by_score)
         if len(order) != len(scores):
             raise ValueError(f'order must hold as many channels as there are scores, {len(scores)}, got {len(order)}')
-        for name, value in (('scores', scores), ('order', order), ('num_images', index(self.num_images))):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, 'versions', dict(self.versions))
+        vars(self).update(scores=scores, order=order, num_images=index(self.num_images), versions=dict(self.versions))
 
     @property
     def num_channels(self) -> int:
-        """C of the layer."""
         return len(self.scores)
 
     def table(self) -> list[dict[str, Any]]:
@@ -107,27 +104,18 @@ class Ranking(Result):
         return figure
 
     def check_model(self, model: nn.Module, allow_other_weights: bool = False) -> None:
-        """Refuse a model that lacks the layer, or that the ranking was not made from.
-
-        Args:
-            allow_other_weights: Accept other weights, e.g. to use a ranking of one training run in another.
-        """
+        """Refuse a model that lacks the layer or has other weights than the ranking was made from."""
         find_module(model, self.layer)
         if self.model_sha256 and not allow_other_weights and self.model_sha256 != (got := model_fingerprint(model)):
             raise ValueError(
                 f'the ranking was made from other weights: {self.model or "its model"} has the fingerprint '
                 f'{self.model_sha256[:12]}, the model given {got[:12]}. Load the checkpoint the ranking was made from, '
-                f'rank this one, or pass allow_other_weights=True'
+                'rank this one, or pass allow_other_weights=True'
             )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'Ranking':
-        """Read a file that `save` wrote, also that of version 0.1.0.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is not a ranking, or is truncated or inconsistent.
-        """
+        """Read a file that `save` wrote, also that of version 0.1.0; ValueError if it is not a complete ranking."""
         if not Path(path).is_file():
             raise FileNotFoundError(f'there is no ranking file at {path}: make one with mmposenc rank')
         return super().load(path)
@@ -143,52 +131,31 @@ class Ranking(Result):
             region: What the list is for; default its key. To be given for the right-hand list, whose key is 'left'.
         """
         try:
-            document = json.loads(Path(path).read_bytes())
-            if not isinstance(document, dict) or len(document) != 1:
-                raise ValueError('it must be a JSON object with one key, such as {"overall": [...]}')
-            ((key, listed),) = document.items()
-            order = _permutation(listed, key[:60])
-        except ValueError as error:
-            raise ValueError(f'{path} is not a list of the released code: {error}') from None
-        ranks = {channel: rank for rank, channel in enumerate(order)}
-        return cls(
-            layer=layer,
-            statistic='rank',
-            pair='none',
-            scores=[float(len(order) - ranks[channel]) for channel in range(len(order))],
-            num_images=0,
-            region=key if region is None else region,
-            order=order,
-        )
+            ((key, listed),) = json.loads(Path(path).read_bytes()).items()
+            order = _permutation(listed)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(
+                f'{path} is not a list of the released code, a JSON object such as {{"overall": [2, 0, 1]}}: {error}'
+            ) from None
+        scores = (len(order) - np.argsort(order)).tolist()
+        region = key if region is None else region
+        return cls(layer=layer, statistic='rank', pair='none', scores=scores, num_images=0, region=region, order=order)
 
 
 def _finite(scores: Sequence[float]) -> tuple[float, ...]:
-    try:
-        values = tuple(float(score) for score in scores)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f'scores must be a list of C numbers, got {short(scores)}') from None
-    broken = [f'{score} for channel {channel}' for channel, score in enumerate(values) if not math.isfinite(score)]
-    if not values or broken:
-        raise ValueError(f'scores must be C finite numbers, got {broken[0] if broken else "none"}')
-    return values
+    with suppress(TypeError, ValueError, OverflowError):
+        values = tuple(map(float, scores))
+        if values and all(map(math.isfinite, values)):
+            return values
+    raise ValueError(f'scores must be a list of C finite numbers, got {short(scores)}')
 
 
-def _permutation(order: Sequence[int], name: str = 'order') -> tuple[int, ...]:
-    try:
-        channels = tuple(index(channel) for channel in order)
-    except TypeError:
-        raise ValueError(f'{name} must be a list of channels, got {short(order)}') from None
-    if not channels or sorted(channels) != list(range(len(channels))):
-        raise ValueError(f'{name} must hold each channel from 0 to C - 1 once, got {short(list(channels))}')
-    return channels
-
-
-def short(value: object, limit: int = 60) -> str:
-    """A value as it appears in an error message, cut to a readable length."""
-    if isinstance(value, int) and abs(value) > 10**limit:
-        return f'an integer of {value.bit_length()} bits'
-    text = repr(value[:limit]) if isinstance(value, (str, list, tuple)) else repr(value)
-    return text if len(text) <= limit else f'{text[:limit]}...'
+def _permutation(order: Sequence[int]) -> tuple[int, ...]:
+    with suppress(TypeError):
+        channels = tuple(map(index, order))
+        if channels and sorted(channels) == list(range(len(channels))):
+            return channels
+    raise ValueError(f'order must be a list that holds each channel from 0 to C - 1 once, got {short(order)}')
 
 
 def model_fingerprint(module: nn.Module) -> str:
@@ -208,10 +175,4 @@ def model_fingerprint(module: nn.Module) -> str:
 
 def file_sha256(path: str | os.PathLike) -> str:
     """SHA-256 of a file such as a checkpoint."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no file at {path}: give the path of a checkpoint')
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -18,11 +18,8 @@ class Result:
     """Mixin of the frozen dataclasses that functions return: a table, and a file that describes itself.
 
     Fields may be numbers, text, None, tensors, and tuples and dicts (with text as keys) of these. Tuples come back as
-    tuples, tensors with their dtype, on the CPU.
-
-    Attributes:
-        FORMAT: Name and version of the file's format, such as 'mmposenc.chance/1'; set by each subclass.
-        OBSOLETE: Entries that earlier versions wrote.
+    tuples, tensors with their dtype, on the CPU. `FORMAT` is the format's name and version, `OBSOLETE` names entries
+    that earlier versions wrote.
     """
 
     FORMAT: ClassVar[str]
@@ -58,45 +55,44 @@ class Result:
 
 def html_table(rows: list[dict[str, Any]]) -> str:
     """Rows as an HTML table, as notebooks show it."""
+
+    def cell(value: Any) -> str:
+        return f'{value:.4g}' if isinstance(value, float) else html.escape('' if value is None else str(value))
+
     head = ''.join(f'<th>{html.escape(str(name))}</th>' for name in (rows[0] if rows else ()))
-    body = ''.join('<tr>' + ''.join(f'<td>{_cell(value)}</td>' for value in row.values()) + '</tr>' for row in rows)
+    body = ''.join('<tr>' + ''.join(f'<td>{cell(value)}</td>' for value in row.values()) + '</tr>' for row in rows)
     return f'<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _cell(value: Any) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else html.escape('' if value is None else str(value))
-
-
 def _packed(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        dtype = str(value.dtype).removeprefix('torch.')
-        return {'tensor': _packed(value.tolist()), 'dtype': dtype, 'shape': list(value.shape)}
-    if isinstance(value, float) and not -float('inf') < value < float('inf'):
-        return {'float': str(value)}
-    if isinstance(value, (list, tuple)):
-        return [_packed(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _packed(item) for name, item in value.items()}
+    match value:
+        case Tensor():
+            dtype = str(value.dtype).removeprefix('torch.')
+            return {'tensor': _packed(value.tolist()), 'dtype': dtype, 'shape': list(value.shape)}
+        case float() if not -float('inf') < value < float('inf'):
+            return {'float': str(value)}
+        case list() | tuple():
+            return [_packed(item) for item in value]
+        case dict():
+            return {name: _packed(item) for name, item in value.items()}
     return value
 
 
 def _unpacked(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_unpacked(item) for item in value)
-    if isinstance(value, dict):
-        if value.keys() == {'tensor', 'dtype', 'shape'}:
-            return torch.tensor(_unpacked(value['tensor']), dtype=getattr(torch, value['dtype'])).view(value['shape'])
-        if value.keys() == {'float'}:
-            return float(value['float'])
-        return {name: _unpacked(item) for name, item in value.items()}
+    match value:
+        case list():
+            return tuple(_unpacked(item) for item in value)
+        case {'tensor': items, 'dtype': dtype, 'shape': shape}:
+            return torch.tensor(_unpacked(items), dtype=getattr(torch, dtype)).view(shape)
+        case {'float': text} if len(value) == 1:
+            return float(text)
+        case dict():
+            return {name: _unpacked(item) for name, item in value.items()}
     return value
 
 
 def atomic_write(path: str | os.PathLike, content: str | bytes) -> Path:
-    """Write a file under a temporary name and rename it, so that no file is ever partially written.
-
-    Folders are made. A file that was there is replaced only once the new one is complete.
-    """
+    """Write a file, and its folders, under a temporary name and rename it: no file is ever partially written."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
