@@ -33,13 +33,12 @@ def ablate_channels(
     channel_dim: int | None = None,
     allow_repeats: bool = False,
 ) -> Iterator[Ablation]:
-    """Ablate channels of a layer while the block runs (Sec. 4.2.2).
+    """Ablate channels of a layer of any network while the block runs (Sec. 4.2.2).
 
     The layer's output is replaced by a copy; activations and weights are never written to. In tokens a channel is
     ablated everywhere, class tokens included. Blocks may be nested; compiled modules run eagerly meanwhile.
 
     Args:
-        model: Any network.
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
         channels: What to ablate, each channel once; an empty list changes nothing.
         value: What the channels give instead: a number, 0 in the paper, or (C,) numbers in channel order, such as the
@@ -64,7 +63,7 @@ def ablate_channels(
     forward = local()  # DataParallel runs a copy of the network in a thread for each device.
 
     def ablate(features: Tensor, layout: Layout) -> Tensor | None:
-        _check_width(features.shape[layout.channel_dim], layer, chosen, value, num_channels)
+        _check_width(features.shape[layout.channel_dim], done, value, num_channels)
         done.calls += 1
         forward.calls = getattr(forward, 'calls', 0) + 1
         return ablated(features, chosen, value, layout.channel_dim) if chosen else None
@@ -73,25 +72,20 @@ def ablate_channels(
         forward.calls = 0
 
     def check(module: nn.Module, args: tuple, output: object) -> None:
-        calls = forward.calls
-        if calls != 1 and not (calls and allow_repeats):
+        if forward.calls != 1 and not (forward.calls and allow_repeats):
             raise ValueError(
-                f'layer {layer!r} must run once per forward, but ran {calls} times: name a layer that the forward '
-                f'passes through once'
+                f'layer {layer!r} must run once per forward, but ran {forward.calls} times: name a layer that the '
+                'forward passes through once'
             )
 
     root = unwrap_model(model)
-    with layer_hook(model, layer, ablate, channel_dim, prefix_tokens=0):
-        handles = [root.register_forward_pre_hook(begin), root.register_forward_hook(check)]
-        try:
-            yield done
-        finally:
-            for handle in handles:
-                handle.remove()
+    hook = layer_hook(model, layer, ablate, channel_dim, prefix_tokens=0)
+    with hook, root.register_forward_pre_hook(begin), root.register_forward_hook(check):
+        yield done
     if not done.calls:
         raise ValueError(
             f'layer {layer!r} did not run, so nothing was ablated: run the model in the block, and name a layer that '
-            f'the forward passes through'
+            'the forward passes through'
         )
 
 
@@ -105,21 +99,20 @@ def ablated(features: Tensor, channels: Sequence[int], value: float | Tensor = 0
     return changed
 
 
-def _check_width(
-    width: int, layer: str, channels: tuple[int, ...], value: float | Tensor, num_channels: int | None
-) -> None:
-    if num_channels is not None and width != num_channels:
+def _check_width(width: int, ablation: Ablation, value: float | Tensor, num_channels: int | None) -> None:
+    problem, last = '', max(ablation.channels, default=0)
+    if num_channels not in (None, width):
+        problem = f'but the channels were chosen among {num_channels}'
+    elif last >= width:
+        problem = f'so channels must be from 0 to {width - 1}, got {last}'
+    if problem:
         raise ValueError(
-            f'layer {layer!r} has {width} channels, but the channels were chosen among {num_channels}: '
-            f'the ranking is of another model or layer'
-        )
-    if channels and max(channels) >= width:
-        raise ValueError(
-            f'layer {layer!r} has {width} channels, so channels must be from 0 to {width - 1}, got {max(channels)}: '
-            f'the ranking is of another model or layer'
+            f'layer {ablation.layer!r} has {width} channels, {problem}: the ranking is of another model or layer'
         )
     if isinstance(value, Tensor) and value.ndim == 1 and len(value) != width:
-        raise ValueError(f'value must hold one number for each of the {width} channels of {layer!r}, got {len(value)}')
+        raise ValueError(
+            f'value must hold one number for each of the {width} channels of {ablation.layer!r}, got {len(value)}'
+        )
 
 
 def top_channels(ranking: Ranking, num_channels: int) -> tuple[int, ...]:
@@ -185,7 +178,7 @@ def matched_random_channels(
     exchanged = torch.empty(total, dtype=torch.long)
     for members in torch.tensor(activation, dtype=torch.float64).argsort(stable=True).tensor_split(bins):
         exchanged[members] = members[torch.randperm(len(members), generator=generator)]
-    return tuple(exchanged[torch.tensor(ranking.order[:num_channels], dtype=torch.long)].tolist())
+    return tuple(exchanged[list(ranking.order[:num_channels])].tolist())
 
 
 def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
@@ -202,10 +195,6 @@ def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
 
 
 def _in_range(name: str, value: int, largest: int) -> int:
-    try:
-        number = index(value)
-    except TypeError:
-        raise TypeError(f'{name} must be an integer, got {type(value).__name__} {value!r}') from None
-    if not 0 <= number <= largest:
+    if not 0 <= (number := index(value)) <= largest:
         raise ValueError(f'{name} must be from 0 to {largest}, the channels there are, got {number}')
     return number

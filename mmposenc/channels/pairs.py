@@ -70,13 +70,12 @@ def pooled_pairs(
     """
     check_pairs(pairs)
     members = dict.fromkeys(member for pair in pairs for member in PAIRS[pair])
-    pooled = {}
+    pooled: dict[PairMember, Tensor] = {}
     with pooled_forward(model, layer, forward, channel_dim, prefix_tokens) as pooled_of:
         for flipped in (False, True):
             wanted = [member for member in members if member.flipped_kernels is flipped]
             with flipped_kernels(model) if flipped and wanted else nullcontext():
-                for member in wanted:
-                    pooled[member] = pooled_of(IMAGE_CHANGES[member.image](images))
+                pooled |= {member: pooled_of(IMAGE_CHANGES[member.image](images)) for member in wanted}
     return {pair: (pooled[PAIRS[pair][0]], pooled[PAIRS[pair][1]]) for pair in pairs}
 
 
@@ -84,9 +83,8 @@ def check_pairs(pairs: Sequence[str]) -> None:
     """Refuse unknown names of pairs."""
     if isinstance(pairs, str):
         raise TypeError(f'pairs must be a list of names, got the str {pairs!r}: write [{pairs!r}]')
-    for pair in pairs:
-        if pair not in PAIRS:
-            raise ValueError(f'pair must be one of {", ".join(PAIRS)}, got {pair!r}')
+    if unknown := [pair for pair in pairs if pair not in PAIRS]:
+        raise ValueError(f'pair must be one of {", ".join(PAIRS)}, got {unknown[0]!r}')
 
 
 @contextmanager
@@ -104,14 +102,13 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
     for name, child in module.named_modules():
         if not isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)) or child.kernel_size[-1] == 1:
             continue
-        weight = dict(child.named_parameters(recurse=False)).get('weight')
-        if weight is None:
+        if 'weight' not in child._parameters:
             raise ValueError(
                 f'the kernel of {name or "the module"!r} ({type(child).__name__}) must be a parameter of its own to be '
-                f'mirrored, but is computed from others: merge it first, e.g. with '
-                f'torch.nn.utils.parametrize.remove_parametrizations'
+                'mirrored, but is computed from others: merge it first, e.g. with '
+                'torch.nn.utils.parametrize.remove_parametrizations'
             )
-        kernels[id(weight)] = weight
+        kernels[id(child.weight)] = child.weight
     _mirror(kernels.values())
     try:
         yield
@@ -119,9 +116,9 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
         _mirror(kernels.values())
 
 
+@torch.no_grad()
 def _mirror(weights: Iterable[nn.Parameter]) -> None:
-    with torch.no_grad():
-        for weight in weights:
-            weight.copy_(weight.flip(-1))
+    for weight in weights:
+        weight.copy_(weight.flip(-1))
     # Autocast keeps half precision copies of the weights and does not see that they changed.
     torch.clear_autocast_cache()

@@ -12,29 +12,24 @@ from mmposenc.channels.pairs import check_pairs, pooled_pairs
 from mmposenc.layers import Forward, check_layer, unwrap_model
 from mmposenc.ranking import STATISTICS, Ranking, model_fingerprint
 
-_ABS, _SIGNED, _FIRST, _MAGNITUDE, _IMAGES = range(5)
+_IMAGES = 4
 
 
 class PairedSums:
-    """Five running sums per channel in float64, which hold every score of one pass (Sec. 4.2.1, Eq. 2 and 3).
-
-    `state` is one tensor that adds up: over processes with one `all_reduce`, over parts of a data set with `merge`. It
-    is kept on the features' device, or on the CPU where a device has no float64 (MPS).
+    """Five running sums per channel, which hold every score of one pass (Sec. 4.2.1, Eq. 2 and 3).
 
     Attributes:
         state: float64 (2, 5, C): sums of |z1 - z2|, z1 - z2, z1, (|z1| + |z2|) / 2, and the number of images; over all
-            images, and over every second one.
+            images, and over every second one. States add up over processes and parts of a data set. Kept on the
+            features' device, or on the CPU where a device has no float64 (MPS).
     """
 
     def __init__(self, num_channels: int, device: torch.device | str = 'cpu') -> None:
-        if num_channels < 1:
-            raise ValueError(f'num_channels must be at least 1, got {num_channels}')
         device = 'cpu' if torch.device(device).type == 'mps' else device
         self.state = torch.zeros(2, 5, num_channels, dtype=torch.float64, device=device)
 
     @property
     def num_channels(self) -> int:
-        """C of the layer."""
         return self.state.shape[-1]
 
     @property
@@ -60,12 +55,6 @@ class PairedSums:
         self.state[0] += figures.sum(1)
         self.state[1] += figures[:, [(position + step * i) % 2 == 1 for i in range(len(first))]].sum(1)
 
-    def merge(self, other: 'PairedSums') -> None:
-        """Add the sums of another part of the data."""
-        if other.num_channels != self.num_channels:
-            raise ValueError(f'sums of {self.num_channels} and of {other.num_channels} channels cannot be merged')
-        self.state += other.state.to(self.state.device)
-
     def scores(self, statistic: str = 'abs', reference: Tensor | Sequence[float] | None = None) -> Tensor:
         """One score per channel; with means over the n pairs seen (Sec. 4.2.1, Eq. 2 and 3).
 
@@ -82,8 +71,7 @@ class PairedSums:
         check_statistic(statistic, reference is not None)
         if self.num_images == 0:
             raise ValueError('no image was seen: the data set or the subset is empty, so there is nothing to rank')
-        broken = (~self.state[0].isfinite()).any(0).nonzero().flatten().tolist()
-        if broken:
+        if broken := (~self.state[0].isfinite()).any(0).nonzero().flatten().tolist():
             raise ValueError(
                 f'{len(broken)} of {self.num_channels} channels gave NaN or infinite activations (the first is channel '
                 f'{broken[0]}), so they cannot be ranked: check the checkpoint and the precision of the forward'
@@ -97,23 +85,23 @@ class PairedSums:
         if self.num_images < 2 or not self.state.isfinite().all():
             return None
         odd, even = self.state[1], self.state[0] - self.state[1]
-        halves = [_scores(half, statistic, reference) for half in (even, odd)]
+        halves = [_scores(half, statistic, reference).numpy() for half in (even, odd)]
         if any((scores == scores[0]).all() for scores in halves):
             return None
-        correlation = float(spearmanr(*(scores.numpy() for scores in halves)).statistic)
+        correlation = float(spearmanr(*halves).statistic)
         return correlation if math.isfinite(correlation) else None
 
 
 def _scores(state: Tensor, statistic: str, reference: Tensor | Sequence[float] | None) -> Tensor:
-    means = (state / state[_IMAGES]).cpu()
+    absolute, signed, first, magnitude, _ = (state / state[_IMAGES]).cpu()
     if statistic == 'relative':
-        return torch.where(means[_MAGNITUDE] > 0, means[_ABS] / means[_MAGNITUDE], 0.0)
+        return torch.where(magnitude > 0, absolute / magnitude, 0.0)
     if statistic == 'centred':
         baseline = torch.as_tensor(reference, dtype=torch.float64).cpu()
-        if baseline.shape != means[_SIGNED].shape:
-            raise ValueError(f'reference must hold {means.shape[1]} scores, got shape {tuple(baseline.shape)}')
-        return means[_SIGNED] - baseline
-    return means[{'abs': _ABS, 'signed': _SIGNED, 'mean_activation': _FIRST}[statistic]].clone()
+        if baseline.shape != signed.shape:
+            raise ValueError(f'reference must hold {len(signed)} scores, got shape {tuple(baseline.shape)}')
+        return signed - baseline
+    return {'abs': absolute, 'signed': signed, 'mean_activation': first}[statistic].clone()
 
 
 def check_statistic(statistic: str, has_reference: bool) -> None:
@@ -122,7 +110,7 @@ def check_statistic(statistic: str, has_reference: bool) -> None:
         raise ValueError(f'statistic must be one of {", ".join(STATISTICS)}, got {statistic!r}')
     if has_reference != (statistic == 'centred'):
         raise ValueError(
-            f"reference, the signed scores of the whole data set, must be given with statistic 'centred' and with no "
+            "reference, the signed scores of the whole data set, must be given with statistic 'centred' and with no "
             f'other; got statistic {statistic!r} {"with" if has_reference else "without"} a reference'
         )
 
@@ -164,8 +152,7 @@ def collect_sums(
                 sums[pair].update(first, second, batch.position, batch.step)
     if not sums:
         raise ValueError('this process got no images: start as many processes as there are images, or fewer')
-    states = torch.stack([sums[pair].state for pair in pairs])
-    for pair, state in zip(pairs, all_reduce_sum_(states), strict=True):
+    for pair, state in zip(sums, all_reduce_sum_(torch.stack([each.state for each in sums.values()])), strict=True):
         sums[pair].state = state
     return sums
 
@@ -190,8 +177,7 @@ def rank_channels(
 
     Args:
         model: Any network; compiled and wrapped ones, too.
-        loader: Batches of normalised images (N, 3, H, W), or tuples or dicts that hold them (see
-            `mmposenc.batches.read_batch`).
+        loader: Batches of normalised images (N, 3, H, W), or what holds them (see `mmposenc.batches.read_batch`).
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
         pair: One of `mmposenc.channels.PAIRS`.
         statistic: One of `mmposenc.channels.STATISTICS`; the defaults are Eq. 2, and 'signed' is Eq. 3.
@@ -199,8 +185,7 @@ def rank_channels(
         reference: For 'centred', the 'signed' ranking of the whole data set by the same pair at the same layer.
         forward: How the network takes images, default `model` itself.
         unpack: Returns (images, targets) of a batch, for loaders of any other kind.
-        channel_dim: Dimension of the layer's channels; None to establish it (see `mmposenc.layers.layer_hook`).
-        prefix_tokens: Tokens that are no patches, left out of the mean; None to establish it.
+        channel_dim, prefix_tokens: Where the layer's channels are; see `mmposenc.layers.layer_hook`.
         data_set: What the images are, for the reader of the file.
 
     Example:
