@@ -19,22 +19,7 @@ from mmposenc.shifts import ShiftedViews
 Say = Callable[[str], None]
 
 
-class _Counts:
-    """What both kinds of networks share: one `VariantForwards` for each layer."""
-
-    def __init__(
-        self, model: Any, plan: SweepPlan, level: str, levels: Sequence[str], memory: float, **options: Any
-    ) -> None:
-        if level not in levels:
-            kind = '' if '3' in levels else ' for a classifier'
-            raise ValueError(f'level must be one of {", ".join(levels)}{kind}, got {level!r}')
-        self.model, self.plan = model, plan
-        for layer in plan.layers:
-            find_module(model, layer)
-        self.forwards = {layer: VariantForwards(model, layer, plan.total, memory, **options) for layer in plan.layers}
-
-
-class SegmentationCounts(_Counts):
+class SegmentationCounts:
     """Labelled and predicted pixels of each class, strip and run, image by image (Fig. 4 and 6).
 
     At level 1 every variant is a forward of its own. At level 2 what comes before the layer is shared; see
@@ -43,7 +28,6 @@ class SegmentationCounts(_Counts):
 
     Args:
         model: A segmentor of mmseg, without wrappers, in evaluation mode.
-        plan: What is swept.
         metric: With the names of the classes.
         level: 'auto', '1', '2' or '3'; ValueError if a layer does not allow it.
         memory: MiB for what is held of several variants at once; one variant is held in any case.
@@ -61,10 +45,12 @@ class SegmentationCounts(_Counts):
         allow_slide: bool = False,
         say: Say = print,
     ) -> None:
+        if level not in ('auto', '1', '2', '3'):
+            raise ValueError(f'level must be one of auto, 1, 2, 3, got {level!r}')
         whole = (model.test_cfg or {}).get('mode', 'whole') == 'whole'
         options = dict(reuse=whole and level != '1', stack=False, allow_repeats=allow_slide, say=say)
-        super().__init__(model, plan, level, ('auto', '1', '2', '3'), memory, **options)
-        self.metric, self.say, self.bytes = metric, say, memory * 2**20
+        self.forwards = _forwards(model, plan, memory, **options)
+        self.model, self.plan, self.metric, self.say, self.bytes = model, plan, metric, say, memory * 2**20
         self.heads: dict[str, SharedHead] = {}
         self._checked: set[str] = set()
         for layer in plan.layers:
@@ -86,7 +72,12 @@ class SegmentationCounts(_Counts):
         `positions` are those of the images in the data set; not needed here.
         """
         inputs, samples = data['inputs'], data['data_samples']
-        counters = [self._counter(sample, inputs.device) for sample in samples]
+        if any('gt_sem_seg' not in sample for sample in samples):
+            raise ValueError(
+                'a sweep needs label maps, but a sample has no gt_sem_seg: put LoadAnnotations into the test pipeline'
+            )
+        maps = [sample.gt_sem_seg.data.squeeze(0).to(inputs.device) for sample in samples]
+        counters = [_PixelCounter(labels, self.plan.num_runs, self.metric, self.bytes / 4) for labels in maps]
 
         def predict(copies: int = 1) -> list[Any]:
             return self.model(inputs, samples, mode='predict')
@@ -97,33 +88,26 @@ class SegmentationCounts(_Counts):
         def scores(copies: int) -> Tensor:
             return torch.cat([_scores(sample).flatten() for sample in predict()])
 
-        seen: dict[str, dict[str, Tensor]] = {}
-        for layer in [*self.heads]:
-            with self.heads[layer].record() as seen[layer]:
+        seen: dict[str, list[dict[str, Tensor]]] = {}
+        for layer, head in [*self.heads.items()]:
+            with head.record() as record:
                 predict()
-            if not self._agrees(layer, seen[layer], samples[0], predict):
+            images = zip(*(tensor.split(1) for tensor in record.values()), strict=True)
+            seen[layer] = [dict(zip(record, tensors, strict=True)) for tensors in images]
+            if not self._agrees(layer, seen[layer][0], samples[0], predict):
                 del self.heads[layer]
         for counter, prediction in zip(counters, labels(1), strict=True):
             counter.add([0], prediction)
         for layer, forwards in self.forwards.items():
             orders = self.plan.orders_at(layer)
             if layer in self.heads:
-                for image, counter in enumerate(counters):
-                    variants = self.heads[layer].variants(_one(seen[layer], image))
-                    self._count_variants(variants, orders, samples[image], counter)
+                for image, sample, counter in zip(seen[layer], samples, counters, strict=True):
+                    self._count_variants(self.heads[layer].variants(image), orders, sample, counter)
                 continue
             for run, predictions in forwards.run(orders, labels, scores):
                 for counter, prediction in zip(counters, predictions, strict=True):
                     counter.add([run], prediction)
         return torch.stack([counter.total() for counter in counters])
-
-    def _counter(self, sample: Any, device: torch.device) -> '_PixelCounter':
-        if 'gt_sem_seg' not in sample:
-            raise ValueError(
-                'a sweep needs label maps, but a sample has no gt_sem_seg: put LoadAnnotations into the test pipeline'
-            )
-        labels = sample.gt_sem_seg.data.squeeze(0).to(device)
-        return _PixelCounter(labels, self.plan.num_runs, self.metric, self.bytes / 4)
 
     def _count_variants(
         self, variants: VariantLogits, orders: Sequence[SweepOrder], sample: Any, counter: '_PixelCounter'
@@ -162,7 +146,7 @@ class SegmentationCounts(_Counts):
         order, (start, stop) = orders[0].order, orders[0].slices[0]
         with ablate_channels(self.model, layer, order[start:stop], num_channels=self.plan.total):
             expected = _scores(predict()[0])
-        ((_, logits),) = self.heads[layer].variants(_one(seen, 0)).logits(order, [(start, stop)], 1)
+        ((_, logits),) = self.heads[layer].variants(seen).logits(order, [(start, stop)], 1)
         found = self._final(logits, sample)[0][0]
         # TF32 on a GPU is coarse; what is looked for is a head that computes something else.
         if found.shape == expected.shape and (found - expected).abs().max() <= 0.02 * expected.abs().max():
@@ -197,20 +181,11 @@ class _PixelCounter:
         return self._counts
 
 
-def _scores(sample: Any) -> Tensor:
-    return sample.seg_logits.data if 'seg_logits' in sample else sample.pred_sem_seg.data.float()
-
-
-def _one(seen: dict[str, Tensor], image: int) -> dict[str, Tensor]:
-    return {name: tensor[image : image + 1] for name, tensor in seen.items()}
-
-
-class ClassificationCounts(_Counts):
+class ClassificationCounts:
     """Top-1 and consistency under shifts of each run, image by image (the figures of Table 2, swept as in Sec. 4.2.2).
 
     Args:
         model: A classifier of mmpretrain, without wrappers, in evaluation mode.
-        plan: What is swept.
         num_images: Length of the data set.
         max_shift: N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
         level: '1': a forward for each variant; '2' or 'auto': they share what comes before the layer.
@@ -227,7 +202,10 @@ class ClassificationCounts(_Counts):
         memory: float = 1024,
         say: Say = print,
     ) -> None:
-        super().__init__(model, plan, level, ('auto', '1', '2'), memory, reuse=level != '1', say=say)
+        if level not in ('auto', '1', '2'):
+            raise ValueError(f'level must be one of auto, 1, 2 for a classifier, got {level!r}')
+        self.forwards = _forwards(model, plan, memory, reuse=level != '1', say=say)
+        self.model, self.plan = model, plan
         self.views = ShiftedViews([max_shift], ['zero_ref'], num_images) if max_shift else None
         self.metric = Rates(['top1', *(self.views.keys if self.views else ())])
         self._checked = False
@@ -244,13 +222,17 @@ class ClassificationCounts(_Counts):
         labels = torch.cat([sample.gt_label for sample in samples]).to(images.device)
         reference = self._labels(images, samples)
         if not self._checked:
-            self._check_predictions(images, samples, reference[0])
+            predicted = self.model(images, [sample.new() for sample in samples], mode='predict')
+            if [int(sample.pred_label) for sample in predicted] != reference[0].tolist():
+                raise ValueError(
+                    f'{type(self.model).__name__} predicts other classes than those with the largest score of '
+                    "mode='tensor', so its Top-1 cannot be swept"
+                )
+            self._checked = True
         hits = [reference == labels]
         if self.views is not None:
-            (key,) = self.views.keys
-            hits += [
-                self._labels(shifted, samples) == reference for shifted in self.views.shifted(key, images, positions)
-            ]
+            shifted = self.views.shifted(self.views.keys[0], images, positions)
+            hits += [self._labels(view, samples) == reference for view in shifted]
         return self.metric.count(torch.stack(hits, dim=-1).transpose(0, 1), None).cpu()
 
     def _labels(self, images: Tensor, samples: list[Any]) -> Tensor:
@@ -271,12 +253,12 @@ class ClassificationCounts(_Counts):
             raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
         return labels
 
-    def _check_predictions(self, images: Tensor, samples: list[Any], labels: Tensor) -> None:
-        """Refuse a model whose predictions are not the largest of its scores."""
-        predicted = self.model(images, [sample.new() for sample in samples], mode='predict')
-        if not all(int(sample.pred_label) == label for sample, label in zip(predicted, labels.tolist(), strict=True)):
-            raise ValueError(
-                f'{type(self.model).__name__} predicts other classes than those with the largest score of '
-                "mode='tensor', so its Top-1 cannot be swept"
-            )
-        self._checked = True
+
+def _forwards(model: Any, plan: SweepPlan, memory: float, **options: Any) -> dict[str, VariantForwards]:
+    for layer in plan.layers:
+        find_module(model, layer)
+    return {layer: VariantForwards(model, layer, plan.total, memory, **options) for layer in plan.layers}
+
+
+def _scores(sample: Any) -> Tensor:
+    return sample.seg_logits.data if 'seg_logits' in sample else sample.pred_sem_seg.data.float()

@@ -55,7 +55,7 @@ def test_every_variant_equals_a_plain_forward(head: str, options: dict, layer: s
 @pytest.mark.parametrize('layer', [ASPP_POOL, 'backbone[-1]'])
 @pytest.mark.parametrize('method', ['postprocess_result', 'predict', 'encode_decode'])
 def test_a_model_with_a_method_of_its_own_is_run_as_it_is(method: str, layer: str) -> None:
-    changed = type('Changed', (EncoderDecoder,), {method: lambda self, *args: getattr(super(), method)(*args)})
+    changed = type('Changed', (EncoderDecoder,), {method: lambda self: None})
     assert find_head(tiny_segmentor(kind=changed), layer) == (None, f'Changed has its own {method}')
     assert find_head(tiny_segmentor(kind=type('Unchanged', (EncoderDecoder,), {})), layer)[0] is not None
 
@@ -80,7 +80,7 @@ def test_what_is_set_on_an_instance_is_seen() -> None:
     ('aspp', dict(norm_cfg=None), ASPP_POOL, 'a block is not a zero-padded convolution'),
     ('aspp', dict(norm_cfg=dict(type='GN', num_groups=2)), ASPP_POOL, 'a block is not'),
     ('aspp', dict(act_cfg=None), ASPP_POOL, 'a block is not'),
-    ('aspp', dict(in_channels=[16, 32], in_index=[2, 3], input_transform='resize_concat'), 'backbone[-1]', 'is neither'),
+    ('aspp', dict(in_channels=[16, 32], in_index=[2, 3], input_transform='resize_concat'), 'backbone[-1]', 'neither'),
 ])  # fmt: skip
 def test_reasons(head: str, options: dict, layer: str, reason: str) -> None:
     found, said = find_head(tiny_segmentor(head, **options), layer)

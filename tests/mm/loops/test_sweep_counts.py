@@ -19,8 +19,8 @@ POOLED = 'decode_head.image_pool.0'
 BOTH = [POOLED, 'backbone[-1]']
 
 
+# In float64, where ties between classes do not depend on the order of summation.
 def tiny_segmentor(*args: Any, **options: Any) -> EncoderDecoder:
-    """In float64, where ties between classes do not depend on the order of summation."""
     return single_segmentor(*args, **options).double()
 
 
@@ -89,42 +89,40 @@ def test_level_3_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize('head, pooled', [('sep_aspp', POOLED), ('psp', 'decode_head.psp_modules.0.0')])
 def test_the_other_heads_count_the_same(head: str, pooled: str) -> None:
     model, plan, data = tiny_segmentor(head), tiny_plan([pooled, 'backbone[-1]']), segmentation_batch(2, 37, 61)
-    chosen = sweep(model, plan)
-    assert same_pixels(chosen.count(data, range(2)), plain(model, plan, data))
-    assert levels(chosen) == [3, 3]
+    wanted = plain(model, plan, data)
+    for level, used in (('auto', 3), ('2', 2)):
+        chosen = sweep(model, plan, level)
+        counts = chosen.count(data, range(2))
+        assert torch.equal(counts, wanted) if level == '2' else same_pixels(counts, wanted)
+        assert levels(chosen) == [used, used]
 
 
-@pytest.mark.parametrize('head, level', [('fcn', '1'), ('fcn', '2'), ('fcn', 'auto'), ('psp', '2'), ('sep_aspp', '2')])
-def test_levels_1_and_2_count_the_same_to_the_last_pixel(head: str, level: str) -> None:
-    model, plan, data = tiny_segmentor(head), tiny_plan(['backbone[-1]']), segmentation_batch(2, 37, 61)
+@pytest.mark.parametrize('level', ['1', '2', 'auto'])
+def test_levels_1_and_2_count_the_same_to_the_last_pixel(level: str) -> None:
+    model, plan, data = tiny_segmentor('fcn'), tiny_plan(['backbone[-1]']), segmentation_batch(2, 37, 61)
     chosen = sweep(model, plan, level)
     assert torch.equal(chosen.count(data, range(2)), plain(model, plan, data))
     assert chosen.forwards['backbone[-1]'].shares == ('nothing' if level == '1' else 'the prefix')
 
 
-@pytest.mark.parametrize('meta', [
-    dict(ori_shape=(29, 50), img_shape=(37, 61), pad_shape=(37, 61)),
-    dict(ori_shape=(30, 64), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7]),
-    dict(ori_shape=(55, 128), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7]),
-    dict(flip=True, flip_direction='horizontal'),
-    dict(ori_shape=(50, 70), flip=True, flip_direction='vertical'),
+TWO_CLASSES = dict(num_classes=2, out_channels=1, threshold=0.5)
+
+
+@pytest.mark.parametrize('options, meta', [
+    ({}, dict(ori_shape=(29, 50), img_shape=(37, 61), pad_shape=(37, 61))),
+    ({}, dict(ori_shape=(30, 64), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7])),
+    ({}, dict(ori_shape=(55, 128), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7])),
+    ({}, dict(flip=True, flip_direction='horizontal')),
+    ({}, dict(ori_shape=(50, 70), flip=True, flip_direction='vertical')),
+    (TWO_CLASSES, {}),  # One output for both.
 ])  # fmt: skip
-def test_padding_flips_and_other_sizes_are_undone_as_mmseg_does(meta: dict) -> None:
-    height, width = meta.get('pad_shape', (37, 61))
-    model, plan, data = tiny_segmentor(), tiny_plan(BOTH), segmentation_batch(2, height, width, **meta)
-    wanted = plain(model, plan, data)
-    chosen = sweep(model, plan)
-    assert same_pixels(chosen.count(data, range(2)), wanted)
-    assert levels(chosen) == [3, 3]
-
-
-def test_a_network_with_one_output_for_two_classes() -> None:
-    model, plan = tiny_segmentor(num_classes=2, out_channels=1, threshold=0.5), tiny_plan(BOTH)
-    data = segmentation_batch(1, 32, 64)
+def test_labels_are_made_as_mmseg_makes_them(options: dict, meta: dict) -> None:
+    model, plan = tiny_segmentor(**options), tiny_plan(BOTH)
+    data = segmentation_batch(2, *meta.get('pad_shape', (37, 61)), **meta)
     for sample in data['data_samples']:
-        sample.gt_sem_seg.data.clamp_(max=1)
+        sample.gt_sem_seg.data %= options.get('num_classes', 256)
     chosen = sweep(model, plan)
-    assert same_pixels(chosen.count(data, [0]), plain(model, plan, data))
+    assert same_pixels(chosen.count(data, range(2)), plain(model, plan, data))
     assert levels(chosen) == [3, 3]
 
 
@@ -149,14 +147,14 @@ class Rotating(EncoderDecoder):
         return self.postprocess_result(logits, data_samples)
 
 
-def test_a_model_that_predicts_in_its_own_way_is_counted_as_it_predicts() -> None:
-    model, data = tiny_segmentor(kind=Rotating), segmentation_batch(2, 37, 61)
-    plan = tiny_plan([POOLED])
+@pytest.mark.parametrize('options, level', [(dict(kind=Rotating), 2), (dict(mode='slide'), 1)])
+def test_a_model_that_predicts_in_its_own_way_is_counted_as_it_predicts(options: dict, level: int) -> None:
+    model, plan, data = tiny_segmentor(**options), tiny_plan([POOLED]), segmentation_batch(1, 40, 56)
     chosen = sweep(model, plan, allow_slide=True)
-    assert torch.equal(chosen.count(data, range(2)), plain(model, plan, data))
-    assert levels(chosen) == [2]
-    with pytest.raises(ValueError, match='must run once per forward, but ran 2 times'):
-        sweep(model, plan).count(data, range(2))
+    assert torch.equal(chosen.count(data, [0]), plain(model, plan, data))
+    assert levels(chosen) == [level]
+    with pytest.raises(ValueError, match=r'must run once per forward, but ran \d times'):
+        sweep(model, plan).count(data, [0])
 
 
 def test_a_head_that_computes_something_else_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,13 +166,6 @@ def test_a_head_that_computes_something_else_is_given_up(monkeypatch: pytest.Mon
     assert torch.equal(chosen.count(data, [0]), plain(model, plan, data))
     assert levels(chosen) == [2]
     assert f'sweep at {POOLED}: not level 3, as its first variant differs from a plain forward' in said
-
-
-def test_sliding_windows_run_as_they_are() -> None:
-    model, plan, data = tiny_segmentor(mode='slide'), tiny_plan([POOLED]), segmentation_batch(1, 40, 56)
-    chosen = sweep(model, plan, allow_slide=True)
-    assert torch.equal(chosen.count(data, [0]), plain(model, plan, data))
-    assert levels(chosen) == [1]
 
 
 def test_a_level_can_be_asked_for_but_not_above_what_is_possible() -> None:
@@ -228,17 +219,11 @@ def test_top1_and_consistency_are_those_of_plain_forwards(layer: str, level: str
     assert len(seen) > 3, 'the variants differ'
 
 
-def test_consistency_can_be_left_out() -> None:
-    plan = tiny_plan(['neck'])
-    sweep = ClassificationCounts(tiny_classifier(), plan, 3, max_shift=0)
-    assert sweep.metric.figures == ['top1']
-    assert sweep.count(classification_batch(3), range(3)).shape == (3, plan.num_runs, 2)
-
-
 def test_bad_input_of_a_classifier() -> None:
     model, plan = tiny_classifier(), tiny_plan(['neck'])
+    sweep, data = ClassificationCounts(model, plan, 3, max_shift=0), classification_batch(3)
+    assert sweep.count(data, range(3)).shape == (3, plan.num_runs, 2)
     sweep = ClassificationCounts(model, plan, 3)
-    data = classification_batch(3)
     del data['data_samples'][1].gt_label
     with pytest.raises(ValueError, match='a sample has no gt_label'):
         sweep.count(data, range(3))
