@@ -98,7 +98,7 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: If a convolution's weight is computed from other parameters (parametrized, weight norm).
     """
-    kernels: dict[int, nn.Parameter] = {}
+    kernels: dict[int, Tensor] = {}
     for name, child in module.named_modules():
         if not isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)) or child.kernel_size[-1] == 1:
             continue
@@ -117,7 +117,7 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _mirror(weights: Iterable[nn.Parameter]) -> None:
+def _mirror(weights: Iterable[Tensor]) -> None:
     for weight in weights:
         weight.copy_(weight.flip(-1))
     # Autocast keeps half precision copies of the weights and does not see that they changed.

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, product
 from operator import index
+from reprlib import repr as short
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from mmposenc.channels.ablation import matched_random_channels, random_channels
 from mmposenc.layers import split_layer
-from mmposenc.ranking import Ranking, short
+from mmposenc.ranking import Ranking
 
 RANDOM, MATCHED, REVERSED = 'random', 'matched', 'reversed'
 _MOST_VARIANTS = 1_000_000
@@ -42,13 +43,7 @@ class SweepVariant:
 
 @dataclass(frozen=True)
 class SweepOrder:
-    """The runs of one order of channels at one layer; they share most of their work.
-
-    Args:
-        order: All channels, top-ranked first.
-        slices: (start, stop) of the ranks that each run ablates, none of them empty.
-        runs: Number of each run.
-    """
+    """The runs of an order of channels, top-ranked first; `slices` are (start, stop) of the ranks that each ablates."""
 
     layer: str
     order: tuple[int, ...]
@@ -94,8 +89,8 @@ class SweepPlan:
         self.layers = _checked_layers(layers, self.rankings)
         self.num_channels = sorted(set(_checked_numbers('num_channels', num_channels, self.total)))
         (self.window,) = _checked_numbers('window', [window], self.total)
-        (self.num_random,) = _checked_numbers('num_random', [num_random], None)
-        (self.num_matched,) = _checked_numbers('num_matched', [num_matched], None)
+        (self.num_random,) = _checked_numbers('num_random', [num_random])
+        (self.num_matched,) = _checked_numbers('num_matched', [num_matched])
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
         mirrored = any(a.order == b.order[::-1] for a, b in combinations(self.rankings.values(), 2))
@@ -103,16 +98,16 @@ class SweepPlan:
         points = len(self.num_channels) + (self.total // self.window if self.window else 0)
         if (variants := len(self.layers) * orders * points) > _MOST_VARIANTS:
             raise ValueError(
-                f'a sweep holds at most {_MOST_VARIANTS} variants, got {short(variants)}: give fewer num_channels, a '
-                'larger window, or fewer random orders'
+                f'a sweep holds at most {_MOST_VARIANTS} variants, got {variants}: give fewer num_channels, a larger '
+                'window, or fewer random orders'
             )
-        self.activation: dict[str, tuple[float, ...]] = {}
-        for layer in self.layers if self.num_matched else ():
-            values = self.activation[layer] = tuple(map(float, (activation or {}).get(layer, ())))
-            if len(values) != self.total:
+        known = {layer: tuple(map(float, values)) for layer, values in (activation or {}).items()}
+        self.activation = {layer: known.get(layer, ()) for layer in self.layers} if self.num_matched else {}
+        for layer, strength in self.activation.items():
+            if len(strength) != self.total:
                 raise ValueError(
                     f'matched random orders need the mean activation of the {self.total} channels of {layer!r}, got '
-                    f"{len(values)} values: add a ranking with statistic 'mean_activation', or set num_matched=0"
+                    f"{len(strength)} values: add a ranking with statistic 'mean_activation', or set num_matched=0"
                 )
         self.orders: list[SweepOrder] = []
         self.variants: list[SweepVariant] = []
@@ -125,10 +120,9 @@ class SweepPlan:
                 self._add(layer, RANDOM, '', draw, order)
                 if mirrored:
                     self._add(layer, REVERSED, '', draw, order[::-1])
-            for name, ranking in self.rankings.items():
-                for draw in range(self.num_matched):
-                    order = matched_random_channels(ranking, self.activation[layer], self.total, draw)
-                    self._add(layer, MATCHED, name, draw, order)
+            for (name, ranking), draw in product(self.rankings.items(), range(self.num_matched)):
+                order = matched_random_channels(ranking, self.activation[layer], self.total, draw)
+                self._add(layer, MATCHED, name, draw, order)
 
     def orders_at(self, layer: str) -> list[SweepOrder]:
         """The orders that have runs at a layer."""
@@ -167,19 +161,16 @@ def name_rankings(rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking])
 
     TypeError if they are not rankings, ValueError if two would have one name.
     """
-    if isinstance(rankings, Ranking):
-        rankings = [rankings]
-    if isinstance(rankings, str) or not isinstance(rankings, (Sequence, Mapping)):
-        raise TypeError(f'rankings must be a list of Ranking or a dict of name=Ranking, got {short(rankings)}')
-    for ranking in rankings.values() if isinstance(rankings, Mapping) else rankings:
+    given = [rankings] if isinstance(rankings, Ranking) else rankings
+    for ranking in given.values() if isinstance(given, Mapping) else given:
         if not isinstance(ranking, Ranking):
-            raise TypeError(f'rankings must be of type Ranking, got {type(ranking).__name__}')
-    if isinstance(rankings, Mapping):
-        return dict(rankings)
-    names = [_name(ranking) for ranking in rankings]
-    if len(set(names)) < len(names):
-        raise ValueError(f'rankings need different names, got {names}: give a dict of name=ranking')
-    return dict(zip(names, rankings, strict=True))
+            raise TypeError(f'rankings must be a list of Ranking or a dict of name=Ranking, got {short(rankings)}')
+    if isinstance(given, Mapping):
+        return dict(given)
+    named = {_name(ranking): ranking for ranking in given}
+    if len(named) < len(given):
+        raise ValueError(f'rankings need different names, got {list(map(_name, given))}: give a dict of name=ranking')
+    return named
 
 
 def _name(ranking: Ranking) -> str:
@@ -218,17 +209,15 @@ def _common_total(rankings: Mapping[str, Ranking]) -> int:
     return next(iter(totals.values()))
 
 
-def _checked_numbers(name: str, numbers: Iterable[int], largest: int | None) -> list[int]:
-    if isinstance(numbers, (str, bytes)) or not isinstance(numbers, Iterable):
-        raise TypeError(f'{name} must be a list of integers, got {short(numbers)}')
-    checked = []
-    for number in numbers:
-        if isinstance(number, bool) or not hasattr(number, '__index__'):
-            raise TypeError(f'{name} must be integers, got {type(number).__name__} {short(number)}')
-        checked.append(index(number))
-        if checked[-1] < 0 or (largest is not None and checked[-1] > largest):
+def _checked_numbers(name: str, numbers: Iterable[int], largest: int | None = None) -> list[int]:
+    try:
+        checked = [index(number) for number in numbers]
+    except TypeError:
+        raise TypeError(f'{name} must be integers, got {short(numbers)}') from None
+    for number in checked:
+        if number < 0 or (largest is not None and number > largest):
             allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels that the rankings have'
-            raise ValueError(f'{name} must be {allowed}, got {short(checked[-1])}')
+            raise ValueError(f'{name} must be {allowed}, got {number}')
     return checked
 
 
@@ -255,24 +244,16 @@ class Metric(Protocol):
         """Additive sums of each image, (N, ...), integers where possible."""
 
     def finish(self, sums: Tensor) -> dict[str, Tensor]:
-        """Figures in %, tensors of shape (...), by 'figure' or 'region/figure'.
-
-        Args:
-            sums: Added sums, (..., *shape of one image's sums), float64.
-        """
+        """Figures in %, (...), by 'figure' or 'region/figure', of added sums (..., *an image's shape), float64."""
 
     def document(self) -> dict[str, Any]:
         """The arguments that `mmposenc.named_metric` needs to make it again, as JSON takes them."""
 
 
 class Rates:
-    """Figures that are the share of images which something holds for, in %.
+    """Figures that are the share of images which something holds for, in %, such as ['top1', 'cons8_zero_ref'].
 
-    Args:
-        figures: Their names, such as ['top1', 'cons8_zero_ref'].
-
-    Shape:
-        Sums (..., figures + 1): hits, and the number of images.
+    Sums (..., figures + 1) are the hits, and the number of images.
     """
 
     name = 'rates'
@@ -293,14 +274,7 @@ class Rates:
 
 
 class Top1(Rates):
-    """Top-1 accuracy of a classifier.
-
-    Shape:
-        Outputs (N, classes), targets (N,) of integers; sums (N, 2).
-
-    Raises:
-        ValueError: If the targets are not one label for each image, or a score is NaN.
-    """
+    """Top-1 accuracy of a classifier, from scores (N, classes) and labels (N,) of integers; sums (N, 2)."""
 
     name = 'top1'
 

@@ -8,9 +8,12 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +22,6 @@ from torch import Tensor
 
 from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
 from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan, SweepVariant
-from mmposenc.ranking import short
 from mmposenc.results import Result, atomic_write, html_table
 
 Null = Literal['random', 'matched']
@@ -29,15 +31,12 @@ _SECONDS_PER_UNIT = 1.0
 
 @dataclass(frozen=True, eq=False)
 class SweepCurve:
-    """One curve: a figure against the channels that are ablated (Fig. 4 and 6).
+    """One curve: a figure against the channels that are ablated, at P points (Fig. 4 and 6).
 
     Args:
         metric: Name of the figure.
-        ranking: Name of the ranking, 'random' or 'matched'.
-        of: For 'matched', the ranking whose strength is matched; otherwise ''.
-        kind: 'top' for the top N, 'window' for windows of consecutive ranks.
-        starts: Rank of the first ablated channel at each of the P points.
-        sizes: How many are ablated.
+        ranking, of, kind: As in `SweepVariant`.
+        starts, sizes: Rank of the first ablated channel at each point, and how many are ablated.
         values: The figure in %, (P,); for 'random' and 'matched' the mean over the draws.
         draws: The figure of each draw, (R, P); None for a ranking.
     """
@@ -122,21 +121,20 @@ class Sweep(Result):
             points.setdefault((v.layer, v.ranking, v.of, v.kind), {}).setdefault(v.draw, []).append(v)
         return points
 
-    def _per_run(self, metric: str, region: str) -> Tensor:
-        if region not in self.regions:
-            raise ValueError(f'region must be one of {", ".join(self.regions)}, got {short(region)}')
-        if (region, metric) not in self._figures:
-            raise ValueError(f'metric must be one of {", ".join(self.metrics)}, got {short(metric)}')
+    def _per_run(self, metric: str | None, region: str) -> Tensor:
+        _check('region', region, self.regions)
+        metric = metric or self.metrics[0]
+        _check('metric', metric, [name for place, name in self._figures if place == region])
         return self._figures[region, metric]
 
     def values(self, metric: str | None = None, region: str = 'overall') -> Tensor:
         """One figure in % of every variant, in the order of `plan.variants`; NaN where it is not defined."""
         runs = torch.tensor([variant.run for variant in self.plan.variants])
-        return self._per_run(metric or self.metrics[0], region)[runs]
+        return self._per_run(metric, region)[runs]
 
     def whole(self, metric: str | None = None, region: str = 'overall') -> float:
         """One figure in % of the network without ablation."""
-        return float(self._per_run(metric or self.metrics[0], region)[0])
+        return float(self._per_run(metric, region)[0])
 
     def curves(self, metric: str | None = None, region: str = 'overall') -> list[SweepCurve]:
         """The curves of one figure in one region: at each layer the rankings, then the random orders (Fig. 4 and 6)."""
@@ -157,34 +155,31 @@ class Sweep(Result):
 
     def harm(self, ranking: str, region: str = 'overall', layer: str | None = None) -> Tensor:
         """Harm of the top N of a ranking at each N of `plan.num_channels`, in points of percent, (N values,)."""
-        if ranking not in self.plan.rankings:
-            raise ValueError(f'ranking must be one of {", ".join(self.rankings)}, got {short(ranking)}')
+        _check('ranking', ranking, self.rankings)
         return self._harm(ranking, '', region, layer)[0]
 
     def random_harm(
         self, region: str = 'overall', layer: str | None = None, null: Null = 'random', ranking: str | None = None
     ) -> Tensor:
         """The same of each random order, or of those 'matched' in strength to `ranking`, (R, N values)."""
-        if null not in NULLS:
-            raise ValueError(f'null must be one of {", ".join(NULLS)}, got {short(null)}')
+        _check('null', null, NULLS)
         return self._harm(null, (ranking or '') if null == MATCHED else '', region, layer)
 
     def _harm(self, ranking: str, of: str, region: str, layer: str | None) -> Tensor:
-        draws = self._points.get((self._layer(layer), ranking, of, 'top'))
+        figures = self._per_run(self.harm_of, region)
+        return torch.stack([figures[0] - figures[runs] for runs in self._top(ranking, of, layer)])
+
+    def _top(self, ranking: str, of: str, layer: str | None) -> list[list[int]]:
+        """The runs of the top N, for each draw."""
+        layer = layer or (self.layers[0] if len(self.layers) == 1 else None)
+        _check('layer', layer, self.layers)
+        draws = self._points.get((layer or '', ranking, of, 'top'))
         if draws is None:
             raise ValueError(
                 f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels, and for '
                 'random orders num_random or num_matched'
             )
-        figures = self._per_run(self.harm_of, region)
-        return torch.stack([figures[0] - figures[[v.run for v in variants]] for variants in draws.values()])
-
-    def _layer(self, layer: str | None) -> str:
-        if layer is None and len(self.layers) == 1:
-            return self.layers[0]
-        if layer not in self.layers:
-            raise ValueError(f'layer must be one of {", ".join(self.layers)}, got {short(layer)}')
-        return layer
+        return [[variant.run for variant in variants] for variants in draws.values()]
 
     def chance(
         self,
@@ -201,14 +196,13 @@ class Sweep(Result):
 
     def interval(self, ranking: str, region: str = 'overall', layer: str | None = None) -> tuple[Tensor, Tensor]:
         """95% interval of `harm` over the choice of images, by a bootstrap; see `mmposenc.chance.image_interval`."""
-        variants = self._points[self._layer(layer), ranking, '', 'top'][None]
-        runs = [0, *(v.run for v in variants)]
+        (runs,) = self._top(ranking, '', layer)
 
         def harm(sums: Tensor) -> Tensor:
             figures = self._finish(sums)[region, self.harm_of]
             return figures[:, :1] - figures[:, 1:]
 
-        return image_interval(self.counts[:, runs], harm)
+        return image_interval(self.counts[:, [0, *runs]], harm)
 
     def dissociation(
         self, layer: str | None = None, left: str | None = None, right: str | None = None, overall: str | None = None
@@ -255,20 +249,19 @@ class Sweep(Result):
         """
         rows = []
         nulls = [null for null in NULLS if getattr(self.plan, f'num_{null}') >= FEWEST['greater']]
-        for layer in self.layers if nulls and self.plan.num_channels else ():
-            for region in self.regions:
-                if self._per_run(self.harm_of, region).isnan().any():
-                    continue
-                for ranking in self.rankings:
-                    harm = self.harm(ranking, region, layer)
-                    row = dict(layer=layer, region=region, ranking=ranking, harm=float(harm.mean()))
-                    for null in nulls:
-                        drawn = self.random_harm(region, layer, null, ranking)
-                        mean = chance_test(harm.mean(-1, keepdim=True), drawn.mean(-1, keepdim=True))
-                        row[null] = float(mean.random)
-                        row |= {f'{null}_{name}': float(getattr(mean, name)) for name in ('excess', 'low', 'high')}
-                        row[f'{null}_p'] = float(mean.p)
-                    rows.append(row)
+        if not nulls or not self.plan.num_channels:
+            return []
+        for layer, region, ranking in product(self.layers, self.regions, self.rankings):
+            if self._per_run(self.harm_of, region).isnan().any():
+                continue
+            harm = self.harm(ranking, region, layer)
+            row = dict(layer=layer, region=region, ranking=ranking, harm=float(harm.mean()))
+            for null in nulls:
+                drawn = self.random_harm(region, layer, null, ranking)
+                mean = chance_test(harm.mean(-1, keepdim=True), drawn.mean(-1, keepdim=True))
+                row[null] = float(mean.random)
+                row |= {f'{null}_{name}': float(getattr(mean, name)) for name in ('excess', 'low', 'high', 'p')}
+            rows.append(row)
         return rows
 
     def dissociations(self) -> list[dict[str, Any]]:
@@ -287,19 +280,14 @@ class Sweep(Result):
             if '/' not in name
         }
 
-    @property
-    def conditions(self) -> dict[str, Any]:
-        """What `sweep.json` holds: everything but the counts."""
-        return sweep_conditions(self.plan, self.metric, self.about)
-
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the sweep into a folder.
+        """Write the sweep into a folder, each file completely or not at all.
 
         `sweep.json` and `sweep_counts.npz` are what `load` reads; `sweep.csv`, `claims.csv` and `dissociation.csv` are
-        for people. Every file is written completely or not at all.
+        for people.
         """
         place = Path(folder)
-        atomic_write(place / 'sweep.json', _json(self.conditions))
+        atomic_write(place / 'sweep.json', _json(sweep_conditions(self.plan, self.metric, self.about)))
         atomic_write(place / 'sweep_counts.npz', _packed(counts=self.counts.cpu().numpy()))
         tables = {'sweep': self.table(), 'claims': self.claims(), 'dissociation': self.dissociations()}
         for name, rows in tables.items():
@@ -330,9 +318,7 @@ class Sweep(Result):
         options = conditions.pop('metric')
         name = options.pop('name')
         if metric is None and not name:
-            raise ValueError(
-                f'the sweep in {place} was made with a metric of its own: give it, load(folder, metric=...)'
-            )
+            raise ValueError(f'the sweep in {place} was made with a metric of its own: load(folder, metric=...)')
         plan = SweepPlan.from_document(conditions.pop('plan'))
         with np.load(place / 'sweep_counts.npz', allow_pickle=False) as arrays:
             counts = torch.from_numpy(arrays['counts'])
@@ -349,28 +335,23 @@ class Sweep(Result):
 
 
 def sweep_conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the counts of a sweep depend on, in the form that JSON gives back."""
-    conditions = dict(
-        format=Sweep.FORMAT, plan=plan.document(), metric=dict(name=metric.name, **metric.document()), **about
-    )
+    """Everything that the counts of a sweep depend on, in the form that `sweep.json` gives back."""
+    measured = dict(name=metric.name, **metric.document())
+    conditions = dict(format=Sweep.FORMAT, plan=plan.document(), metric=measured, **about)
     return json.loads(json.dumps(conditions, allow_nan=False))
 
 
 def read_conditions(folder: str | os.PathLike) -> dict[str, Any] | None:
     """What the `sweep.json` of a folder says; None if there is no sweep in it, ValueError if it is damaged."""
-    place = Path(folder)
-    file = place / 'sweep.json'
+    file = Path(folder, 'sweep.json')
     if not file.exists():
-        if place.is_file() or any(place.glob('sweep*')):
+        if Path(folder).is_file() or any(Path(folder).glob('sweep*')):
             raise ValueError(f'{folder} holds files of a sweep without its sweep.json: choose another folder')
         return None
-    try:
-        kept = json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
-        kept = None
-    if not isinstance(kept, dict):
-        raise ValueError(f'{file} is not of a sweep, or is damaged: choose another folder, or delete this one')
-    return kept
+    with suppress(ValueError, RecursionError):
+        if isinstance(kept := json.loads(file.read_bytes()), dict):
+            return kept
+    raise ValueError(f'{file} is not of a sweep, or is damaged: choose another folder, or delete this one')
 
 
 class SweepFolder:
@@ -385,24 +366,21 @@ class SweepFolder:
     """
 
     def __init__(self, folder: str | Path, conditions: Mapping[str, Any]) -> None:
-        self.folder, self.conditions = Path(folder), dict(conditions)
+        self.folder, self.conditions = Path(folder), conditions
         self.units = self.folder / 'units'
         self._positions: list[int] = []
         self._counts: list[np.ndarray] = []
         self._flushed = time.monotonic()
-        kept = read_conditions(self.folder)
-        if kept is not None and kept != self.conditions:
-            names = [name for name in {**kept, **self.conditions} if kept.get(name) != self.conditions.get(name)]
+        kept = read_conditions(folder)
+        if kept not in (None, conditions):
+            differ = [name for name in {**kept, **conditions} if kept.get(name) != conditions.get(name)]
             raise ValueError(
-                f'{self.folder} holds a sweep under other conditions ({", ".join(names):.200} differ): choose another '
+                f'{folder} holds a sweep under other conditions ({", ".join(differ):.200} differ): choose another '
                 'folder, delete this one, or repeat the command that it was made with'
             )
 
     def open(self) -> set[int]:
-        """Make the folder, write the conditions, and return the positions of the images that are already counted.
-
-        One process does it, before any adds counts.
-        """
+        """Make the folder and return the positions of the images that are already counted; in one process, first."""
         self.units.mkdir(parents=True, exist_ok=True)
         atomic_write(self.folder / 'sweep.json', _json(self.conditions))
         for left in (*self.folder.glob('.*.tmp'), *self.units.glob('.*.tmp')):  # What a killed process was writing.
@@ -452,6 +430,11 @@ class SweepFolder:
                 continue
             if len(positions) == len(counts) > 0:
                 yield positions, counts
+
+
+def _check(name: str, value: str | None, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f'{name} must be one of {", ".join(allowed)}, got {short(value)}')
 
 
 def _json(conditions: Mapping[str, Any]) -> str:

@@ -257,7 +257,7 @@ def test_matched_draws_hold_as_many_channels_of_each_bin_as_the_ranking():
     [
         (lambda ranking: top_channels(ranking, 5), 'num_channels must be from 0 to 4, the channels there are, got 5'),
         (lambda ranking: top_channels(ranking, -1), r'num_channels must be from 0 to 4, .* got -1'),
-        (lambda ranking: top_channels(ranking, 2.0), 'num_channels must be an integer, got float 2.0'),
+        (lambda ranking: top_channels(ranking, 2.0), 'cannot be interpreted as an integer'),
         (lambda ranking: window(ranking, 5, 1), r'start must be from 0 to 4, .* got 5'),
         (lambda ranking: window(ranking, 3, 2), r'size must be from 0 to 1, .* got 2'),
         (lambda ranking: random_channels(4, 5, seed=0), 'num_channels must be from 0 to 4'),

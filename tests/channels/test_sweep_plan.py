@@ -106,7 +106,7 @@ def test_names_of_rankings() -> None:
     assert list(name_rankings(ranking())) == ['flip_image-abs']
     with pytest.raises(ValueError, match='rankings need different names'):
         name_rankings([ranking(), ranking()])
-    with pytest.raises(TypeError, match='rankings must be of type Ranking, got str'):
+    with pytest.raises(TypeError, match=r"rankings must be a list of Ranking or a dict of name=Ranking, got {'one'"):
         name_rankings({'one': 'ranking.json'})
 
 
@@ -116,10 +116,9 @@ def test_names_of_rankings() -> None:
     (dict(rankings={'random': ranking()}), ValueError, "name 'random' is reserved"),
     (dict(num_channels=[0, 11]), ValueError, 'num_channels must be from 0 to 10, the channels .* got 11'),
     (dict(num_channels=[-1]), ValueError, 'num_channels must be from 0 to 10, .* got -1'),
-    (dict(num_channels=[1.0]), TypeError, 'num_channels must be integers, got float'),
-    (dict(num_channels=[True]), TypeError, 'num_channels must be integers, got bool'),
-    (dict(num_channels='12'), TypeError, 'num_channels must be a list of integers'),
-    (dict(num_channels=3), TypeError, 'num_channels must be a list of integers'),
+    (dict(num_channels=[1.0]), TypeError, r'num_channels must be integers, got \[1.0\]'),
+    (dict(num_channels='12'), TypeError, "num_channels must be integers, got '12'"),
+    (dict(num_channels=3), TypeError, 'num_channels must be integers, got 3'),
     (dict(window=11), ValueError, 'window must be from 0 to 10, .* got 11'),
     (dict(num_random=-1), ValueError, 'num_random must be 0 or more, got -1'),
     (dict(num_random=10**9), ValueError, 'at most 1000000 variants'),
