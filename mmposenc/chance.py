@@ -33,12 +33,8 @@ class ChanceTest(Result):
         p: p value of the mean harm over all N, (K,). The one that claims are made with.
         p_by_n: p value at each N alone, (K, M).
         p_max: p value at each N, adjusted for having looked at all N, (K, M). Never below `p_by_n`.
-        harm: As given, (K, M).
-        random: Mean harm of the random orders, (M,).
-        excess: `harm - random`, (K, M).
-        low: Lower end of the band in which the excess of 95% of single random orders lies, (M,).
-        high: Its upper end.
-        alternative: What was tested.
+        harm, random, excess: As given, (K, M); mean harm of the random orders, (M,); their difference, (K, M).
+        low, high: Ends of the band in which the excess of 95% of single random orders lies, (M,).
         num_random: Random orders R. No p value is below 1 / (R + 1).
     """
 
@@ -105,18 +101,8 @@ def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'g
     tested = [_test(curve, random, alternative) for curve in own.reshape(-1, own.shape[-1])]
     p, p_by_n, p_max = (torch.stack(values) for values in zip(*tested, strict=True))
     mean, width = random.mean(0), float(stdtrit(len(random) - 1, 0.975)) * random.std(0) * (1 + 1 / len(random)) ** 0.5
-    return ChanceTest(
-        p=p if own.ndim == 2 else float(p),
-        p_by_n=p_by_n.view_as(own),
-        p_max=p_max.view_as(own),
-        harm=own,
-        random=mean,
-        excess=own - mean,
-        low=-width,
-        high=width,
-        alternative=alternative,
-        num_random=len(random),
-    )
+    p_values = p if own.ndim == 2 else float(p), p_by_n.view_as(own), p_max.view_as(own)
+    return ChanceTest(*p_values, own, mean, own - mean, -width, width, alternative, len(random))
 
 
 @dataclass(frozen=True)
@@ -143,12 +129,12 @@ class Dissociation(Result):
 
     def table(self) -> list[dict[str, Any]]:
         """One row for each region."""
-        rows = []
-        for region, harm, order in zip(('left', 'right'), self.harm, self.order, strict=True):
-            named = dict(zip(('harm_left', 'harm_overall', 'harm_right'), harm.tolist(), strict=True))
-            order_at = {'order_at': int(order.sum()), 'of': len(order)}
-            rows.append({'region': region, **named, **order_at, 'difference': self.difference, 'p': self.p})
-        return rows
+        names = ('region', 'harm_left', 'harm_overall', 'harm_right', 'order_at', 'of', 'difference', 'p')
+        rows = zip(('left', 'right'), self.harm.tolist(), self.order, strict=True)
+        return [
+            dict(zip(names, (region, *harm, int(order.sum()), len(order), self.difference, self.p), strict=True))
+            for region, harm, order in rows
+        ]
 
 
 def dissociation(
@@ -208,8 +194,6 @@ def image_interval(
     Args:
         images: Sums of each image, (images, ...), such as confusion margins or hits.
         figure: Gives the figure of sums over images: (draws, ...) to (draws, ...), NaN where a draw has none.
-        num_resamples: Data sets drawn.
-        seed: Seed of the draws.
     """
     number = len(images)
     if not number or num_resamples < 1:
@@ -238,15 +222,13 @@ def _check_enough(number: int, alternative: Alternative) -> None:
         )
 
 
-def _test(own: Tensor, random: Tensor, alternative: Alternative) -> tuple[Tensor, Tensor, Tensor]:
+def _test(own: Tensor, random: Tensor, alternative: Alternative) -> tuple[Tensor, ...]:
     """p, p_by_n and p_max of one curve."""
-    if alternative == 'greater':
-        return _upper_tail(own, random)
-    if alternative == 'less':
-        return _upper_tail(-own, -random)
+    if alternative != 'two-sided':
+        sign = 1 if alternative == 'greater' else -1
+        return _upper_tail(sign * own, sign * random)
     tails = zip(_upper_tail(own, random), _upper_tail(-own, -random), strict=True)
-    p, p_by_n, p_max = ((2 * torch.minimum(upper, lower)).clamp(max=1) for upper, lower in tails)
-    return p, p_by_n, p_max
+    return tuple((2 * torch.minimum(upper, lower)).clamp(max=1) for upper, lower in tails)
 
 
 def _upper_tail(own: Tensor, random: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ its pixels: a zero-padded 3x3 convolution of it has nine different pixels, whate
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -132,9 +132,9 @@ class BranchVector:
             return nn.functional.conv2d(self.pooled[:, block], weight[:, block])
 
         sums = self.total.repeat(len(slices), 1, 1, 1)  # An empty slice keeps the total.
-        filled = [(i, bounds) for i, bounds in enumerate(slices) if bounds[0] < bounds[1]]
-        for position, left in slices_of_sums(self.total, added, [bounds for _, bounds in filled]):
-            sums[filled[position][0]] = left[0]
+        filled = [i for i, (start, stop) in enumerate(slices) if start < stop]
+        for position, left in slices_of_sums(self.total, added, [slices[i] for i in filled]):
+            sums[filled[position]] = left[0]
         maps = self.block.activate(self.block.norm(sums))
         return maps[:, :, 0, 0] if maps.shape[-2:] == (1, 1) else maps
 
@@ -181,13 +181,10 @@ def add_borders(maps: Tensor, small: Tensor) -> Tensor:
 def _segments(size: int, small: int) -> list[tuple[slice, slice]]:
     """Where the beginning, middle and end of an axis lie in the full map and in the small one."""
     if size == small:
-        return [(slice(0, size), slice(0, small))]
+        return [(slice(None), slice(None))]
     edge = small // 2
-    return [
-        (slice(0, edge), slice(0, edge)),
-        (slice(edge, size - edge), slice(edge, edge + 1)),
-        (slice(size - edge, size), slice(edge + 1, small)),
-    ]
+    full = slice(edge), slice(edge, size - edge), slice(size - edge, size)
+    return list(zip(full, (slice(edge), slice(edge, edge + 1), slice(edge + 1, small)), strict=True))
 
 
 def norm_scale(norm: Any) -> Tensor:
@@ -207,18 +204,14 @@ def recorded(outputs: Mapping[str, nn.Module], inputs: Mapping[str, nn.Module]) 
     """Copies of what modules of a head give and get in one forward while the block runs, by the names given."""
     seen: dict[str, Tensor] = {}
 
-    def keep(name: str, of_input: bool) -> Callable:
-        def hook(module: nn.Module, args: tuple, output: Tensor) -> None:
-            if name in seen:
-                raise ValueError(f'{name} of the head must run once per forward')
-            seen[name] = (args[0] if of_input else output).clone()
+    def keep(name: str, tensor: Tensor) -> None:
+        if name in seen:
+            raise ValueError(f'{name} of the head must run once per forward')
+        seen[name] = tensor.clone()
 
-        return hook
-
-    handles = [module.register_forward_hook(keep(name, False)) for name, module in outputs.items()]
-    handles += [module.register_forward_hook(keep(name, True)) for name, module in inputs.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, module in outputs.items():
+            hooks.enter_context(module.register_forward_hook(lambda _, args, output, name=name: keep(name, output)))
+        for name, module in inputs.items():
+            hooks.enter_context(module.register_forward_hook(lambda _, args, output, name=name: keep(name, args[0])))
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

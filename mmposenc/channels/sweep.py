@@ -12,9 +12,7 @@ from mmposenc.channels.sweep_plan import (
     Metric,
     OwnMetric,
     Rates,
-    SweepOrder,
     SweepPlan,
-    SweepVariant,
     Top1,
     known_activation,
     name_rankings,
@@ -29,9 +27,7 @@ __all__ = [
     'Rates',
     'Sweep',
     'SweepCurve',
-    'SweepOrder',
     'SweepPlan',
-    'SweepVariant',
     'Top1',
     'make_metric',
     'name_rankings',
@@ -110,17 +106,15 @@ def sweep_channels(
     plan = SweepPlan(named, layers, num_channels, window, num_random)  # Before a pass over the data: it may be refused.
     if num_matched:
         strength = known_activation(plan, activation)
+        of_data = dict(statistic='mean_activation', forward=forward, unpack=unpack, **layout)
         for layer in plan.layers:
             if layer not in strength:
-                found = rank_channels(
-                    model, loader, layer, statistic='mean_activation', forward=forward, unpack=unpack, **layout
-                )
-                if found.num_channels != plan.total:
+                strength[layer] = rank_channels(model, loader, layer, **of_data).scores
+                if len(strength[layer]) != plan.total:
                     raise ValueError(
-                        f'layer {layer!r} has {found.num_channels} channels, but the rankings have {plan.total}: they '
-                        'are of another model or layer'
+                        f'layer {layer!r} has {len(strength[layer])} channels, but the rankings have {plan.total}: '
+                        'they are of another model or layer'
                     )
-                strength[layer] = found.scores
         plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
     measure = make_metric(metric, finish)
     forwards = {
@@ -138,7 +132,9 @@ def sweep_channels(
             def scores(copies: int, images: Tensor = images) -> Tensor:
                 return read_logits(call(images.repeat(copies, 1, 1, 1) if copies > 1 else images))
 
-            whole = _small(measure.count(scores(1), targets))
+            whole = measure.count(scores(1), targets).cpu()
+            if whole.dtype == torch.int64:
+                whole = whole.int()  # Pixels of an image fit into 32 bits.
             counts = whole.new_zeros(len(whole), plan.num_runs, *whole.shape[1:])
             counts[:, 0] = whole
             for layer, variants in forwards.items():
@@ -147,13 +143,8 @@ def sweep_channels(
             parts.append(counts)
             places += [batch.position + batch.step * i for i in range(len(images))]
     counts = _gathered(torch.cat(parts) if parts else None, places)
-    about = dict(
-        model=type(inner).__name__,
-        model_sha256=model_fingerprint(inner),
-        num_images=len(counts),
-        versions={'torch': str(torch.__version__)},
-    )
-    return Sweep(plan, counts, measure, about)
+    about = dict(model=type(inner).__name__, model_sha256=model_fingerprint(inner), num_images=len(counts))
+    return Sweep(plan, counts, measure, {**about, 'versions': {'torch': str(torch.__version__)}})
 
 
 def make_metric(metric: Any, finish: Callable | None = None) -> Metric:
@@ -170,11 +161,6 @@ def make_metric(metric: Any, finish: Callable | None = None) -> Metric:
         f'metric must be a name, an object with count and finish, or a function with finish= beside it, got '
         f'{type(metric).__name__}'
     )
-
-
-def _small(sums: Tensor) -> Tensor:
-    """Sums on the CPU; pixels of an image fit into 32 bits."""
-    return sums.cpu().to(torch.int32) if sums.dtype == torch.int64 else sums.cpu()
 
 
 def _gathered(counts: Tensor | None, places: list[int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -74,21 +74,17 @@ class VariantForwards:
     def run(
         self, orders: Sequence[SweepOrder], forward: Forward, check: Forward | None = None
     ) -> Iterator[tuple[int, Any]]:
-        """Give the number and the output of every run of the orders, for one batch.
+        """Give the number and the output of every run of the orders, all of this layer, for one batch.
 
         Args:
-            orders: Those of this layer.
-            forward: Runs the network on the batch, or on as many copies of it as it is told, one after the other
-                along the batch.
+            forward: Runs the network on as many copies of the batch as it is told, one after the other along the batch.
             check: The same, but gives the scores (N, ...), where `forward` does not.
 
         Raises:
             ValueError: If the layer has another number of channels, or the forward does not pass through it.
         """
         check = check or forward
-        sets = [
-            (run, order.order[a:b]) for order in orders for run, (a, b) in zip(order.runs, order.slices, strict=True)
-        ]
+        sets = [(run, order.order[a:b]) for order in orders for run, (a, b) in _runs(order)]
         if self.shares is None and sets:
             self.shares, reason = self._settle([channels for _, channels in sets], check)
             self._say(f'sweep at {self.layer}: {reason}')
@@ -137,8 +133,7 @@ class VariantForwards:
             for number in sorted(everything, reverse=True):
                 if agrees(self._needed - {number}):
                     self._needed -= {number}
-        on_cpu = plain.device.type == 'cpu'
-        limit = min(self._memory, CPU_BYTES) if on_cpu else self._memory
+        limit = min(self._memory, CPU_BYTES) if plain.device.type == 'cpu' else self._memory
         copies = int(limit // max(tape.suffix_bytes, 1)) if self._stack else 1
         if copies > 1 and self._agrees(tape, self._needed, [some, fewer], [plain, other], check):
             self.copies = copies
@@ -146,14 +141,8 @@ class VariantForwards:
         return 'the prefix', f'what comes before the layer is computed once per batch{stacked}'
 
     def _plain(self, channels: Sequence[int], forward: Forward) -> Any:
-        with ablate_channels(
-            self.model,
-            self.layer,
-            channels,
-            num_channels=self.num_channels,
-            channel_dim=self._channel_dim,
-            allow_repeats=self._allow_repeats,
-        ):
+        total, dim, repeats = self.num_channels, self._channel_dim, self._allow_repeats
+        with ablate_channels(self.model, self.layer, channels, 0.0, total, dim, repeats):
             return forward(1)
 
     def _record(self, check: Forward, needed: frozenset[int] | None = None) -> '_Tape':
@@ -168,9 +157,8 @@ class VariantForwards:
             with self._ablated_copies(sets):
                 return list(forward(len(sets)).unflatten(0, (len(sets), -1)))
 
-    @contextmanager
-    def _ablated_copies(self, sets: Sequence[Sequence[int]]) -> Iterator[None]:
-        """Ablate another set of channels in each copy of the batch."""
+    def _ablated_copies(self, sets: Sequence[Sequence[int]]) -> AbstractContextManager:
+        """Ablate another set of channels in each copy of the batch, while a block runs."""
         mask = torch.zeros(len(sets), self.num_channels, dtype=torch.bool)
         for row, channels in zip(mask, sets, strict=True):
             row[list(channels)] = True
@@ -180,8 +168,7 @@ class VariantForwards:
             off = mask.to(features.device).view(len(sets), 1, -1, *[1] * (features.ndim - 2))
             return copies.masked_fill(off, 0).flatten(0, 1).movedim(1, layout.channel_dim)
 
-        with layer_hook(self.model, self.layer, ablate, self._channel_dim, prefix_tokens=0):
-            yield
+        return layer_hook(self.model, self.layer, ablate, self._channel_dim, prefix_tokens=0)
 
     def _agrees(
         self, tape: '_Tape', needed: frozenset[int], sets: list, expected: Sequence[Tensor], check: Forward
@@ -195,8 +182,7 @@ class VariantForwards:
 
     def _products(self, tape: '_Tape', orders: Sequence[SweepOrder]) -> Iterator[tuple[int, Tensor]]:
         """Number and scores (N, K) of every run: the scores without ablation minus what the ablated channels add."""
-        found = tape.classifier()
-        if found is None:
+        if (found := tape.classifier()) is None:
             raise self._differs()
         linear, features = found
         weight = linear.weight.to(features)
@@ -207,7 +193,7 @@ class VariantForwards:
             for start, stop in pairwise(bounds):
                 block = channels[start:stop]
                 added[stop] = added[start] + features[:, block] @ weight[:, block].T
-            for run, (start, stop) in zip(order.runs, order.slices, strict=True):
+            for run, (start, stop) in _runs(order):
                 yield run, tape.output - (added[stop] - added[start])
 
     def _differs(self) -> ValueError:
@@ -218,7 +204,7 @@ class VariantForwards:
 
 
 class _Tape:
-    """What the modules before a layer, and the layer itself, gave in one forward of a batch.
+    """What the modules before a layer, and the layer itself, gave in one forward of a batch, whose result is `output`.
 
     Args:
         needed: Positions of the outputs to keep besides the layer's own; None for all.
@@ -226,10 +212,8 @@ class _Tape:
     Attributes:
         outputs: The outermost modules that ended before the layer began, in the order of their calls, and the layer,
             with copies of their outputs.
-        output: Of the forward.
-        calls: Of the layer.
+        calls, layout: Of the layer.
         suffix_bytes: What the modules behind the layer gave, and the layer itself.
-        layout: Of the layer's output.
     """
 
     def __init__(
@@ -265,7 +249,7 @@ class _Tape:
         self._size = len(self.output)
 
     def _recorded(self, module: nn.Module, run: Callable) -> Callable:
-        is_layer, is_leaf = module is self.module, not any(True for _ in module.children())
+        is_layer, is_leaf = module is self.module, not module._modules
 
         def call(*args: Any, **kwargs: Any) -> Any:
             outermost = not self._depth and not self.calls
@@ -305,9 +289,7 @@ class _Tape:
     def replaying(self, copies: int, needed: frozenset[int]) -> Iterator[None]:
         """Give the kept outputs again while the block runs, for one forward of some copies of the batch.
 
-        Args:
-            needed: Positions of the outputs that what runs in a replay uses, besides the layer's own. The others are
-                tensors of NaN that take no memory, so that a use of them shows.
+        Outputs that are not `needed` are tensors of NaN that take no memory, so that a use of them shows.
         """
         position = 0
 
@@ -343,17 +325,20 @@ def _nothing(tensor: Tensor) -> Tensor:
 @contextmanager
 def patched(forwards: Mapping[nn.Module, Callable]) -> Iterator[None]:
     """Exchange the `forward` of modules while the block runs; their hooks stay as they are."""
-    with ExitStack() as stack:
+    before = {module: vars(module).get('forward') for module in forwards}
+    try:
         for module, forward in forwards.items():
-            stack.callback(_restore, module, module.__dict__.get('forward'))
             module.forward = forward
         yield
+    finally:
+        for module, own in before.items():
+            vars(module).pop('forward', None)
+            if own is not None:
+                module.forward = own
 
 
-def _restore(module: nn.Module, forward: Callable | None) -> None:
-    del module.forward
-    if forward is not None:
-        module.forward = forward
+def _runs(order: SweepOrder) -> Iterator[tuple[int, tuple[int, int]]]:
+    return zip(order.runs, order.slices, strict=True)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
