@@ -1,6 +1,8 @@
 """Figures of the grid experiments (Sec. 3): inputs, accuracy, confusion over the grid, sums of the pooled channels."""
 
 from collections.abc import Sequence
+from itertools import groupby, product
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -56,39 +58,54 @@ def draw_accuracy(runs: Sequence[dict]) -> Figure:
     paddings = list(dict.fromkeys(run['padding'] for run in runs))
     sizes = sorted({run['grid_size'] for run in runs})
     figure, places = panels(len(tasks), len(paddings), 3.4, 2.9, sharex=True, sharey=True)
-    for row, task in zip(places, tasks, strict=True):
-        for axis, padding in zip(row, paddings, strict=True):
-            chosen = [run for run in runs if (run['task'], run['padding']) == (task, padding)]
-            _accuracy_panel(axis, chosen, sizes, task)
-            axis.set_title(f'{task}, {padding} padding')
-        row[0].set_ylabel('accuracy, %')
+    for (task, padding), axis in zip(product(tasks, paddings), places.flat, strict=True):
+        for net in dict.fromkeys(run['net'] for run in runs):
+            here = [run for run in runs if (run['task'], run['padding'], run['net']) == (task, padding, net)]
+            if here:
+                _draw_net(axis, sorted(here, key=itemgetter('grid_size')), *_NETS[net][1:])
+        chance = [100 / n**2 if task == 'location' else 10 for n in sizes]
+        axis.plot(sizes, chance, color='0.5', linestyle=':', marker='.')
+        # A little more than 0 to 100, so that no marker at either end is cut.
+        axis.set(xticks=sizes, xticklabels=[f'{n} x {n}' for n in sizes], ylim=(-3, 103))
+        axis.set(title=f'{task}, {padding} padding')
+        axis.margins(x=0.08)
+        axis.grid()
+    for axis in places[:, 0]:
+        axis.set_ylabel('accuracy, %')
     for axis in places[-1]:
         axis.set_xlabel('cells per side of the grid')
-    handles: dict[str, Any] = {
-        label: Line2D([], [], color=colour, marker=marker)
-        for net, (label, colour, marker) in _NETS.items()
-        if any(run['net'] == net for run in runs)
-    }
+    drawn = [look for net, look in _NETS.items() if any(run['net'] == net for run in runs)]
+    handles = {label: Line2D([], [], color=colour, marker=marker) for label, colour, marker in drawn}
     handles["the paper's"] = Line2D([], [], color='0.2', linestyle='--', marker='o', markerfacecolor='white')
     handles['chance'] = Line2D([], [], color='0.5', linestyle=':', marker='.')
     shared_legend(figure, 3, handles)
     return figure
 
 
+def _draw_net(axis: Axes, runs: list[dict], colour: str, marker: str) -> None:
+    """The runs of a network as dots, their means as a line, the paper's beside them."""
+    of = {size: list(same) for size, same in groupby(runs, itemgetter('grid_size'))}
+    axis.plot([run['grid_size'] for run in runs], [run['accuracy'] for run in runs], marker, color=colour, markersize=5)
+    axis.plot(list(of), [np.mean([run['accuracy'] for run in same]) for same in of.values()], color=colour)
+    paper = {size: same[-1]['paper'] for size, same in of.items() if same[-1]['paper'] is not None}
+    style: Any = dict(marker=marker, markersize=5, markerfacecolor='white', ls='--', linewidth=1)
+    axis.plot(list(paper), list(paper.values()), color=colour, zorder=1, **style)
+
+
 @styled
 def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure:
     """Where the patches of each cell are predicted to be, each cell drawn in its place (Sec. 3, location).
 
-    The panel in row r and column c belongs to the patches that lie there, and is itself a picture of the grid: the
-    share of them, in %, that the network assigns to each cell. A red frame marks the true cell.
+    A panel is itself a picture of the grid: the share of patches, in %, that the network assigns to each cell. A red
+    frame marks the true cell.
 
     Args:
-        counts: Confusion counts (cells, cells), true cells in rows, predicted ones in columns.
+        counts: Confusion counts (cells, cells), true cells in rows, predicted ones in columns; each cell has samples.
         grid_size: Cells per side.
         name: Of the network, such as 'gapnet', for the title.
 
     Raises:
-        ValueError: If the counts do not have that shape, or a cell has no sample.
+        ValueError: If the counts are not such.
     """
     cells = grid_size**2
     counts = np.asarray(counts, dtype=float)
@@ -108,8 +125,10 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
         image = axis.imshow(shares[cell], vmin=0, vmax=100, cmap='cividis')
         row, column = divmod(cell, grid_size)
         axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor='#d7191c', linewidth=1.5))
-        if grid_size <= 5:
-            _write_shares(axis, shares[cell], 9 - grid_size)
+        for (row, column), share in np.ndenumerate(shares[cell]) if grid_size <= 5 else ():
+            if share >= 0.5:
+                look: Any = dict(ha='center', va='center', fontsize=9 - grid_size)
+                axis.text(column, row, f'{share:.0f}', color='white' if share < 60 else 'black', **look)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(True)
     figure.colorbar(image, ax=places, label='predicted share, %', shrink=0.8)
@@ -168,31 +187,3 @@ def located_by_sum(sums: np.ndarray, cells: np.ndarray) -> float:
     """How many images, in %, have a sum of channels that is nearest to the mean of their own cell; (N,) each."""
     means = np.bincount(cells, sums) / np.bincount(cells)
     return 100 * float((np.abs(sums[:, None] - means).argmin(1) == cells).mean())
-
-
-def _accuracy_panel(axis: Axes, runs: list[dict], sizes: list[int], task: str) -> None:
-    for net in dict.fromkeys(run['net'] for run in runs):
-        _, colour, marker = _NETS[net]
-        own = sorted((run for run in runs if run['net'] == net), key=lambda run: run['grid_size'])
-        places, accuracies = [run['grid_size'] for run in own], [run['accuracy'] for run in own]
-        axis.plot(places, accuracies, marker, color=colour, markersize=5)
-        reached: dict[int, list[float]] = {}
-        for place, accuracy in zip(places, accuracies, strict=True):
-            reached.setdefault(place, []).append(accuracy)
-        axis.plot(list(reached), [np.mean(values) for values in reached.values()], color=colour)
-        paper = {run['grid_size']: run['paper'] for run in own if run['paper'] is not None}
-        style: dict[str, Any] = dict(marker=marker, markersize=5, markerfacecolor='white', ls='--', linewidth=1)
-        axis.plot(list(paper), list(paper.values()), color=colour, zorder=1, **style)
-    chance = [100 / n**2 if task == 'location' else 10 for n in sizes]
-    axis.plot(sizes, chance, color='0.5', linestyle=':', marker='.')
-    # A little more than 0 to 100, so that no marker at either end is cut.
-    axis.set(xticks=sizes, xticklabels=[f'{n} x {n}' for n in sizes], ylim=(-3, 103))
-    axis.margins(x=0.08)
-    axis.grid()
-
-
-def _write_shares(axis: Axes, shares: np.ndarray, size: float) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.5:
-            colour = 'white' if share < 60 else 'black'
-            axis.text(column, row, f'{share:.0f}', ha='center', va='center', color=colour, fontsize=size)

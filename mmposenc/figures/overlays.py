@@ -9,9 +9,8 @@ from matplotlib.patches import Patch
 
 from mmposenc.figures.style import WIDTH, panels, shared_legend, styled
 
+# Colours of changed pixels (Okabe and Ito): correct before, correct now, neither.
 LOST, GAINED, OTHER = (213, 94, 0), (0, 114, 178), (240, 228, 66)
-"""Colours of changed pixels (Okabe and Ito): correct before, correct now, neither."""
-_COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -43,33 +42,34 @@ def draw_overlays(
     with the position channels.
 
     Args:
-        rows: What to draw, at least one.
-        classes: Names of the classes, for the legend; only those that occur are listed.
+        classes: Their names; the legend has those that occur.
         palette: RGB of each class, 0 to 255.
         num_channels: How many channels were ablated.
         layer: Where.
     """
+    titles = ['image', 'label', 'whole network']
+    titles += [f'{num_channels} {kind} channels\nof {layer} ablated' for kind in ('position', 'random')]
+    titles.append('changed by the\nposition channels')
     height, width = rows[0].labels.shape
-    figure, axes = panels(len(rows), _COLUMNS, WIDTH / _COLUMNS, WIDTH / _COLUMNS * height / width + 0.35)
-    titles = [
-        'image',
-        'label',
-        'whole network',
-        f'{num_channels} position channels\nof {layer} ablated',
-        f'{num_channels} random channels\nof {layer} ablated',
-        'changed by the\nposition channels',
-    ]
+    side = WIDTH / len(titles)
+    figure, axes = panels(len(rows), len(titles), side, side * height / width + 0.35)
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title)
+    colours = np.array([*palette, (255, 255, 255)], np.uint8)  # the last one where there is no label
     for row, places in zip(rows, axes, strict=True):
-        counted = (row.labels >= 0) & (row.labels < len(classes))
+        labels = np.where((row.labels >= 0) & (row.labels < len(classes)), row.labels, -1)
+        labelled = labels >= 0
         predictions = (row.whole, row.without_position, row.without_random)
-        pictures = [row.image, _coloured(np.where(counted, row.labels, -1), palette)]
-        pictures += [_coloured(prediction, palette) for prediction in predictions]
-        shares = [f'{_correct(prediction, row, counted):.1%} correct' for prediction in predictions]
-        changed = f'{(row.without_position != row.whole).mean():.1%} of the pixels'
-        texts = [row.name, '', *shares, changed]
-        for place, picture, text in zip(places, [*pictures, _difference(row, counted)], texts, strict=True):
+        was, now, _ = hits = [labelled & (prediction == labels) for prediction in predictions]
+        changed = row.without_position != row.whole
+        # Changes lie in colour over the image in pale grey.
+        difference = np.repeat(255 - (255 - row.image.mean(2, keepdims=True)) / 2, 3, axis=2).astype(np.uint8)
+        for pixels, colour in ((changed, OTHER), (changed & was, LOST), (changed & now, GAINED)):
+            difference[pixels] = colour
+        pictures = [row.image, *(colours[classes_of] for classes_of in (labels, *predictions)), difference]
+        shares = [f'{hit.sum() / labelled.sum() if labelled.any() else np.nan:.1%} correct' for hit in hits]
+        texts = [row.name, '', *shares, f'{changed.mean():.1%} of the pixels']
+        for place, picture, text in zip(places, pictures, texts, strict=True):
             place.imshow(picture, interpolation='nearest')
             place.set(xticks=[], yticks=[], xlabel=text)
             place.spines[:].set_visible(False)
@@ -78,24 +78,3 @@ def draw_overlays(
     legend |= {'changed: was correct': LOST, 'changed: now correct': GAINED, 'changed: neither correct': OTHER}
     shared_legend(figure, 6, {name: Patch(color=tuple(np.divide(colour, 255))) for name, colour in legend.items()})
     return figure
-
-
-def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """RGB of a label map, white where there is no label."""
-    colours = np.array([*palette, (255, 255, 255)], np.uint8)
-    return colours[np.where(labels < 0, len(palette), labels)]
-
-
-def _correct(prediction: np.ndarray, row: AblatedPredictions, counted: np.ndarray) -> float:
-    return float((prediction == row.labels)[counted].mean()) if counted.any() else float('nan')
-
-
-def _difference(row: AblatedPredictions, counted: np.ndarray) -> np.ndarray:
-    """The image in pale grey, with changed pixels in colour."""
-    grey = 255 - (255 - row.image.mean(2, keepdims=True)) / 2
-    picture = np.repeat(grey, 3, axis=2).astype(np.uint8)
-    changed = row.without_position != row.whole
-    picture[changed] = OTHER
-    picture[changed & counted & (row.whole == row.labels)] = LOST
-    picture[changed & counted & (row.without_position == row.labels)] = GAINED
-    return picture
