@@ -4,6 +4,7 @@ Islam, Kowal, Jia, Derpanis, Bruce, "Global Pooling, More than Meets the Eye: Po
 Channel-Wise in CNNs", ICCV 2021.
 """
 
+from mmposenc.mm.datasets.boxes import CamVidBoxes, DigitSceneBoxes
 from mmposenc.mm.datasets.camvid import CamVid
 from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
 from mmposenc.mm.datasets.digit_scenes import DigitScenes
@@ -16,6 +17,8 @@ __all__ = [
     'CIFAR10',
     'CIFAR100',
     'CamVid',
+    'CamVidBoxes',
+    'DigitSceneBoxes',
     'DigitScenes',
     'Digits',
     'GridCIFAR10',

@@ -101,10 +101,11 @@ class DigitScenes(BaseSegDataset):
 
     def _compose(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
         rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), number))
-        image, labels = compose_scene(rng, images, categories, *self.image_size)
+        image, labels, instances = compose_scene(rng, images, categories, *self.image_size)
         return dict(
             img=image,
             gt_seg_map=labels,
+            instances=instances,
             img_path=osp.join(self.data_prefix['img_path'], name + self.img_suffix),
             img_shape=self.image_size,
             ori_shape=self.image_size,
@@ -116,8 +117,12 @@ class DigitScenes(BaseSegDataset):
 
 def compose_scene(
     rng: np.random.Generator, digits: np.ndarray, categories: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compose one scene, a uint8 BGR image and its label map, from uint8 digits (N, 8, 8) and what they are (N,)."""
+) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+    """Compose one scene from uint8 digits (N, 8, 8) and what they are (N,).
+
+    Returns a uint8 BGR image, its label map, and label and box of each digit, whole also where another one covers it.
+    """
+    instances = []
     image, labels = _compose_street(rng, height, width)
     feet = np.sort(rng.uniform(0.55, 1.0, size=rng.integers(2, 5)))  # The nearest is drawn last.
     for foot in feet:
@@ -131,8 +136,11 @@ def compose_scene(
         box = (slice(top, top + size), slice(left, left + mask.shape[1]))
         image[box][mask] = BGR_OF_CLASS[label] + rng.uniform(-50, 50, size=3)
         labels[box][mask] = label
+        rows = np.flatnonzero(mask.any(1))
+        bounds = [left, top + rows[0], left + mask.shape[1], top + rows[-1] + 1]
+        instances.append(dict(bbox=[float(bound) for bound in bounds], bbox_label=label, ignore_flag=0))
     noisy = image + rng.normal(0, 8, size=image.shape)
-    return noisy.clip(0, 255).round().astype(np.uint8), labels
+    return noisy.clip(0, 255).round().astype(np.uint8), labels, instances
 
 
 def _compose_street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
