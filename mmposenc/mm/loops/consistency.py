@@ -25,14 +25,10 @@ class ShiftConsistencyLoop(ValLoop):
     and as test loop, calls the hooks of either, and gives the evaluator's other metrics the reference predictions.
 
     Args:
-        runner: The runner.
         dataloader: Data loader, or its config. Its samples carry their position in the data set (`sample_idx`, which
             mmpretrain's `PackInputs` keeps, or the `indices` of a whole batch).
         evaluator: Evaluator, or its config. `ShiftConsistencyMetric` is added where it is missing.
-        max_shifts: As in `mmposenc.shift_consistency`, as are protocols, seed and crop_size.
-        protocols: Names from `mmposenc.shifts.PROTOCOLS`.
-        seed: Seed of the shifts.
-        crop_size: Side in px of what the model sees of larger images.
+        max_shifts, protocols, seed, crop_size: As in `mmposenc.shift_consistency`.
         fp16: Run the model under autocast.
 
     Raises:
@@ -107,30 +103,29 @@ class ShiftConsistencyLoop(ValLoop):
             return scores
 
         predicted, scores = predict_views(score, self.views, images, indices, labels)
-        fields = zip(labels.split(1), predicted[:, :1].cpu(), scores.float().softmax(1).cpu(), strict=True)
-        for sample, (label, top, probabilities), (_, *shifted) in zip(samples, fields, predicted.tolist(), strict=True):
-            sample.set_field(label, 'gt_label')
-            sample.set_field(top, 'pred_label')
-            sample.set_field(probabilities, 'pred_score')
-            pairs = zip(shifted[::2], shifted[1::2], strict=True)
-            sample.set_field(dict(zip(self.views.keys, pairs, strict=True)), 'shift_predictions')
+        probabilities, predicted = scores.float().softmax(1).cpu(), predicted.cpu()
+        pairs = predicted[:, 1:].unflatten(1, (-1, 2)).tolist()
+        for i, sample in enumerate(samples):
+            sample.gt_label, sample.pred_label, sample.pred_score = labels[i, None], predicted[i, :1], probabilities[i]
+            sample.shift_predictions = dict(zip(self.views.keys, pairs[i], strict=True))
         return samples
 
     def _check_images(self, images: Tensor, data_batch: dict) -> None:
         """Raise unless all images of the pass so far had one size, which the preprocessor left alone."""
         if not isinstance(images, Tensor) or images.ndim != 4:
             raise TypeError(f'a batch must be one tensor (N, C, H, W) after preprocessing, got {type(images).__name__}')
-        whole = 'labels' in data_batch  # may be composed to something larger, such as a grid
-        self._image_sizes |= {tuple(image.shape[-2:]) for image in ([images] if whole else data_batch['inputs'])}
-        if len(self._image_sizes) > 1:
+        size, sizes, whole = tuple(images.shape[-2:]), self._image_sizes, 'labels' in data_batch
+        # A whole batch may be composed to something larger, such as a grid.
+        sizes |= {size} if whole else {tuple(image.shape[-2:]) for image in data_batch['inputs']}
+        if len(sizes) > 1:
             raise ValueError(
-                f'all images must have one size, got {sorted(self._image_sizes)}; resize and crop them in the test '
-                'pipeline (padded to the largest of their batch they would make the result depend on it)'
+                f'all images must have one size, got {sorted(sizes)}; resize and crop them in the test pipeline '
+                '(padded to the largest of their batch they would make the result depend on it)'
             )
-        if tuple(images.shape[-2:]) not in self._image_sizes:
+        if size not in sizes:
             raise ValueError(
-                f'the data preprocessor padded images of {sorted(self._image_sizes)} px to {tuple(images.shape[-2:])}, '
-                'and the padding would be shifted with them; resize them in the test pipeline'
+                f'the data preprocessor padded images of {sorted(sizes)} px to {size}, and the padding would be '
+                'shifted with them; resize them in the test pipeline'
             )
 
     def _check_samples(self, samples: list[BaseDataElement] | None) -> list[int]:

@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmpretrain.datasets import BaseDataset
@@ -72,18 +71,13 @@ def make_runner(tmp_path, monkeypatch):
     monkeypatch.setattr(Runner, '_log_env', lambda self, env_cfg: None)  # asks every compiler for its version
     monkeypatch.setattr('mmengine.device.utils.DEVICE', 'cpu')
 
-    def make(model, dataloader, evaluator=METRIC, hooks=None, launcher='none', **loop):
-        part = {'type': 'mmposenc.ShiftConsistencyLoop', **loop}
+    def make(model, dataloader, evaluator=METRIC, launcher='none', **loop):
+        cfg = {'type': 'mmposenc.ShiftConsistencyLoop', **loop}
+        parts = {'dataloader': dataloader, 'cfg': cfg, 'evaluator': evaluator}
         return Runner(
             model,
             str(tmp_path),
-            val_dataloader=dataloader,
-            val_cfg=part,
-            val_evaluator=evaluator,
-            test_dataloader=dataloader,
-            test_cfg=part,
-            test_evaluator=evaluator,
-            custom_hooks=hooks,
+            **{f'{stage}_{name}': part for stage in ('val', 'test') for name, part in parts.items()},
             launcher=launcher,
             default_scope='mmpretrain',
             log_level='ERROR',
@@ -92,6 +86,18 @@ def make_runner(tmp_path, monkeypatch):
         )
 
     return make
+
+
+def recorded(runner):
+    """The hooks that will be called: name and arguments."""
+    calls, call = [], runner.call_hook
+
+    def call_hook(name, **arguments):
+        calls.append((name, arguments))
+        call(name, **arguments)
+
+    runner.call_hook = call_hook
+    return calls
 
 
 @pytest.fixture
@@ -117,11 +123,8 @@ def test_equals_the_plain_function_in_one_pass(make_runner, expected):
     evaluator = Evaluator([ShiftConsistencyMetric()])  # an object, and twice
     for _ in range(2):
         assert ShiftConsistencyLoop(runner, runner.val_dataloader, evaluator, **SETTING).run() == metrics
-
-
-@pytest.mark.parametrize('batch_size, sampler', [(1, {}), (100, {}), (4, {'shuffle': True, 'seed': 3})])
-def test_however_the_images_come(make_runner, expected, batch_size, sampler):
-    assert make_runner(PixelClassifier(), loader(Images(), batch_size, **sampler), **SETTING).val() == expected[0]
+    for batch_size, sampler in ((1, {}), (100, {}), (4, {'shuffle': True, 'seed': 3})):
+        assert make_runner(PixelClassifier(), loader(Images(), batch_size, **sampler), **SETTING).val() == metrics
 
 
 @pytest.mark.gpu
@@ -136,13 +139,7 @@ def test_device(make_runner, expected, monkeypatch, fp16):
 @pytest.mark.dist
 @pytest.mark.parametrize('sampler', [{'round_up': False}, {'shuffle': True, 'seed': 3}], ids=str)
 def test_two_processes(make_runner, tmp_path, expected, sampler):
-    context = mp.get_context('fork')
-    processes = [context.Process(target=_rank, args=(rank, tmp_path, make_runner, sampler)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
+    mp.start_processes(_rank, (tmp_path, make_runner, sampler), nprocs=2, start_method='fork')
     results = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
     assert sum(count for count, _ in results) == 24 - (not sampler.get('round_up', True))
     assert [metrics for _, metrics in results] == [expected[0]] * 2
@@ -188,29 +185,12 @@ def packed(meta_keys=('sample_idx',)):
     return Digits10(data_root='', ann_file='', pipeline=[{'type': 'PackInputs', 'meta_keys': meta_keys}])
 
 
-class Recorder(Hook):
-    """Writes down which hooks are called, and with what."""
-
-    def __init__(self):
-        self.calls, self.outputs, self.metrics = [], [], []
-
-    def __getattribute__(self, name):
-        if not name.startswith(('before_val', 'after_val', 'before_test', 'after_test')):
-            return super().__getattribute__(name)
-
-        def record(runner, batch_idx=None, data_batch=None, outputs=(), metrics=None):
-            self.calls.append(name if batch_idx is None else f'{name} {batch_idx}')
-            self.outputs += outputs
-            self.metrics += [metrics] if metrics else []
-
-        return record
-
-
 def test_stock_classifier_and_accuracy(make_runner):
     """Against a loop over single images, moved by slicing. The metric is added to an evaluator without it."""
-    model, hook = stock_classifier(), Recorder()
-    setting = {'max_shifts': [5], 'protocols': ['zero_ref']}
-    metrics = make_runner(model, loader(packed()), [{'type': 'Accuracy', 'topk': (1, 5)}], [hook], **setting).val()
+    model = stock_classifier()
+    runner = make_runner(model, loader(packed()), [{'type': 'Accuracy', 'topk': (1, 5)}], max_shifts=[5])
+    calls = recorded(runner)
+    metrics = runner.val()
     shifts = draw_shifts('zero_ref', (range(-5, 6),) * 2, 11)[:, 0].tolist()
     same = top1 = top5 = 0
     for i, (dy, dx) in enumerate(shifts):
@@ -225,19 +205,21 @@ def test_stock_classifier_and_accuracy(make_runner):
     assert metrics['consistency/cons5_zero_ref'] == 100 * same / 11
     assert metrics['accuracy/top1'] == 100 * top1 / 11
     assert metrics['accuracy/top5'] == pytest.approx(100 * top5 / 11)
-    assert [sample.sample_idx for sample in hook.outputs] == list(range(11))
-    assert all(sample.pred_score.sum() == pytest.approx(1) for sample in hook.outputs)
+    outputs = [sample for name, arguments in calls if name == 'after_val_iter' for sample in arguments['outputs']]
+    assert [sample.sample_idx for sample in outputs] == list(range(11))
+    assert all(sample.pred_score.sum() == pytest.approx(1) for sample in outputs)
 
 
 @pytest.mark.parametrize('stage', ['val', 'test'])
 def test_hooks_of_either_stage(make_runner, stage):
-    hook = Recorder()
-    runner = make_runner(stock_classifier(), loader(packed(), 6), hooks=[hook])
+    runner = make_runner(stock_classifier(), loader(packed(), 6))
+    calls = recorded(runner)
     metrics = getattr(runner, stage)()
-    iterations = [f'{when}_{stage}_iter {i}' for i in (0, 1) for when in ('before', 'after')]
-    before, after = [f'before_{stage}', f'before_{stage}_epoch'], [f'after_{stage}_epoch', f'after_{stage}']
-    assert hook.calls == [*before, *iterations, *after]
-    assert hook.metrics == [metrics]
+    iterations = [(f'{when}_{stage}_iter', i) for i in (0, 1) for when in ('before', 'after')]
+    around = [f'before_{stage}', f'before_{stage}_epoch', f'after_{stage}_epoch', f'after_{stage}']
+    expected = [*((name, None) for name in around[:2]), *iterations, *((name, None) for name in around[2:])]
+    assert [(name, given.get('batch_idx')) for name, given in calls if stage in name] == expected
+    assert dict(calls)[f'after_{stage}_epoch'] == {'metrics': metrics}
     assert not runner.model.training
 
 
@@ -258,7 +240,8 @@ def test_autocast(make_runner, fp16):
     assert model.autocast == [fp16] * 3
 
 
-def with_transform(transform):
+def transformed(transform):
+    """Samples that a transform has changed, one a batch."""
     data = packed()
     data.pipeline.transforms.insert(0, transform)
     return loader(data, 1)
@@ -266,47 +249,31 @@ def with_transform(transform):
 
 def unequal_sizes():
     sizes = iter([12, 12, 12, 12, 10])
-    return with_transform(lambda result: {**result, 'img': result['img'][: next(sizes)]})
+    return transformed(lambda result: {**result, 'img': result['img'][: next(sizes)]})
 
 
-def without_label(**label):
-    return with_transform(lambda result: {'img': result['img'], 'sample_idx': result['sample_idx'], **label})
+def two_labels():
+    return transformed(lambda result: {'img': result['img'], 'sample_idx': result['sample_idx'], 'gt_label': [0, 1]})
+
+
+def pixels(**options):
+    return lambda: loader(Images(23, 9, **options))
 
 
 TWO_VIEWS = [lambda batch: {**batch, 'inputs': [batch['inputs']] * 2}]
 
 
-@pytest.mark.parametrize(
-    'model, data, message',
-    [
-        (
-            lambda: PixelClassifier(output=lambda x: (x.mean((2, 3)),)),
-            None,
-            'return scores, got tuple; add a head',
-        ),
-        (
-            lambda: PixelClassifier(output=lambda x: x.mean((2, 3))[:, :2]),
-            None,
-            'labels must be from 0 to 1, the',
-        ),
-        (stock_classifier, unequal_sizes, r'one size, got \[\(10, 12\), \(12, 12\)\]'),
-        (
-            lambda: stock_classifier(pad_size_divisor=32),
-            lambda: loader(packed()),
-            r'padded images of \[\(12, 12\)\] px to \(32, 32\)',
-        ),
-        (lambda: PixelClassifier(test_transforms=TWO_VIEWS), None, r'one tensor \(N, C, H, W\) after .*, got list'),
-        (
-            stock_classifier,
-            lambda: loader(packed(meta_keys=())),
-            r'sample_idx from 0 to 10, .* got \[None, .*meta_keys of PackInputs',
-        ),
-        (PixelClassifier, lambda: loader(Images(23, 9, first=20)), r'from 0 to 22, .* got \[20, 21, 22, 23\]'),
-        (stock_classifier, lambda: without_label(gt_label=[0, 1]), 'every sample needs one gt_label, got none'),
-        (PixelClassifier, lambda: {**loader(Images(23, 9)), 'drop_last': True}, 'got 20 different ones for 23 samples'),
-    ],
-)
+@pytest.mark.parametrize('model, data, message', [
+    (lambda: PixelClassifier(output=lambda x: (x.mean((2, 3)),)), pixels(), 'return scores, got tuple; add a head'),
+    (lambda: PixelClassifier(output=lambda x: x.mean((2, 3))[:, :2]), pixels(), 'labels must be from 0 to 1, the'),
+    (stock_classifier, unequal_sizes, r'one size, got \[\(10, 12\), \(12, 12\)\]'),
+    (lambda: stock_classifier(pad_size_divisor=32), lambda: loader(packed()), r'images of \[\(12, 12\)\] px to \(32'),
+    (lambda: PixelClassifier(test_transforms=TWO_VIEWS), pixels(), r'one tensor \(N, C, H, W\) after .*, got list'),
+    (stock_classifier, lambda: loader(packed(())), r'sample_idx from 0 to 10, .* got \[None, .*meta_keys of PackInp'),
+    (PixelClassifier, pixels(first=20), r'from 0 to 22, .* got \[20, 21, 22, 23\]'),
+    (stock_classifier, two_labels, 'every sample needs one gt_label, got none'),
+    (PixelClassifier, lambda: {**loader(Images(23, 9)), 'drop_last': True}, 'got 20 different ones for 23 samples'),
+])  # fmt: skip
 def test_bad_input(make_runner, model, data, message):
-    runner = make_runner(model(), data() if data else loader(Images(23, 9)))
     with pytest.raises((TypeError, ValueError), match=message):
-        runner.val()
+        make_runner(model(), data()).val()
