@@ -54,7 +54,7 @@ class ChanceTest(Result):
     def table(self) -> list[dict[str, Any]]:
         """One row for each ranking and N, by their positions in `harm`."""
         names = ('harm', 'excess', 'p_by_n', 'p_max', 'random', 'low', 'high')
-        p_values = torch.as_tensor(self.p).view(-1).tolist()
+        p_values = torch.as_tensor(self.p, dtype=torch.float64).view(-1).tolist()
         shape = (len(p_values), len(self.random))
         columns = {name: getattr(self, name).expand(shape).tolist() for name in names}
         return [

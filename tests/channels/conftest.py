@@ -1,14 +1,9 @@
-"""Networks and images of `planted`."""
+"""The network of `planted`."""
 
 import pytest
-from planted import PlantedNet, lit_columns, planted_net
+from planted import PlantedNet, planted_net
 
 
 @pytest.fixture
 def planted() -> PlantedNet:
     return planted_net()
-
-
-@pytest.fixture(name='lit_columns')
-def lit_columns_of():
-    return lit_columns

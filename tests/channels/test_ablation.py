@@ -1,13 +1,12 @@
 """Ablation changes the chosen channels and nothing else; top, window and random channels by hand."""
 
-from contextlib import contextmanager
 from threading import Barrier
 
 import numpy as np
 import pytest
 import timm
 import torch
-from planted import Replicas
+from planted import Replicas, lit_columns
 from torch import nn
 
 from mmposenc.channels import ablate_channels, matched_random_channels, random_channels, top_channels, window
@@ -34,17 +33,10 @@ def num_hooks(model):
 
 def output_of(model, layer, images):
     """What the module after the hooks gives."""
-    with layer_outputs(model, layer) as outputs:
+    outputs = []
+    with model.get_submodule(layer).register_forward_hook(lambda module, args, output: outputs.append(output)):
         model(images)
     return outputs[-1]
-
-
-@contextmanager
-def layer_outputs(model, layer):
-    outputs = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda module, args, output: outputs.append(output))
-    yield outputs
-    handle.remove()
 
 
 @pytest.mark.parametrize('value', [0.0, -2.5, torch.tensor(0.75)])
@@ -66,7 +58,7 @@ def test_means_of_the_data_set_by_hand(net, images):
     assert torch.equal(changed[:, [0, 2, 3, 5]], plain[:, [0, 2, 3, 5]])
 
 
-def test_the_rest_of_the_network_sees_the_ablation(planted, lit_columns):
+def test_the_rest_of_the_network_sees_the_ablation(planted):
     # The head is linear in z: without channel 0 it loses exactly weight[:, 0] * x.
     images = lit_columns(1, 4)
     plain = planted(images)
@@ -81,7 +73,9 @@ def test_the_rest_of_the_network_sees_the_ablation(planted, lit_columns):
 @pytest.mark.parametrize('value', [0.0, torch.ones(6)])
 def test_the_activation_itself_is_not_written_to(net, images, value):
     before = output_of(net, '0', images).clone()
-    with layer_outputs(net, '0') as seen, ablate_channels(net, '0', range(6), value):
+    seen = []  # By a hook that comes before the ablation's.
+    net[0].register_forward_hook(lambda module, args, output: seen.append(output))
+    with ablate_channels(net, '0', range(6), value):
         net(images)
     assert torch.equal(seen[-1], before)
     assert seen[-1].abs().min() > 0
@@ -119,7 +113,7 @@ def test_no_channels_is_the_plain_network(net, images):
         assert (ablation.calls, ablation.layer, ablation.channels) == (1, '1', ())
 
 
-def test_one_tensor_of_a_tuple(planted, lit_columns):
+def test_one_tensor_of_a_tuple(planted):
     images = lit_columns(0, 3)
     plain = planted.body(images)
     with ablate_channels(planted, 'body[-1]', [1, 4], channel_dim=1):
@@ -196,18 +190,15 @@ def test_a_compiled_model_that_has_run_is_ablated(net, images, part):
     assert not torch.equal(plain, expected)
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (dict(channels=[6]), r"layer '1' has 6 channels, so channels must be from 0 to 5, got 6: the ranking is of"),
-        (dict(channels=[0], num_channels=2048), "layer '1' has 6 channels, but the channels were chosen among 2048"),
-        (dict(channels=[], num_channels=5), 'the channels were chosen among 5'),
-        (dict(channels=[0], value=torch.zeros(5)), 'value must hold one number for each of the 6 channels'),
-        (dict(channels=[0], value=torch.zeros(6, 1)), r'value must be a number or a tensor \(C,\), got shape \(6, 1\)'),
-        (dict(channels=[0, 0]), 'must hold each channel once, but 0 is repeated'),
-        (dict(channels=[-1]), 'must be 0 or more, got -1'),
-    ],
-)
+@pytest.mark.parametrize('arguments, message', [
+    (dict(channels=[6]), r"layer '1' has 6 channels, so channels must be from 0 to 5, got 6: the ranking is of"),
+    (dict(channels=[0], num_channels=2048), "layer '1' has 6 channels, but the channels were chosen among 2048"),
+    (dict(channels=[], num_channels=5), 'the channels were chosen among 5'),
+    (dict(channels=[0], value=torch.zeros(5)), 'value must hold one number for each of the 6 channels'),
+    (dict(channels=[0], value=torch.zeros(6, 1)), r'value must be a number or a tensor \(C,\), got shape \(6, 1\)'),
+    (dict(channels=[0, 0]), 'must hold each channel once, but 0 is repeated'),
+    (dict(channels=[-1]), 'must be 0 or more, got -1'),
+])  # fmt: skip
 def test_channels_of_another_model_and_bad_arguments(net, images, arguments, message):
     with pytest.raises(ValueError, match=message), ablate_channels(net, '1', **arguments):
         net(images)
@@ -252,17 +243,14 @@ def test_matched_draws_hold_as_many_channels_of_each_bin_as_the_ranking():
         matched_random_channels(ranking, [1, 2, 3], 9, 3)
 
 
-@pytest.mark.parametrize(
-    'call, message',
-    [
-        (lambda ranking: top_channels(ranking, 5), 'num_channels must be from 0 to 4, the channels there are, got 5'),
-        (lambda ranking: top_channels(ranking, -1), r'num_channels must be from 0 to 4, .* got -1'),
-        (lambda ranking: top_channels(ranking, 2.0), 'cannot be interpreted as an integer'),
-        (lambda ranking: window(ranking, 5, 1), r'start must be from 0 to 4, .* got 5'),
-        (lambda ranking: window(ranking, 3, 2), r'size must be from 0 to 1, .* got 2'),
-        (lambda ranking: random_channels(4, 5, seed=0), 'num_channels must be from 0 to 4'),
-    ],
-)
+@pytest.mark.parametrize('call, message', [
+    (lambda ranking: top_channels(ranking, 5), 'num_channels must be from 0 to 4, the channels there are, got 5'),
+    (lambda ranking: top_channels(ranking, -1), r'num_channels must be from 0 to 4, .* got -1'),
+    (lambda ranking: top_channels(ranking, 2.0), 'cannot be interpreted as an integer'),
+    (lambda ranking: window(ranking, 5, 1), r'start must be from 0 to 4, .* got 5'),
+    (lambda ranking: window(ranking, 3, 2), r'size must be from 0 to 1, .* got 2'),
+    (lambda ranking: random_channels(4, 5, seed=0), 'num_channels must be from 0 to 4'),
+])  # fmt: skip
 def test_more_channels_than_there_are(ranking, call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call(ranking)

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision import models
 
 from mmposenc.channels import ablate_channels
 from mmposenc.channels.sweep_plan import SweepOrder
 from mmposenc.channels.variants import VariantForwards
 
 SLICES = ((0, 1), (0, 3), (0, 6), (2, 5))
+ORDER = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
 
 
 def outputs_of(
@@ -59,15 +60,15 @@ def spread(model: nn.Module) -> nn.Module:
 
 
 def vit() -> nn.Module:
-    return torchvision.models.VisionTransformer(16, 4, 4, 2, 12, 24, num_classes=5)
+    return models.VisionTransformer(16, 4, 4, 2, 12, 24, num_classes=5)
 
 
 def swin() -> nn.Module:
-    return torchvision.models.SwinTransformer([2, 2], 12, [2, 2], [2, 2], [2, 2], num_classes=5)
+    return models.SwinTransformer([2, 2], 12, [2, 2], [2, 2], [2, 2], num_classes=5)
 
 
 def resnet() -> nn.Module:
-    return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5)
+    return models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5)
 
 
 @pytest.mark.parametrize('build, layer, channels, prefix, stacked', [
@@ -112,18 +113,15 @@ def test_a_module_that_runs_twice_gives_each_output_in_its_turn(stack: bool) -> 
     torch.manual_seed(0)
     variants, _ = outputs_of(Net(), 'layer', torch.randn(2, 3, 4, 5), 6, stack=stack)
     assert (variants.shares, variants.copies > 1) == ('the prefix', stack)
-    # The stem in the same two batches, without the plain forwards of the comparison.
-    model, calls = Net().eval(), []
-    model.stem.register_forward_hook(lambda module, args, output: calls.append(output.shape[0]))
+    # The stem in a second batch, without the plain forwards of the comparison.
+    model, real = Net().eval(), []
     convolve = model.stem._conv_forward
-    real: list[int] = []
     model.stem._conv_forward = lambda *args: real.append(1) or convolve(*args)
-    order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
     variants = VariantForwards(model, 'layer', 6, stack=False)
-    with torch.no_grad():
-        list(variants.run([order], lambda copies: model(torch.ones(1, 3, 2, 2))))
+    for _ in range(2):
         real.clear()
-        list(variants.run([order], lambda copies: model(torch.ones(1, 3, 2, 2))))
+        with torch.no_grad():
+            list(variants.run([ORDER], lambda copies: model(torch.ones(1, 3, 2, 2))))
     assert len(real) == 2, 'both calls of the stem ran once for four variants'
 
 
@@ -191,9 +189,8 @@ def test_what_changes_from_forward_to_forward_is_given_up() -> None:
             return super().forward(images) * self.runs  # Every forward is another one.
 
     variants = VariantForwards(Counting().eval(), 'layer', 6, say=(said := []).append)
-    order = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
     with torch.no_grad():
-        list(variants.run([order], lambda copies: variants.model(torch.ones(2, 3, 2, 2).repeat(copies, 1, 1, 1))))
+        list(variants.run([ORDER], lambda copies: variants.model(torch.ones(2, 3, 2, 2).repeat(copies, 1, 1, 1))))
     assert variants.shares == 'nothing'
     assert 'changes the scores' in said[0]
 
@@ -210,12 +207,11 @@ def test_memory_limits_the_copies() -> None:
 
 def test_half_precision() -> None:
     torch.manual_seed(0)
-    model = spread(resnet()).eval()
-    images = torch.randn(2, 3, 16, 16)
+    model, images = spread(resnet()).eval(), torch.randn(2, 3, 16, 16)
     order = SweepOrder('layer3', tuple(range(256)), ((0, 100),), (1,))
+    variants = VariantForwards(model, 'layer3', 256)
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
-        variants = VariantForwards(model, 'layer3', 256)
-        (found,) = (output for _, output in variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))))
+        ((_, found),) = variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1)))
         with ablate_channels(model, 'layer3', range(100)):
             expected = model(images)
     assert variants.shares == 'the prefix'
@@ -255,14 +251,14 @@ class Capped(nn.Module):
 ])  # fmt: skip
 def test_another_way_through_the_network_is_followed_or_refused(build: Callable[[], nn.Module], refused: bool) -> None:
     torch.manual_seed(0)
-    model, order = build().eval(), SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
+    model = build().eval()
     if isinstance(model, Branching):
         nn.init.uniform_(model.stem.weight, 0, 1)
     variants = VariantForwards(model, 'layer', 6, say=(said := []).append)
     for images in (-torch.ones(2, 3, 2, 2), 100 * torch.ones(2, 3, 2, 2)):
         with ablate_channels(model, 'layer', range(3)):
             expected = model(images)
-        found = variants.run([order], lambda copies, x=images: model(x.repeat(copies, 1, 1, 1)))
+        found = variants.run([ORDER], lambda copies, x=images: model(x.repeat(copies, 1, 1, 1)))
         if refused and images.mean() > 0:
             with pytest.raises(ValueError, match='another way through its modules on this batch than on the first'):
                 list(found)
