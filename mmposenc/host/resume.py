@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import all_gather_object, get_dist_info, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
@@ -26,8 +26,8 @@ from mmposenc.registry import HOOKS, LOOPS
 from mmposenc.results import atomic_write
 
 BACKEND = 'mmposenc.atomic'
-RANDOM_STATES = 'random_states'  # in a checkpoint
-POSITION = 'epoch_position'  # in the message hub: epoch, batches done, batches in all
+RANDOM_STATES = 'rng_states'  # in a checkpoint: of each process
+EPOCH = 'epoch_began'  # in the message hub: the epoch, the iteration it began with, its number of batches
 
 
 @register_backend(BACKEND)
@@ -47,8 +47,7 @@ class AtomicLocalBackend(LocalBackend):
 
     def remove(self, filepath: str | Path) -> None:
         """Note the file as outdated; `remove_outdated` removes it."""
-        path = Path(filepath)
-        self._outdated[path] = path.stat().st_mtime_ns
+        self._outdated[Path(filepath)] = Path(filepath).stat().st_mtime_ns
 
     def remove_outdated(self) -> None:
         """Remove what `remove` noted, except files that were written anew since."""
@@ -91,26 +90,16 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def read_random_state() -> dict[str, Any]:
-    """The state of PyTorch (CPU and current GPU), numpy and Python, in types that are read without running code."""
-    _, keys, *numpy_rest = np.random.get_state()
-    _, words, gauss = random.getstate()
-    state: dict[str, Any] = {
-        'torch': torch.get_rng_state(),
-        'numpy': [torch.from_numpy(np.asarray(keys).astype(np.int64)), *numpy_rest],
-        'python': [torch.tensor(words), gauss],
-    }
-    if torch.cuda.is_available():
-        state['cuda'] = torch.cuda.get_rng_state()
-    return state
+    """The state of PyTorch (CPU and current GPU), numpy and Python, as a checkpoint may hold it."""
+    state = {'torch': torch.get_rng_state(), 'numpy': np.random.get_state(), 'python': random.getstate()}
+    return state | ({'cuda': torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
 
 def set_random_state(state: dict[str, Any]) -> None:
     """Restore what `read_random_state` returned, from whatever device it was loaded to."""
     torch.set_rng_state(state['torch'].cpu())
-    keys, *numpy_rest = state['numpy']
-    np.random.set_state(('MT19937', keys.cpu().numpy().astype(np.uint32), *numpy_rest))
-    words, gauss = state['python']
-    random.setstate((3, tuple(words.tolist()), gauss))
+    np.random.set_state(state['numpy'])
+    random.setstate(state['python'])
     if torch.cuda.is_available() and 'cuda' in state:
         torch.cuda.set_rng_state(state['cuda'].cpu())
 
@@ -141,48 +130,42 @@ class RandomStateHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self._loaded: list[dict[str, Any]] | None = None
-        self._resumed = False
-        self._states: list[dict[str, Any]] | None = None
-        self._validating = False
+        # The states of all processes, each: in the loaded checkpoint, before a validation, for the next checkpoint.
+        self._loaded: list | None = None
+        self._before_val: list = []
+        self._gathered: list = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self._loaded, self._resumed = checkpoint.get(RANDOM_STATES), 'message_hub' in checkpoint
+        self._loaded = checkpoint.get(RANDOM_STATES)
 
     def before_train(self, runner: Runner) -> None:
         """Restore, unless the checkpoint only gave the weights to begin with."""
-        states, self._loaded = self._loaded, None
-        rank, world_size = get_dist_info()
-        if not (self._resumed and runner.iter):
-            return
-        if states is not None and len(states) == world_size:
-            set_random_state(states[rank])
-            return
-        found = f'is of {len(states)} processes, this run has {world_size}' if states else 'holds no random state'
-        runner.logger.warning(f'the checkpoint {found}: augmentations are drawn anew')
+        states, self._loaded = self._loaded or [], None
+        if runner.iter and len(states) == get_world_size():
+            set_random_state(states[get_rank()])
+        elif runner.iter:
+            found = f'is of {len(states)} processes, this run has {get_world_size()}'
+            found = found if states else 'holds no random state'
+            runner.logger.warning(f'the checkpoint {found}: augmentations are drawn anew')
 
     def before_val(self, runner: Runner) -> None:
-        self._states = all_gather_object(read_random_state())
-        self._validating = True
+        self._before_val = all_gather_object(read_random_state())
 
     def after_val(self, runner: Runner) -> None:
-        states, self._states, self._validating = self._states, None, False
-        if states is not None:
-            set_random_state(states[get_dist_info()[0]])
+        set_random_state(self._before_val[get_rank()])
+        self._before_val = []
 
     def before_checkpoint(self, runner: Runner) -> None:
         """Gather the states; every process calls it, the first one saves next."""
-        if not self._validating:
-            self._states = all_gather_object(read_random_state())
+        self._gathered = self._before_val or all_gather_object(read_random_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the states; only the first process comes here."""
         if get_world_size() == 1:
             self.before_checkpoint(runner)
-        if self._states is not None:
-            checkpoint[RANDOM_STATES] = self._states
-        if not self._validating:
-            self._states = None
+        if states := self._gathered or self._before_val:
+            checkpoint[RANDOM_STATES] = states
+        self._gathered = []
 
 
 class _ResumableLoop(BaseLoop):
@@ -204,15 +187,12 @@ class _ResumableLoop(BaseLoop):
         return self.runner.model
 
     def _validate(self, done: int, last: int) -> None:
+        """Validate if it is due now, and was not done before the checkpoint."""
         self._decide_current_val_interval()
-        due = done >= self.val_begin and (done % self.val_interval == 0 or done == last)
-        if due and self.runner.val_loop is not None:
+        due = self._iter and done >= self.val_begin and (done % self.val_interval == 0 or done == last)
+        validated = self.runner.message_hub.runtime_info.get('iter_validated') == self._iter
+        if due and not validated and self.runner.val_loop is not None:
             self.runner.val_loop.run()
-
-    def _make_up_for(self, done: int, last: int) -> None:
-        """Validate, if the checkpoint was saved before a validation that was due."""
-        if self._iter and self.runner.message_hub.runtime_info.get('iter_validated') != self._iter:
-            self._validate(done, last)
 
 
 @LOOPS.register_module()
@@ -225,32 +205,31 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     """
 
     def _train(self) -> None:
-        epoch, done, batches = self.runner.message_hub.runtime_info.get(POSITION, (None, 0, 0))
-        inside, found = self._iter and epoch == self._epoch, len(self.dataloader)
-        self._done = done if inside and batches == found and self.dataloader.batch_sampler is not None else 0
-        if inside and not self._done:
+        epoch, first, batches = self.runner.message_hub.runtime_info.get(EPOCH, (None, 0, 0))
+        if self._iter and epoch == self._epoch:
+            self.run_epoch(self._iter - first, batches)
+        while True:
+            self._validate(self._epoch, self._max_epochs)
+            if self._epoch >= self._max_epochs or self.stop_training:
+                break
+            self.run_epoch()
+
+    def run_epoch(self, done: int = 0, batches: int = 0) -> None:
+        """Train for the rest of an epoch, of which `done` of `batches` are in the checkpoint."""
+        found = len(self.dataloader)
+        if done and (batches != found or self.dataloader.batch_sampler is None):
             self.runner.logger.warning(
                 f'the checkpoint is of batch {done} of {batches}, this run has a loader of {found} batches that '
                 'cannot continue there: the epoch begins again'
             )
-        if not inside:
-            self._make_up_for(self._epoch, self._max_epochs)
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._validate(self._epoch, self._max_epochs)
-
-    def run_epoch(self) -> None:
+            done = 0
+        self.runner.message_hub.update_info(EPOCH, [self._epoch, self._iter - done, found])
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done, self._done = self._done, 0
         for idx, batch in enumerate(_batches_from(self.dataloader, done), done):
             self.run_iter(idx, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        self.runner.message_hub.update_info(POSITION, [self._epoch, idx + 1, len(self.dataloader)])
-        super().run_iter(idx, data_batch)
 
 
 @LOOPS.register_module()
@@ -263,36 +242,30 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
 
     def _train(self) -> None:
         self.runner.call_hook('before_train_epoch')
-        if self._iter:
-            with kept_random_state():
-                self._skip()
-            self._make_up_for(self._iter, self._max_iters)
+        if self._iter and not getattr(self, 'fast_forward_on_resume', False):  # mmengine's name for not skipping
+            if isinstance(getattr(self.dataloader.batch_sampler, 'sampler', None), InfiniteSampler):
+                self.dataloader_iterator = _batches_from(self.dataloader, self._iter)
+            else:
+                with kept_random_state():
+                    for _ in range(self._iter):
+                        next(self.dataloader_iterator)
+        self._validate(self._iter, self._max_iters)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             self._validate(self._iter, self._max_iters)
         self.runner.call_hook('after_train_epoch')
 
-    def _skip(self) -> None:
-        if getattr(self, 'fast_forward_on_resume', False):  # A newer mmengine's name for not skipping.
-            return
-        sampler, size = self.dataloader.sampler, self.dataloader.batch_size
-        if isinstance(sampler, InfiniteSampler) and size:
-            sampler.indices = islice(sampler._indices_of_rank(), self._iter * size, None)
-            self.dataloader_iterator = iter(self.dataloader)
-        else:
-            for _ in range(self._iter):
-                next(self.dataloader_iterator)
 
-
-def _batches_from(loader: DataLoader, start: int) -> Iterable:
+def _batches_from(loader: DataLoader, start: int) -> Iterator:
     """The batches of a loader from number `start` on."""
     if not start:
-        return loader
+        return iter(loader)
     names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor', 'multiprocessing_context')
     same = {name: getattr(loader, name) for name in names}
+    batches = islice(iter(loader.batch_sampler or ()), start, None)
     with kept_random_state():
-        return iter(DataLoader(loader.dataset, batch_sampler=list(loader.batch_sampler or ())[start:], **same))
+        return iter(DataLoader(loader.dataset, batch_sampler=batches, **same))
 
 
 def shield_workers(loader: DataLoader) -> None:

@@ -44,15 +44,13 @@ class StopSignalHook(Hook):
         self.signals = [signal.Signals[name] for name in signals if name in signal.Signals.__members__]
         self._received = 0
         self._saved = False
-        self._exchanged: torch.Tensor | None = None
+        self._exchanged = torch.tensor(0)
         self._before: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
         if runner.val_loop is not None:
             shield_workers(runner.val_dataloader)
-        self._received, self._saved, self._exchanged = 0, False, None
-        # Only the main thread may.
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # No other may.
             self._before = {number: signal.signal(number, self._note) for number in self.signals}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
@@ -61,31 +59,27 @@ class StopSignalHook(Hook):
         if get_world_size() > 1:
             # What the processes tell one another in one iteration is read in the next: no GPU is waited for.
             before, self._exchanged = self._exchanged, self._exchange()
-            received = 0 if before is None else int(before)
-        if received and _is_updated(runner):
-            self._save(runner, runner.iter + 1)
+            received = int(before)
+        if received and self._save(runner, runner.iter + 1):
             self._leave(runner, runner.iter + 1, received)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        if self._received and self._before and not self._saved and _is_updated(runner):
-            self._save(runner, runner.iter)
-            self._saved = True
-            if get_world_size() == 1:
+        if self._before and self._received and not self._saved:
+            self._saved = self._save(runner, runner.iter)
+            if self._saved and get_world_size() == 1:
                 self._leave(runner, runner.iter, self._received)
 
     def after_val(self, runner: Runner) -> None:
-        if get_world_size() > 1 and self._before:
-            received = int(self._exchange())
-            if received and _is_updated(runner):
-                self._save(runner, runner.iter)
-                self._leave(runner, runner.iter, received)
+        received = int(self._exchange()) if self._before and get_world_size() > 1 else 0
+        if received and self._save(runner, runner.iter):
+            self._leave(runner, runner.iter, received)
 
     def after_train(self, runner: Runner) -> None:
         """Remove the checkpoint of an earlier stop, once there is a newer one."""
         self.after_training(runner)
-        stopped, note = Path(runner.work_dir, STOPPED), Path(runner.work_dir, 'last_checkpoint')
+        note = Path(runner.work_dir, 'last_checkpoint')
         if is_main_process() and note.is_file() and Path(note.read_text()).name != STOPPED:
-            stopped.unlink(missing_ok=True)
+            Path(runner.work_dir, STOPPED).unlink(missing_ok=True)
 
     def after_training(self, runner: Runner) -> None:
         """Leave the signals as they were; the loops of this package call it after an exception too."""
@@ -102,12 +96,16 @@ class StopSignalHook(Hook):
         all_reduce(received, 'max')
         return received
 
-    def _save(self, runner: Runner, iteration: int) -> None:
+    def _save(self, runner: Runner, iteration: int) -> bool:
+        """Save, unless gradients wait for those of further iterations, which no checkpoint holds."""
+        if not (isinstance(runner.optim_wrapper, OptimWrapperDict) or runner.optim_wrapper.should_update()):
+            return False
         runner.call_hook('before_checkpoint')
         meta = dict(epoch=runner.epoch, iter=iteration)
         runner.save_checkpoint(runner.work_dir, STOPPED, meta=meta, backend_args=dict(backend=BACKEND))
         if is_main_process():
             atomic_write(Path(runner.work_dir, 'last_checkpoint'), str(Path(runner.work_dir, STOPPED)))
+        return True
 
     def _leave(self, runner: Runner, iteration: int, received: int) -> None:
         barrier()  # Whoever leaves while the first still writes would have it killed by torchrun.
@@ -116,8 +114,3 @@ class StopSignalHook(Hook):
             f'{Path(runner.work_dir, STOPPED)}: the same command with --resume goes on from there'
         )
         raise SystemExit(128 + received)
-
-
-def _is_updated(runner: Runner) -> bool:
-    """Whether no gradients wait for those of further iterations; they are in no checkpoint."""
-    return isinstance(runner.optim_wrapper, OptimWrapperDict) or runner.optim_wrapper.should_update()

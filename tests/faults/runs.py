@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 CPU = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
@@ -72,8 +73,8 @@ def read(path: str, rank: int = 0) -> list[str]:
 
 def same(first: Any, second: Any) -> bool:
     """Whether two parts of checkpoints have the same bits."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
+    if isinstance(first, torch.Tensor | np.ndarray):
+        return bool((first == second).all())
     if isinstance(first, Mapping):
         return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
     if isinstance(first, list | tuple):

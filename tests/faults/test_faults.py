@@ -36,7 +36,7 @@ def ends(run: Run, status: int = 0) -> Run:
 
 def assert_same_checkpoint(kind: str, *folders: str) -> None:
     one, other = (read_checkpoint(f'{folder}/{LAST[kind]}') for folder in folders)
-    for part in ('state_dict', 'optimizer', 'param_schedulers', 'random_states'):
+    for part in ('state_dict', 'optimizer', 'param_schedulers', 'rng_states'):
         assert same(one[part], other[part]), part
 
 

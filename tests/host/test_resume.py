@@ -91,10 +91,10 @@ def draws() -> list:
 def test_all_generators_continue_from_a_checkpoint(tmp_path: Path) -> None:
     with kept_random_state():
         draws()  # Leaves numpy and Python with half a pair of normal numbers.
-        torch.save({'state_dict': {}, 'random_states': [read_random_state()]}, tmp_path / 'a.pth')
+        torch.save({'state_dict': {}, 'rng_states': [read_random_state()]}, tmp_path / 'a.pth')
         expected = [draws() for _ in range(3)]
         assert expected[0] != expected[1]
-        set_random_state(read_checkpoint(tmp_path / 'a.pth')['random_states'][0])
+        set_random_state(read_checkpoint(tmp_path / 'a.pth')['rng_states'][0])
         assert [draws() for _ in range(3)] == expected
 
 
@@ -150,7 +150,7 @@ def test_a_random_state_that_does_not_fit_is_said(
     runner, losses = toy_runner(tmp_path / 'a', EPOCHS)
     runner.train()
     checkpoint = read_checkpoint(tmp_path / 'a' / 'epoch_1.pth')
-    checkpoint['random_states'] = checkpoint['random_states'] * states or None
+    checkpoint['rng_states'] = checkpoint['rng_states'] * states or None
     torch.save(checkpoint, tmp_path / 'other.pth')
     capsys.readouterr()
     runner, again = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'other.pth'), resume=True)
