@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
-from mmposenc.channels import Ablation, ablate_channels, random_channels, top_channels
+from mmposenc.channels import ablate_channels, random_channels, top_channels
 from mmposenc.channels import window as ranks
 from mmposenc.channels.ablation import check_channels
 from mmposenc.layers import find_module, pooled_features, split_layer, unwrap_model
@@ -26,14 +26,12 @@ class ChannelAblationHook(Hook):
     """Ablates channels of a layer in every validation and test (Sec. 4.2.2).
 
     Training is untouched. The log says what is ablated. The ablation ends with the loop, also by an exception. A config
-    may have several of these hooks.
-
-    What to ablate is one of: `channels`; `ranking` with `num_channels` or with `window`; `random`.
+    may have several of these hooks. What to ablate is one of: `channels`; `ranking` with `num_channels` or with
+    `window`; `random`.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple. Default: the ranking's. It may be
             another one with the same channels, such as the pooling branch behind the end of the backbone.
-        channels: The channels themselves.
         ranking: File that `mmposenc rank` wrote.
         num_channels: N, the top of the ranking (Fig. 4 top).
         window: (start, size), the ranks start to start + size - 1 (Fig. 4 bottom).
@@ -77,20 +75,20 @@ class ChannelAblationHook(Hook):
             raise ValueError("layer must be given where no ranking names it, e.g. layer='backbone[-1]'")
         self.layer: str = layer if layer is not None else getattr(self.ranking, 'layer', '')
         split_layer(self.layer)
-        self.random = None if random is None else _two_integers('random', random)
         self._channels, self._text = check_channels(() if channels is None else channels), 'as listed'
-        if self.random is not None:
+        self.random = None
+        if random is not None:
+            self.random = _two_integers('random', random)
             self._text = f'at random, seed {self.random[1]}'
         elif self.ranking is not None and num_channels is not None:
             self._channels, self._text = top_channels(self.ranking, num_channels), f'the top of {ranking}'
         elif self.ranking is not None and window is not None:
             start, size = _two_integers('window', window)
-            self._channels = ranks(self.ranking, start, size)
-            self._text = f'ranks {start} to {start + size - 1} of {ranking}'
+            self._channels, self._text = ranks(self.ranking, start, size), f'ranks {start} to {start + size - 1}'
+            self._text += f' of {ranking}'
         self.value = _fill(value, means)
         self.allow_other_weights, self.allow_slide, self.channel_dim = allow_other_weights, allow_slide, channel_dim
-        self._active = ExitStack()
-        self._done: Ablation | None = None
+        self._active, self._begun = ExitStack(), False
         self._guarded: WeakSet[BaseLoop] = WeakSet()
 
     def before_run(self, runner: Runner) -> None:
@@ -103,29 +101,21 @@ class ChannelAblationHook(Hook):
     def _ending(self, run: Callable[[], Any]) -> Callable[[], Any]:
         @wraps(run)
         def run_and_end() -> Any:
-            try:
+            with self._active:
                 return run()
-            finally:
-                self._end()
 
         return run_and_end
 
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
         if mode != 'train':
-            self._end()
+            self._begun = False
             find_module(runner.model, self.layer)
             require_whole_images(runner.model, self.allow_slide)
 
     def _before_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, mode: str = 'train') -> None:
-        if mode != 'train' and self._done is None:
-            self._begin(runner, data_batch)
-
-    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
-        if mode != 'train':
-            self._end()
-
-    def _begin(self, runner: Runner, data_batch: Any) -> None:
-        model = unwrap_model(runner.model)
+        if mode == 'train' or self._begun:
+            return
+        model, self._begun = unwrap_model(runner.model), True
         channels, total = self._channels, self._width(model, data_batch)
         if self.ranking is not None:
             self.ranking.check_model(model, self.allow_other_weights)
@@ -134,25 +124,14 @@ class ChannelAblationHook(Hook):
             if total is None:
                 raise ValueError(f'C of layer {self.layer!r} is not known, from which channels are drawn: list them')
             channels = random_channels(total, *self.random)
-        ablation = ablate_channels(
-            model, self.layer, channels, self.value, total, self.channel_dim, allow_repeats=self.allow_slide
-        )
-        self._done = self._active.enter_context(ablation)
+        options = (self.value, total, self.channel_dim, self.allow_slide)
+        self._active.enter_context(ablate_channels(model, self.layer, channels, *options))
         value = 'its mean' if isinstance(self.value, Tensor) else f'{self.value:g}'
         listed = ', '.join(map(str, channels[:20])) + (', ...' if len(channels) > 20 else '')
         runner.logger.info(
             f'ChannelAblationHook: ablated {len(channels)}{f" of {total}" if total else ""} channels of '
             f'{self.layer}, {self._text} (each gives {value}): {listed or "none"}'
         )
-
-    def _end(self) -> None:
-        ran, self._done = self._done is None or self._done.calls, None
-        try:
-            self._active.close()
-        except ValueError:
-            # No forward came to its end: what ended the loop says more than that nothing was ablated.
-            if ran:
-                raise
 
     def _width(self, model: Any, batch: Any) -> int | None:
         """C of the layer, from one image; this also establishes the layout, by another image size if it must."""
