@@ -33,8 +33,7 @@ class CIFAR10(InMemoryImages):
     Args:
         data_root: Folder that holds the unpacked folder. Default: data/cifar10, below the working directory.
         split: 'train' (50,000 images) or 'test' (10,000).
-        indices: As in `InMemoryImages`, which also says what a batch is.
-        fraction: As in `InMemoryImages`.
+        indices, fraction: As in `InMemoryImages`, which also says what a batch is.
         verify: Compare the md5 of every file with the official one. False accepts a re-packed copy of the same layout
             whose files all exist: uint8 data (n, 3072), labels in range.
         download: Download the archive when there is no data.
@@ -65,7 +64,7 @@ class CIFAR10(InMemoryImages):
     ) -> None:
         if split not in _SIZES:
             raise ValueError(f'split must be one of {list(_SIZES)}, got {split!r}')
-        name = self.official.__name__
+        name, meta = self.official.__name__, self.official.meta
         root = Path(f'data/{name.lower()}' if data_root is None else data_root).expanduser()
         folder = root / self.official.base_folder
         members = dict(self.official.train_list if split == 'train' else self.official.test_list)
@@ -74,14 +73,18 @@ class CIFAR10(InMemoryImages):
                 _prepare(self.official, root, list(members), download)
         finally:  # the others must not wait for ever when the first process fails
             barrier()
-        if not verify:
-            _check_twins(folder, dict([*self.official.train_list, *self.official.test_list]))
-        read = [self._read(folder / member, split, members[member] if verify else None) for member in members]
+        read = [self._read(folder / member, split, md5 if verify else None) for member, md5 in members.items()]
         images, labels = (np.concatenate(parts) for parts in zip(*read, strict=True))
-        for other in set(_SIZES) - {split}:
+        for other in _SIZES.keys() - {split}:
             if len(images) == _SIZES[other]:
                 raise ValueError(f'{folder} holds {len(images)} images for {split!r}, which is the size of {other!r}')
-        self._check_categories(folder / self.official.meta['filename'], self.official.meta['md5'] if verify else None)
+        if (path := folder / meta['filename']).is_file():  # in another order labels mean other things
+            names = _load(path, meta['md5'] if verify else None).get(meta['key'])
+            if list(names or ()) != list(self.categories):
+                raise ValueError(
+                    f'{meta["key"]!r} in {path} must list the {len(self.categories)} classes of {name} in their '
+                    f'official order, got {names!r:.200}'
+                )
         images_nchw = torch.from_numpy(images).view(-1, 3, 32, 32)
         super().__init__(images_nchw, torch.from_numpy(labels), self.categories, indices, fraction)
 
@@ -95,24 +98,13 @@ class CIFAR10(InMemoryImages):
         label = str(content.get('batch_label'))
         if {'train': 'testing', 'test': 'training'}[split] in label:
             raise ValueError(f'{path} should belong to {split!r}, but it calls itself {label!r}')
-        images, labels = content['data'], np.asarray(content[self.labels_key])
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (3072,):
-            got = f'{images.dtype} {images.shape}' if isinstance(images, np.ndarray) else type(images).__name__
-            raise ValueError(f"'data' in {path} must be uint8 of shape (n, 3072), got {got}")
+        images, labels = np.asarray(content['data']), np.asarray(content[self.labels_key])
+        if images.dtype != np.uint8 or images.shape[1:] != (3072,):
+            raise ValueError(f"'data' in {path} must be uint8 of shape (n, 3072), got {images.dtype} {images.shape}")
         if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
             got = f'{labels.dtype} {labels.shape}'
             raise ValueError(f'{path} must hold one integer label for each of its {len(images)} images, got {got}')
         return images, labels.astype(np.int64)
-
-    def _check_categories(self, path: Path, md5: str | None) -> None:
-        """The file of class names, where there is one, must agree: in another order labels mean other things."""
-        key = self.official.meta['key']
-        names = _load(path, md5).get(key) if path.is_file() else self.categories
-        if list(names or ()) != list(self.categories):
-            raise ValueError(
-                f'{key!r} in {path} must list the {len(self.categories)} classes of {self.official.__name__} in their '
-                f'official order, got {names!r:.200}'
-            )
 
 
 @DATASETS.register_module()
@@ -133,15 +125,20 @@ def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: 
     folder, archive = root / official.base_folder, root / official.filename
     if all((folder / member).is_file() for member in members):
         return
+    advice = (
+        f'Put {official.filename} from {official.url} there, or its unpacked folder, so that '
+        f'{folder.absolute() / members[0]} exists.'
+    )
+    missing = f'no {official.__name__} data in {root.absolute()}.'
     if not archive.is_file() and not download:
-        raise _no_data(official, root, members[0], 'Downloading is turned off (download=False).')
+        raise FileNotFoundError(f'{missing} Downloading is turned off (download=False). {advice}')
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f'.{official.filename}.lock'), TemporaryDirectory(dir=root, prefix='.unpack_') as temporary:
         if not archive.is_file():
             try:
                 download_url(official.url, temporary, official.filename, official.tgz_md5)
             except (OSError, HTTPException, RuntimeError) as error:
-                raise _no_data(official, root, members[0], f'The download failed: {error}.') from error
+                raise FileNotFoundError(f'{missing} The download failed: {error}. {advice}') from error
             os.replace(Path(temporary, official.filename), archive)
         _check_md5(archive, official.tgz_md5)
         extract_archive(str(archive), temporary)
@@ -151,31 +148,13 @@ def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: 
                 os.replace(path, folder / path.name)
 
 
-def _no_data(official: type[torchvision.datasets.CIFAR10], root: Path, member: str, why: str) -> FileNotFoundError:
-    root = root.absolute()
-    return FileNotFoundError(
-        f'no {official.__name__} data in {root}. {why} Put {official.filename} from {official.url} there, or its '
-        f'unpacked folder, so that {root / official.base_folder / member} exists.'
-    )
-
-
 def _check_md5(path: Path, md5: str) -> None:
-    got = calculate_md5(path)
-    if got != md5:
+    if (got := calculate_md5(path)) != md5:
         raise ValueError(
             f'{path} ({path.stat().st_size} bytes) is not the official file: its md5 is {got}, expected {md5}. '
             'If it is truncated or altered, delete it, and the official one is downloaded. '
             'A re-packed copy that you trust is accepted unpacked, with verify=False.'
         )
-
-
-def _check_twins(folder: Path, members: dict[str, str]) -> None:
-    """Without official checksums, one file under two names is the mix-up that can still be told for sure."""
-    seen: dict[str, Path] = {}
-    for path in (folder / member for member in members):
-        twin = seen.setdefault(calculate_md5(path), path) if path.is_file() else path
-        if twin != path:
-            raise ValueError(f'{twin} and {path} are the same file; one of them has been swapped')
 
 
 def _load(path: Path, md5: str | None) -> dict[Any, Any]:
@@ -213,8 +192,7 @@ class _Dtype:
         self.order = state[1]
 
     def read(self, raw: bytes | str) -> np.ndarray:
-        data = raw.encode('latin1') if isinstance(raw, str) else raw
-        return np.frombuffer(data, np.dtype(f'{self.order}{self.code}'))
+        return np.frombuffer(raw.encode('latin1') if isinstance(raw, str) else raw, f'{self.order}{self.code}')
 
 
 class _Array:
@@ -230,9 +208,9 @@ class _Array:
         self.array = dtype.read(raw).reshape(shape, order='F' if is_fortran else 'C')
 
 
-def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple, order: Any) -> _Array:
+def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
     array = _Array()
-    array.array = dtype.read(raw).reshape(shape, order=order)
+    array.__setstate__((1, shape, dtype, order == 'F', raw))
     return array
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from mmengine.structures import BaseDataElement
-from torch import Tensor
 
 from mmposenc.grids.canvas import cut_middle
 from mmposenc.mm.datasets.cifar import CIFAR10
@@ -46,12 +45,6 @@ class _OnGrid(InMemoryImages):
     def __len__(self) -> int:
         return super().__len__() * (self.num_cells if self.all_cells else 1)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f'index {index} is out of range; the data set holds {len(self)} samples')
-        batch = self.__getitems__([index % len(self)])
-        return {key: value[0] if isinstance(value, Tensor) else value for key, value in batch.items()}
-
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         batch = super().__getitems__([i // self.num_cells for i in indices] if self.all_cells else indices)
         samples = torch.as_tensor(indices, dtype=torch.int64)
@@ -78,10 +71,6 @@ class GridCIFAR10(_OnGrid, CIFAR10):
     Shape:
         A batch: inputs (B, 3, 32, 32) uint8, labels (B,) int64 categories, indices (B,) int64, grid (its `grid_size`
         and `task`), and, unless they are random, cells (B,) int64.
-
-    Raises:
-        ValueError: If `grid_size` is below 2, the task unknown, or the cells shall be both random and all; and as in
-            `CIFAR10`.
 
     Example:
         >>> dataset = dict(type='mmposenc.GridCIFAR10', grid_size=5, task='location', split='test')

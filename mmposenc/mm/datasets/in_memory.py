@@ -65,8 +65,8 @@ class InMemoryImages(Dataset):
         """One sample; its image is a copy."""
         if not -len(self) <= index < len(self):
             raise IndexError(f'index {index} is out of range; the data set holds {len(self)} samples')
-        position = int(index) % len(self)
-        return {key: value[0] for key, value in self.__getitems__([position]).items()}
+        batch = self.__getitems__([int(index) % len(self)])
+        return {key: value[0] if isinstance(value, Tensor) else value for key, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """A whole batch."""
@@ -103,19 +103,18 @@ def subset_positions(
     if indices is None:
         return None
     if isinstance(indices, Integral) and not isinstance(indices, bool):
-        count = int(indices)
-        if not 1 <= count <= num_samples:
-            raise ValueError(f'indices={count} asks for the first {count} of {num_samples} samples')
-        return torch.arange(count)
-    wrong_type = TypeError(f'indices must be an integer or a sequence of integers, got {indices!r:.200}')
+        if not 1 <= indices <= num_samples:
+            raise ValueError(f'indices={indices} asks for the first {indices} of {num_samples} samples')
+        return torch.arange(int(indices))
     try:
         positions = torch.as_tensor(indices)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise wrong_type from error
-    if positions.ndim == 1 and not len(positions):
+    except (TypeError, ValueError, RuntimeError):
+        positions = torch.empty(1)
+    integers = (torch.int64, torch.int32, torch.int16, torch.uint8)
+    if positions.ndim != 1 or (len(positions) and positions.dtype not in integers):
+        raise TypeError(f'indices must be an integer or a sequence of integers, got {indices!r:.200}')
+    if not len(positions):
         raise ValueError('indices is empty; give at least one position, or None for the whole split')
-    if positions.ndim != 1 or positions.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
-        raise wrong_type
     outside = positions[(positions < 0) | (positions >= num_samples)]
     if len(outside):
         raise ValueError(f'indices holds {int(outside[0])}; allowed are 0 to {num_samples - 1}')
