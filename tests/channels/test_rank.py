@@ -38,11 +38,10 @@ def test_scores_of_sums_by_hand(statistic, expected):
 
 
 def test_sums_are_kept_in_float64_and_do_not_grow():
-    sums = PairedSums(1)
-    for value in (1e8, 1.0, 1.0):
-        sums.update(torch.tensor([[value]]), torch.zeros(1, 1))
+    sums = summed(*((torch.tensor([[value]]), torch.zeros(1, 1)) for value in (1e8, 1.0, 1.0)))
     assert sums.scores('abs').item() == (1e8 + 2) / 3
     assert sums.state.shape == (2, 5, 1)
+    assert PairedSums(3, 'mps').state.device.type == 'cpu'  # which has no float64
 
 
 def broken(value):

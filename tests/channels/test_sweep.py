@@ -123,8 +123,7 @@ def test_the_dissociation_takes_the_halves_and_the_right_null(mirrored: bool) ->
 def batches() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(7, 3, 4, 5, dtype=torch.float64, generator=generator)
-    labels = torch.randint(2, (7,), generator=generator)
-    return [(images[:4], labels[:4]), (images[4:], labels[4:])]
+    return list(zip(images.split(4), torch.randint(2, (7,), generator=generator).split(4), strict=True))
 
 
 @pytest.mark.parametrize('reuse', [True, False])
@@ -170,12 +169,12 @@ def test_metrics_of_ones_own(tmp_path: Path) -> None:
     def finish(sums: Tensor) -> dict[str, Tensor]:
         return {'score': sums[..., 0]}
 
-    sweep = sweep_channels(planted_net(), batches(), ranking(range(5)), [5], count, finish=finish, num_random=0)
-    model, total = planted_net(), 0.0
-    for images, labels in batches():
-        total += float(model(images).detach().gather(1, labels[:, None]).sum())
+    model = planted_net()
+    sweep = sweep_channels(model, batches(), ranking(range(5)), [5], count, finish=finish, num_random=0)
+    with torch.no_grad():
+        total = sum(float(count(model(images), labels).sum()) for images, labels in batches())
+        bias = sum(float(model.head.bias[labels].sum()) for _, labels in batches())
     assert sweep.whole() == pytest.approx(total)
-    bias = sum(float(model.head.bias.detach()[labels].sum()) for _, labels in batches())
     assert sweep.harm('flip_image-abs').tolist() == pytest.approx([total - bias])
     sweep.save(tmp_path)
     with pytest.raises(ValueError, match='made with a metric of its own: load'):
@@ -191,11 +190,9 @@ def test_miou_of_a_plain_segmenter() -> None:
     assert sweep.regions == ['left', 'center', 'right', 'overall']
     with torch.no_grad(), ablate_channels(model, '1', sweep.plan.orders[0].order[:3]):
         predicted = model(images).argmax(1)
-    iou = [
-        float(100 * ((predicted == k) & (labels == k)).sum() / ((predicted == k) | (labels == k)).sum()) for k in (0, 1)
-    ]
-    (curve,) = (c for c in sweep.curves('mIoU') if c.ranking == 'flip_image-abs')
-    assert float(curve.values[1]) == pytest.approx(sum(iou) / 2)
+    pairs = [(predicted == k, labels == k) for k in (0, 1)]
+    expected = sum(float(100 * (found & true).sum() / (found | true).sum()) for found, true in pairs) / 2
+    assert sweep.values('mIoU')[1].item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -214,20 +211,19 @@ def test_bad_input(arguments: dict, message: str) -> None:
         sweep_channels(**{**given, **arguments})
 
 
-def test_bad_questions() -> None:
-    sweep = sweep_by_hand()
-    for question, message in (
-        (lambda: sweep.values('top5'), 'metric must be one of top1, got'),
-        (lambda: sweep.curves(region='left'), 'region must be one of overall, got'),
-        (lambda: sweep.harm('two'), 'ranking must be one of one, got'),
-        (lambda: sweep.harm('one', layer='neck'), 'layer must be one of body.maps, got'),
-        (lambda: sweep.random_harm(null='matched', ranking='one'), "no top N of 'matched' to 'one'"),
-        (lambda: sweep.chance('one'), '2 random orders cannot reach'),
-        (sweep.dissociation, 'a ranking of the left and one of the right half are needed'),
-        (lambda: Sweep(sweep.plan, sweep.counts[:, :2], Top1()), r'counts must be \(images, 4 runs, ...\)'),
-    ):
-        with pytest.raises(ValueError, match=message):
-            question()
+@pytest.mark.parametrize('question, message', [
+    (lambda sweep: sweep.values('top5'), 'metric must be one of top1, got'),
+    (lambda sweep: sweep.curves(region='left'), 'region must be one of overall, got'),
+    (lambda sweep: sweep.harm('two'), 'ranking must be one of one, got'),
+    (lambda sweep: sweep.harm('one', layer='neck'), 'layer must be one of body.maps, got'),
+    (lambda sweep: sweep.random_harm(null='matched', ranking='one'), "no top N of 'matched' to 'one'"),
+    (lambda sweep: sweep.chance('one'), '2 random orders cannot reach'),
+    (lambda sweep: sweep.dissociation(), 'a ranking of the left and one of the right half are needed'),
+    (lambda sweep: Sweep(sweep.plan, sweep.counts[:, :2], Top1()), r'counts must be \(images, 4 runs, ...\)'),
+])  # fmt: skip
+def test_bad_questions(question: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        question(sweep_by_hand())
 
 
 def test_folders_that_are_not_a_sweep(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which variants a sweep has, and which runs give them."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -47,22 +48,15 @@ def test_all_points_of_a_small_sweep() -> None:
 
 def test_windows_alone_have_their_control() -> None:
     plan = SweepPlan({'one': ranking()}, window=5, num_random=1)
-    assert [(v.ranking, v.start, v.run) for v in plan.variants] == [
-        ('one', 0, 1),
-        ('one', 5, 2),
-        ('random', 0, 3),
-        ('random', 5, 3),
-    ]
+    points = [(v.ranking, v.start, v.run) for v in plan.variants]
+    assert points == [('one', 0, 1), ('one', 5, 2), ('random', 0, 3), ('random', 5, 3)]
 
 
 def test_matched_orders_belong_to_a_ranking_and_a_layer() -> None:
-    rankings = {'one': ranking(), 'two': ranking(range(10))}
-    activation = {'a': range(10), 'b': range(10, 0, -1)}
+    rankings, activation = {'one': ranking(), 'two': ranking(range(10))}, {'a': range(10), 'b': range(10, 0, -1)}
     plan = SweepPlan(rankings, ['a', 'b'], [3], num_matched=2, activation=activation)
     matched = [v for v in plan.variants if v.ranking == 'matched']
-    assert [(v.layer, v.of, v.draw) for v in matched] == [
-        (layer, of, draw) for layer in 'ab' for of in ('one', 'two') for draw in (0, 1)
-    ]
+    assert [(v.layer, v.of, v.draw) for v in matched] == list(product('ab', ('one', 'two'), (0, 1)))
     orders = {run: order for order in plan.orders for run in order.runs}
     for v in matched:
         expected = matched_random_channels(rankings[v.of], list(activation[v.layer]), 10, v.draw)
