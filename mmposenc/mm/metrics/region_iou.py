@@ -9,7 +9,6 @@ from mmengine.dist import all_reduce, get_dist_info
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from prettytable import PrettyTable
-from torch import Tensor
 
 from mmposenc.regions import RegionStrips, confusion_margins, count_strips, margin_figures
 from mmposenc.registry import METRICS
@@ -25,14 +24,13 @@ class RegionIoUMetric(BaseMetric):
     are Python floats in percent, not rounded: `left/mIoU`, `overall/aAcc`, ..., and with `classwise` `left/IoU/car`,
     NaN if neither label nor prediction holds the class. A table with the IoU of each class and region is logged.
 
-    In distributed runs the images that mmengine's sampler repeats to give all ranks the same number are left out; if
-    another sampler repeats images, that is an error. So is a label or prediction outside the classes, which mmseg's
-    metric counts in the union.
+    Images that mmengine's sampler repeats to give all ranks the same number are left out; if another sampler repeats
+    images, that is an error. So is a label or prediction outside the classes, which mmseg's metric counts in the union.
 
     Args:
         regions: Names and boxes (x0, y0, x1, y1) in fractions of width and height, see `RegionStrips`. Default: left,
             center and right (Sec. 4.2.2). `overall` is always added.
-        ignore_index: Label of pixels that are not counted. Default 255, as in mmseg.
+        ignore_index: Label of pixels that are not counted, as in mmseg.
         iou_metrics: 'mIoU', 'mDice' or both, as in mmseg.
         classwise: Return the figures of each class too.
         prefix: Put before each key.
@@ -61,8 +59,8 @@ class RegionIoUMetric(BaseMetric):
 
     def _reset(self) -> None:
         self._images = 0
-        self._sums: Tensor | None = None
-        self._last: Tensor | None = None  # The last image, which may be a repeated one (see `evaluate`).
+        # Of the last image too, which may be a repeated one (see `evaluate`).
+        self._sums = self._last = torch.tensor(0)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -80,7 +78,7 @@ class RegionIoUMetric(BaseMetric):
             labels, prediction = (sample[key]['data'].squeeze(0) for key in ('gt_sem_seg', 'pred_sem_seg'))
             counts = count_strips(labels, prediction, len(self.classes), self.strips, self.ignore_index)
             self._last = confusion_margins(counts)
-            self._sums = self._last if self._sums is None else self._sums + self._last
+            self._sums = self._sums + self._last
             self._images += 1
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -88,11 +86,11 @@ class RegionIoUMetric(BaseMetric):
 
         Rank r of W holds images r, r + W, ...: one image more than that is the sampler's padding, and the rank's last.
         """
-        nothing = torch.zeros(len(self.strips), 3, len(self.classes), dtype=torch.int64)
         rank, world_size = get_dist_info()
-        padded = int(self._images == -((rank - size) // world_size) + 1)
-        sums = nothing if self._sums is None else self._sums.cpu()
-        repeated = self._last.cpu() if padded and self._last is not None else nothing
+        padded = self._images == -((rank - size) // world_size) + 1
+        # A rank without images has nothing of this shape.
+        nothing = torch.zeros(len(self.strips), 3, len(self.classes), dtype=torch.int64)
+        sums, repeated = (nothing + counts.cpu() for counts in (self._sums, self._last * padded))
         total = torch.cat([sums.flatten(), repeated.flatten(), torch.tensor([self._images, padded])])
         self._reset()
         all_reduce(total)
@@ -121,7 +119,7 @@ class RegionIoUMetric(BaseMetric):
             for key in dict.fromkeys(key for metric in self.iou_metrics for key in FIGURES[metric]):
                 metrics[f'{name}/{key}'] = float(values[key])
             for key in ('Acc', *(metric[1:] for metric in self.iou_metrics)) if self.classwise else ():
-                by_class = zip(self.classes, values[key].tolist(), strict=True)
-                metrics.update({f'{name}/{key}/{label}': value for label, value in by_class})
+                for label, value in zip(self.classes, values[key].tolist(), strict=True):
+                    metrics[f'{name}/{key}/{label}'] = value
         print_log(f'IoU of each class and region (%):\n{table.get_string()}', logger='current')
         return metrics

@@ -32,11 +32,7 @@ class ShiftConsistencyMetric(BaseMetric):
     default_prefix = 'consistency'
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Keep index, label and predictions of each sample (dict or data element).
-
-        Raises:
-            ValueError: If the samples carry no predictions of shifted views.
-        """
+        """Keep index, label and predictions of each sample (dict or data element), which must be of shifted views."""
         for sample in data_samples:
             predictions = sample.get('shift_predictions')
             if predictions is None:
@@ -48,11 +44,7 @@ class ShiftConsistencyMetric(BaseMetric):
             self.results.append((index, label, reference, predictions))
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Compute the metrics of a data set of `size` images over all processes, each sample once.
-
-        Raises:
-            ValueError: If the indices of the samples are not exactly 0 to size - 1.
-        """
+        """Compute the metrics of a data set of `size` images over all processes, each sample once."""
         samples = {result[0]: result for rank in all_gather_object(self.results) for result in rank}
         self.results.clear()
         if samples.keys() != set(range(size)):
@@ -64,10 +56,11 @@ class ShiftConsistencyMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Count, from one result per sample."""
-        rows = [[reference, *(label for pair in views.values() for label in pair)] for *_, reference, views in results]
-        totals = self.totals = count_views(torch.tensor(rows), torch.tensor([label for _, label, *_ in results]))
-        keys, (images, correct) = tuple(results[0][3]), totals[:2].tolist()
-        card = ConsistencyCard(images, correct, keys, (None,) * len(keys), totals[2:].view(-1, 3))
+        _, labels, references, views = zip(*results, strict=True)
+        pairs = torch.tensor([list(pairs.values()) for pairs in views]).flatten(1)
+        self.totals = count_views(torch.cat([torch.tensor(references)[:, None], pairs], dim=1), torch.tensor(labels))
+        keys, (images, correct) = tuple(views[0]), self.totals[:2].tolist()
+        card = ConsistencyCard(images, correct, keys, (None,) * len(keys), self.totals[2:].view(-1, 3))
         metrics = {'accuracy/top1': card.top1}
         for row in card.table():
             for end in ('', '_low', '_high', '_correct'):
