@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-TRUST_HINT = 'if you know and trust its author, pass --trust-checkpoint'
 
-
-def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust: bool = False) -> Any:
+def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust: bool = False) -> dict:
     """Read a checkpoint, refusing everything that could run code.
 
     Tensors, plain containers, numbers, numpy arrays and mmengine's log history are admitted, which is all that a
-    training run of mmpretrain or mmseg writes; ValueError if the file asks for anything else, or is damaged. With
-    `trust` any pickle is read: only for files whose author is trusted.
+    training run of mmpretrain or mmseg writes; ValueError if the file asks for anything else, holds no weights by name,
+    or is damaged. With `trust` any pickle is read: only for files whose author is trusted.
     """
     if isinstance(file, str | Path):
         file = Path(file).expanduser()
@@ -36,33 +34,28 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
         raise
     # What a damaged file makes the reader stumble over cannot be foreseen: half a file alone gives three exceptions.
     except Exception as error:
-        raise ValueError(refusal(str(file), error)) from error
-    return without_program(str(file), checkpoint, trust)
-
-
-def without_program(name: str, checkpoint: Any, trust: bool = False) -> dict:
-    """A checkpoint that holds weights by name, and no text that mmengine runs as a program when it resumes."""
+        raise ValueError(f'checkpoint {file} {_refusal(error)}') from error
     weights = checkpoint.get('state_dict', checkpoint) if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
-        raise ValueError(f'checkpoint {name} holds no dict of weights by their names; use another one')
+        raise ValueError(f'checkpoint {file} holds no dict of weights by their names; use another one')
     if not trust and isinstance(checkpoint.get('meta'), dict):
-        # A leftover of mmcv 1: the text of a config, of which mmengine only wants the number of GPUs.
+        # A leftover of mmcv 1: the text of a config, which mmengine runs to learn the number of GPUs.
         checkpoint['meta'].pop('config', None)
     return checkpoint
 
 
-def refusal(name: str, error: Exception) -> str:
-    """One sentence that says why a checkpoint was not read, and what to do."""
+def _refusal(error: Exception) -> str:
+    """Why a checkpoint was not read, and what to do."""
     text = str(error)
     if wanted := re.search(r'(?:GLOBAL|[Uu]nsupported global|[Uu]nsupported class|unrecognized function) (\S+)', text):
         return (
-            f'checkpoint {name} was not loaded: it asks for {wanted[1]:.100}, which weights do not need and which '
-            f'could run code; {TRUST_HINT}'
+            f'was not loaded: it asks for {wanted[1]:.100}, which weights do not need and which could run code; '
+            'if you know and trust its author, pass --trust-checkpoint'
         )
     reason = (text.strip() or type(error).__name__).splitlines()[0][:200]
     return (
-        f'checkpoint {name} is damaged or not a checkpoint ({reason}); was the run stopped, or the disk full, while it '
-        'was written? Use another one'
+        f'is damaged or not a checkpoint ({reason}); was the run stopped, or the disk full, while it was written? '
+        'Use another one'
     )
 
 
@@ -150,11 +143,8 @@ def _admitted() -> list[Callable | tuple[Callable, str]]:
     # The class itself must be admitted for the state to be set, under a name that no pickle can spell.
     admitted: list[Any] = [(np.ndarray, 'numpy\nndarray'), (array_class, 'numpy.ndarray'), np.dtype]
     admitted += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', 'b1')]
-    for core in ('core', '_core'):  # numpy 2 renamed it
-        admitted += [
-            (empty, f'numpy.{core}.multiarray._reconstruct'),
-            (scalar, f'numpy.{core}.multiarray.scalar'),
-        ]
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # numpy 2 renamed it
+        admitted += [(empty, f'{module}._reconstruct'), (scalar, f'{module}.scalar')]
     try:
         from mmengine.logging import HistoryBuffer
     except ImportError:  # Weights of other projects are read without OpenMMLab.

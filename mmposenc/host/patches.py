@@ -6,8 +6,9 @@ import os
 import subprocess
 import warnings
 from datetime import timedelta
-from pickle import UnpicklingError
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import mmengine.evaluator.metric
 import mmengine.fileio.file_client
@@ -20,7 +21,7 @@ from mmengine.runner import checkpoint as host_checkpoint
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mmposenc.host.checkpoints import read_checkpoint, refusal, without_program
+from mmposenc.host.checkpoints import read_checkpoint
 from mmposenc.host.config import replace_sync_bn, resolve_config_packages
 
 _print_log = mmengine.logging.print_log
@@ -96,7 +97,7 @@ def _require_package(package: str) -> None:
 
 
 def _load_checkpoints_safely(trust: bool) -> None:
-    """Checkpoints are data: local files, downloads and the fork's own helper all go through `read_checkpoint`.
+    """Local files, downloads and the fork's own helper all go through `read_checkpoint`.
 
     mmengine 0.10.7 cannot read its own checkpoints on PyTorch 2.6 and later; onedl-mmengine falls back to an
     unrestricted pickle on any error; `torch.hub`, behind both hosts' downloads, is unrestricted by default.
@@ -106,11 +107,11 @@ def _load_checkpoints_safely(trust: bool) -> None:
         return read_checkpoint(filename, map_location, trust)
 
     def load_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True) -> Any:
-        try:
-            loaded = torch.hub.load_state_dict_from_url(url, model_dir, map_location, progress, weights_only=not trust)
-        except UnpicklingError as error:
-            raise ValueError(refusal(url, error)) from error
-        return without_program(url, loaded, trust)
+        file = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'), Path(urlparse(url).path).name)
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), progress=progress)
+        return read_checkpoint(file, map_location, trust)
 
     def load_file(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
         return read_checkpoint(file, map_location, trust and not weights_only)
@@ -129,16 +130,11 @@ def _silence_noise() -> None:
     """
 
     def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-        if logger is not None or level >= logging.INFO:
+        if (logger is not None or level >= logging.INFO) and 'prefix is not set' not in str(msg):
             _print_log(msg, logger, level)
 
-    def print_log_but_prefix(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-        if 'prefix is not set' not in str(msg):
-            _print_log(msg, logger, level)
-
-    mmengine.logging.print_log = print_log
+    mmengine.logging.print_log = mmengine.evaluator.metric.print_log = print_log
     mmengine.fileio.file_client.print_log = lambda *args, **kwargs: None
-    mmengine.evaluator.metric.print_log = print_log_but_prefix
     # mmcv without its compiled operators, which nothing here uses; mmseg's hook that draws only when told to;
     # the official mmengine looks packages up by `pkg_resources`.
     for message in ('Fail to import ``MultiScaleDeformableAttention``', 'The draw is False', 'pkg_resources is'):

@@ -103,7 +103,7 @@ def subset_positions(
     if indices is None:
         return None
     if isinstance(indices, Integral) and not isinstance(indices, bool):
-        if not 1 <= indices <= num_samples:
+        if not 1 <= int(indices) <= num_samples:
             raise ValueError(f'indices={indices} asks for the first {indices} of {num_samples} samples')
         return torch.arange(int(indices))
     try:
