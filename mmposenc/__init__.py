@@ -44,6 +44,7 @@ METRICS = {
     'top1': 'mmposenc.channels.Top1',
     'rates': 'mmposenc.channels.Rates',
     'miou': 'mmposenc.regions.MeanIoU',
+    'detection': 'mmposenc.channels.detections.DetectionMetric',
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 

@@ -229,6 +229,9 @@ class Metric(Protocol):
         regions: Names of the regions that figures are given for; ('overall',) if there are none.
         harm_of: Name of the figure whose loss is called harm; '' for the first one. Its set of classes must not depend
             on the predictions.
+
+    A metric that is no function of sums over images has a method `pool` too: it makes what `finish` takes, for all
+    runs, from what `count` gave, (images, runs, ...).
     """
 
     @property

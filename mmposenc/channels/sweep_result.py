@@ -104,7 +104,8 @@ class Sweep(Result):
     @cached_property
     def _figures(self) -> dict[tuple[str, str], Tensor]:
         """Each figure of each run, (runs,), by region and name."""
-        return self._finish(self.counts.sum(0, dtype=torch.float64))
+        pool = getattr(self.metric, 'pool', None)
+        return self._finish(pool(self.counts) if pool else self.counts.sum(0, dtype=torch.float64))
 
     def _finish(self, sums: Tensor) -> dict[tuple[str, str], Tensor]:
         figures = {}
@@ -196,6 +197,8 @@ class Sweep(Result):
 
     def interval(self, ranking: str, region: str = 'overall', layer: str | None = None) -> tuple[Tensor, Tensor]:
         """95% interval of `harm` over the choice of images, by a bootstrap; see `mmposenc.chance.image_interval`."""
+        if hasattr(self.metric, 'pool'):
+            raise ValueError(f'{self.harm_of} is no function of sums over images, so images cannot be resampled')
         (runs,) = self._top(ranking, '', layer)
 
         def harm(sums: Tensor) -> Tensor:

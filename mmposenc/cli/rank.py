@@ -46,7 +46,13 @@ def run(args: Namespace) -> None:
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     common.load_weights(cfg, args.checkpoint)
     if args.region_list:
-        cfg.test_dataloader.dataset.ann_file = _listed(args.region_list)
+        path, data_set = _listed(args.region_list), cfg.test_dataloader.dataset
+        if cfg.get('default_scope') == 'mmdet':  # where ann_file is the annotations
+            from mmposenc.mm.detection import listed_positions
+
+            data_set.indices = listed_positions(data_set, path)
+        else:
+            data_set.ann_file = path
     if args.max_images is not None:
         if args.max_images < 1:
             raise ValueError(f'--max-images must be at least 1, got {args.max_images}')

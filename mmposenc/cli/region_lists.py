@@ -14,7 +14,7 @@ from mmposenc.cli import common
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('config', nargs='?', help='config whose data set holds the label maps')
+    source.add_argument('config', nargs='?', help='config whose data set holds label maps, or boxes as those of mmdet')
     source.add_argument(
         '--citypersons', metavar='DIR', help="CityPersons' box files of one split, instead of label maps"
     )
@@ -42,6 +42,7 @@ def run(args: Namespace) -> None:
 
     prepare_hosts()  # Before the data sets import mmseg, which would print warnings about its own internals.
     from mmposenc.mm.datasets.region_subsets import subsets_from_boxes, subsets_from_labels, write_list
+    from mmposenc.mm.detection import has_boxes, subsets_from_instances
 
     if args.citypersons:
         if len(args.class_name) > 1:
@@ -52,7 +53,8 @@ def run(args: Namespace) -> None:
         common.require(cfg, f'{args.split}_dataloader')
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         dataset = DATASETS.build({**cfg[f'{args.split}_dataloader'].dataset, 'pipeline': []})
-        subsets = subsets_from_labels(dataset, args.class_name, args.tolerance)
+        subsets_of = subsets_from_instances if has_boxes(dataset) else subsets_from_labels
+        subsets = subsets_of(dataset, args.class_name, args.tolerance)
     for half, names in subsets.items():
         path = Path(args.out_dir, f'{args.split}-{half}.txt')
         write_list(names, path)

@@ -31,7 +31,7 @@ class DigitSceneBoxes(DigitScenes):
         names, classes = list(DigitScenes.METAINFO['classes']), self.METAINFO['classes']
         scenes = super().load_data_list()
         for number, scene in enumerate(scenes):
-            scene['img_id'] = number
+            scene |= dict(img_id=number, instances=scene.pop('digits'))
             for instance in scene['instances']:
                 instance['bbox_label'] = classes.index(names[instance['bbox_label']])
         return scenes

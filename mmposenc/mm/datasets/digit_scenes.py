@@ -105,7 +105,7 @@ class DigitScenes(BaseSegDataset):
         return dict(
             img=image,
             gt_seg_map=labels,
-            instances=instances,
+            digits=instances,
             img_path=osp.join(self.data_prefix['img_path'], name + self.img_suffix),
             img_shape=self.image_size,
             ori_shape=self.image_size,

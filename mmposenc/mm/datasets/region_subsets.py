@@ -47,7 +47,7 @@ def subsets_from_labels(
         labels = info['gt_seg_map'] if 'gt_seg_map' in info else loading(info)['gt_seg_map']
         left, right = map(sum, zip(*(halves(labels, number) for number in numbers), strict=True))
         sides[_name(dataset, info)] = side(left, right, tolerance)
-    return _subsets(sides, ', '.join(chosen), tolerance)
+    return make_subsets(sides, ', '.join(chosen), tolerance)
 
 
 def subsets_from_boxes(
@@ -84,7 +84,7 @@ def subsets_from_boxes(
         sides[file.relative_to(folder).as_posix().removesuffix(_CITYPERSONS_SUFFIX)] = side(*areas, tolerance)
     if class_name not in known:
         raise ValueError(f'class {class_name!r} is unknown; the boxes are of {", ".join(sorted(known))}')
-    return _subsets(sides, class_name, tolerance)
+    return make_subsets(sides, class_name, tolerance)
 
 
 def write_list(names: Sequence[str], path: str | Path) -> None:
@@ -122,7 +122,8 @@ def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:
     return osp.relpath(info['img_path'], folder or '.').removesuffix(dataset.img_suffix)
 
 
-def _subsets(sides: Mapping[str, str | None], class_name: str, tolerance: float) -> dict[str, list[str]]:
+def make_subsets(sides: Mapping[str, str | None], class_name: str, tolerance: float) -> dict[str, list[str]]:
+    """Names under 'left' and 'right', from the half of each; ValueError if a subset is empty."""
     subsets: dict[str, list[str]] = {
         half: [name for name, found in sides.items() if found == half] for half in ('left', 'right')
     }
