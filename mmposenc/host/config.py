@@ -150,12 +150,10 @@ def deterministic(cfg: Config) -> None:
 
 def replace_sync_bn(part: Any) -> bool:
     """Replace SyncBN, which needs GPUs, by batch norm in a model's config; returns whether there was one."""
-    if isinstance(part, list | tuple):
-        return sum(replace_sync_bn(each) for each in part) > 0  # All of them, where any() would stop at the first.
-    if not isinstance(part, dict):
-        return False
-    found = sum(replace_sync_bn(each) for each in part.values()) > 0
-    if type_name(part) in ('SyncBN', 'MMSyncBN', 'torch.SyncBatchNorm'):
+    is_dict = isinstance(part, dict)
+    found = is_dict and type_name(part) in ('SyncBN', 'MMSyncBN', 'torch.SyncBatchNorm')
+    if found:
         part['type'] = 'BN'
-        return True
+    for each in part.values() if is_dict else part if isinstance(part, list | tuple) else ():
+        found |= replace_sync_bn(each)
     return found

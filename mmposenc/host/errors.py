@@ -44,7 +44,7 @@ def run(main: Callable[[], None], traceback: bool = False) -> None:
 def one_line(error: Exception) -> str:
     """What went wrong, and what to do where that is known."""
     text = ' '.join(str(error).split())
-    if (fault := _fault(error, text)) is not None:
+    if fault := _fault(error, text):
         return fault
     missing = str(error.name).partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
     if missing in _OTHERS and 'install' not in text:
@@ -64,7 +64,7 @@ def one_line(error: Exception) -> str:
     return text if len(text) <= 700 else f'{text[:700]} ...'
 
 
-def _fault(error: Exception, text: str) -> str | None:
+def _fault(error: Exception, text: str) -> str:
     """What to do about a full disk, a worker that was killed, and a process that is gone."""
     if isinstance(error, OSError) and error.errno in _FULL and 'make room' not in text:
         return (
@@ -73,11 +73,10 @@ def _fault(error: Exception, text: str) -> str | None:
         )
     cause: BaseException | None = error
     while cause is not None:  # PyTorch raises it from a signal, so in the middle of anything.
-        worker = ' '.join(str(cause).split()).rstrip('.')
-        if isinstance(cause, RuntimeError) and worker.startswith('DataLoader worker (pid'):
+        if isinstance(cause, RuntimeError) and str(cause).startswith('DataLoader worker (pid'):
             return (
-                f'{worker}; if nobody killed it, memory ran out: give smaller batches or fewer workers (num_workers). '
-                'A training resumes with --resume'
+                f'{str(cause).strip().rstrip(".")}; if nobody killed it, memory ran out: give smaller batches or fewer '
+                'workers (num_workers). A training resumes with --resume'
             )
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, RuntimeError) and (type(error).__name__.startswith('Dist') or 'gloo/transport' in text):
@@ -86,7 +85,7 @@ def _fault(error: Exception, text: str) -> str | None:
             f'another process of this run has ended or does not answer ({reason}); its own output says why. '
             'A training resumes with --resume'
         )
-    return None
+    return ''
 
 
 def _leave_together() -> None:

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from mmposenc.host.checkpoints import load_exactly, read_checkpoint
 from mmposenc.layers import unwrap_model
 
-__all__ = ['build_network', 'load_weights', 'read_weights', 'weights_by_order']
-
 # Not a model's: optimizers, and counters that averaging wrappers keep beside the weights.
 OPTIMIZER = re.compile('optim|sched|scaler|loops|callback', re.IGNORECASE)
 COUNTERS = ('steps', 'n_averaged')
@@ -62,33 +60,30 @@ def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str
         FileNotFoundError, ValueError: If there is no such file, nothing in it fits exactly, or it asks for what could
             run code.
     """
-    model = unwrap_model(model)
-    found = read_weights(file, trust)
-    own = {_plain(key): key for key in model.state_dict()}
+    model, found = unwrap_model(model), read_weights(file, trust)
+    kind, own = type(model).__name__, {_plain(key): key for key in model.state_dict()}
     candidates = [
-        (_fit(own, weights, prefix), key, prefix)
+        (_misfits(own, weights, prefix), key, prefix)
         for key, weights in found.items()
         for prefix in _prefixes(own, weights)
     ]
     if not candidates:
         raise ValueError(
-            f'{file} holds no weights of {type(model).__name__}: none of its names ends in {next(iter(own))}'
-            + _hint(model, found)
+            f'{file} holds no weights of {kind}: none of its names ends in {next(iter(own))}{_hint(model, found)}'
         )
     # Fewest misfits, then an average, then the shortest prefix.
     _, key, prefix = min(candidates, key=lambda one: (one[0], not _is_average(f'{one[1]}.{one[2]}'), len(one[2])))
     chosen = {name.removeprefix(prefix): value for name, value in found[key].items() if name.startswith(prefix)}
     try:
-        load_exactly(model, {own.get(name, name): value for name, value in chosen.items()}, type(model).__name__)
+        load_exactly(model, {own.get(name, name): value for name, value in chosen.items()}, kind)
     except ValueError as error:
         raise ValueError(f'{file}, {_place(key, prefix)}: {error}{_hint(model, found)}') from None
-    left = [name for name in found[key] if not name.startswith(prefix)]
-    others = [_place(*one[1:]) for one in candidates if one[0] == 0 and one[1:] != (key, prefix)]
-    return (
-        f'{len(chosen)} tensors of {Path(file).name}, {_place(key, prefix)}'
-        + (f'; left out {len(left)}, first {left[0]}' if left else '')
-        + (f'; would fit too: {", ".join(others)}' if others else '')
-    )
+    said = f'{len(chosen)} tensors of {Path(file).name}, {_place(key, prefix)}'
+    if left := [name for name in found[key] if not name.startswith(prefix)]:
+        said += f'; left out {len(left)}, first {left[0]}'
+    if others := [_place(*one[1:]) for one in candidates if one[0] == 0 and one[1:] != (key, prefix)]:
+        said += f'; would fit too: {", ".join(others)}'
+    return said
 
 
 def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) -> str:
@@ -98,18 +93,15 @@ def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) ->
     cannot be told apart, so measure the accuracy before you trust the result. Arguments, result and errors are those of
     `load_weights`.
     """
-    model = unwrap_model(model)
-    found = read_weights(file, trust)
+    model, found = unwrap_model(model), read_weights(file, trust)
     key = max(found, key=lambda name: (_is_average(name), len(found[name])))
     given, own, kind = _uncounted(found[key]), _uncounted(model.state_dict()), type(model).__name__
     if len(given) != len(own):
         raise ValueError(f'{file} holds {len(given)} tensors, {kind} has {len(own)}: not the same network')
     for mine, name in zip(own, given, strict=True):
         if given[name].shape != own[mine].shape:
-            raise ValueError(
-                f'{file} does not match {kind} in order: {name} is {tuple(given[name].shape)}, '
-                f'{mine} is {tuple(own[mine].shape)}'
-            )
+            shapes = f'{name} is {tuple(given[name].shape)}, {mine} is {tuple(own[mine].shape)}'
+            raise ValueError(f'{file} does not match {kind} in order: {shapes}')
     load_exactly(model, dict(zip(own, given.values(), strict=True)), kind)
     where = f'{len(own)} tensors of {Path(file).name} in their order, {_place(key, "")}'
     return f'{where}: every shape agrees, names were not compared'
@@ -118,12 +110,12 @@ def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) ->
 def read_weights(file: str | Path, trust: bool = False) -> dict[str, dict[str, Tensor]]:
     """All sets of weights in a file, by where they are in it ('' for the file itself, 'state_dict', 'ema.model')."""
     if Path(file).suffix == '.safetensors':
-        if not Path(file).is_file():
-            raise FileNotFoundError(f'checkpoint {file} does not exist; check the path')
         from safetensors.torch import load_file
 
         try:
             content: Any = load_file(file)
+        except FileNotFoundError:
+            raise FileNotFoundError(f'checkpoint {file} does not exist; check the path') from None
         except Exception as error:  # its own exception type, without a common base
             raise ValueError(f'{file} is damaged or not a safetensors file: {error}') from error
     else:
@@ -160,7 +152,7 @@ def _prefixes(own: Mapping[str, str], weights: Mapping[str, Tensor]) -> list[str
     return [prefix for prefix in prefixes if not prefix or prefix.endswith('.')]
 
 
-def _fit(own: Mapping[str, str], weights: Mapping[str, Tensor], prefix: str) -> int:
+def _misfits(own: Mapping[str, str], weights: Mapping[str, Tensor], prefix: str) -> int:
     """Number of names that are in one of model and file only."""
     names = {name.removeprefix(prefix) for name in _uncounted(weights) if name.startswith(prefix)}
     return len(names ^ _uncounted(own).keys())
@@ -183,9 +175,7 @@ def _place(key: str, prefix: str) -> str:
 
 def _hint(model: nn.Module, found: Mapping[str, Mapping[str, Tensor]]) -> str:
     """Whether the shapes would match in order."""
-
-    def shapes(tensors: Mapping[str, Tensor]) -> list[tuple[int, ...]]:
-        return [value.shape for value in _uncounted(tensors).values()]
-
-    match = any(shapes(weights) == shapes(model.state_dict()) for weights in found.values())
-    return '. All shapes agree in order: --weights-by-order' if match else ''
+    own, *shapes = (
+        [value.shape for value in _uncounted(tensors).values()] for tensors in (model.state_dict(), *found.values())
+    )
+    return '. All shapes agree in order: --weights-by-order' if own in shapes else ''
