@@ -100,13 +100,15 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
         common.say(f'{name}: {path} is there already')
         return LocationProbe.load(path)
     whole = {'images', 'rolled'} & set(args.controls)
-    side = args.grid_size * (args.cell_size or args.patch_size) if whole else args.patch_size
+    canvas = args.grid_size * (args.cell_size or args.patch_size)
+    side = canvas if whole else args.patch_size
     pictures = models.Images(files, [0] * len(files), preprocessing.transform(side, 'bicubic'))
     images = torch.stack([pictures[i][0] for i in range(len(files))])
     layers = args.layers
     if layers is None:
         with torch.no_grad(), evaluating(model):
-            layers = default_layers(model, images[:1].to(next(model.parameters()).device))
+            like = next(model.parameters())
+            layers = default_layers(model, like.new_zeros(1, images.shape[1], canvas, canvas))
     begun = time.monotonic()
 
     def progress(done: int, total: int) -> None:
