@@ -222,12 +222,3 @@ def test_hooks_hear_of_the_end_after_an_exception(tmp_path: Path, train_cfg: dic
     with pytest.raises(RuntimeError, match='in the middle'):
         runner.train()
     assert heard == [0]
-
-
-def test_a_checkpoint_between_two_log_intervals_has_every_loss(tmp_path: Path) -> None:
-    deferred, logger = dict(type='mmposenc.DeferredRuntimeInfoHook'), dict(type='LoggerHook', interval=4)
-    hooks = dict(runtime_info=deferred, logger=logger)
-    runner, losses = toy_runner(tmp_path, EPOCHS, SaveAt(7), default_hooks=hooks)
-    runner.train()
-    saved = read_checkpoint(tmp_path / 'here.pth')['message_hub']['log_scalars']['train/loss'].data[0]
-    assert saved.tolist() == pytest.approx([step[1] for step in losses.seen if step[0] in range(1, 8)])

@@ -3,6 +3,7 @@
 import atexit
 import logging
 import sys
+from contextlib import ExitStack
 
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook, LoggerHook
@@ -61,7 +62,7 @@ class ProgressBarHook(Hook):
         self._console = console or Console()
         self._progress: Progress | None = None
         self._bars: list = []
-        self._streams: list[tuple[logging.StreamHandler, object]] = []
+        self._restore = ExitStack()  # ends the live display, and gives the log its streams back
 
     def before_train(self, runner: Runner) -> None:
         self._open(runner, 'train', runner.max_iters, runner.iter)
@@ -75,7 +76,7 @@ class ProgressBarHook(Hook):
             self._open(runner, mode, len(getattr(runner, f'{mode}_dataloader')))
 
     def _after_iter(self, runner: Runner, batch_idx: int, *args: object, **kwargs: object) -> None:
-        if self._progress is not None:
+        if self._progress:
             self._progress.advance(self._bars[-1])
 
     def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
@@ -93,25 +94,22 @@ class ProgressBarHook(Hook):
         if self._progress is None:
             columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), _Rate()
             self._progress = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-            self._progress.start()
+            self._restore.enter_context(self._progress)
             # A loop that raises calls no further hook, and a live bar hides the cursor.
             atexit.register(self.close)
             # While the bar is live, standard output is rich's, which prints above the bar; the log must go there too.
-            handlers = [handler for handler in runner.logger.handlers if type(handler) is logging.StreamHandler]
-            self._streams = [(handler, handler.setStream(sys.stdout)) for handler in handlers]
+            for handler in runner.logger.handlers:
+                if type(handler) is logging.StreamHandler and (stream := handler.setStream(sys.stdout)):
+                    self._restore.callback(handler.setStream, stream)
         self._bars.append(self._progress.add_task(name, total=total, completed=completed))
 
     def _close(self) -> None:
-        if self._progress is None:
-            return
-        self._progress.remove_task(self._bars.pop())
-        if not self._bars:
-            self._progress.stop()
-            self._progress = None
-            atexit.unregister(self.close)
-            for handler, stream in self._streams:
-                handler.setStream(stream or handler.stream)
-            self._streams = []
+        if self._progress is not None:
+            self._progress.remove_task(self._bars.pop())
+            if not self._bars:
+                self._restore.close()
+                self._progress = None
+                atexit.unregister(self.close)
 
 
 class _Rate(ProgressColumn):

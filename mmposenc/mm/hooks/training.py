@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmposenc.layers import unwrap_model
 from mmposenc.registry import HOOKS, OPTIM_WRAPPERS
 
 
@@ -33,8 +34,7 @@ class CompileBackboneHook(Hook):
         self._backbone: nn.Module | None = None
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        backbone = model.backbone
+        backbone: Any = unwrap_model(runner.model).backbone
         if next(backbone.parameters()).device.type == 'cpu' and not self.on_cpu:
             return
         self._eager: Callable[..., Any] = backbone.forward
@@ -93,11 +93,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def _flush(self, runner: Runner) -> None:
         rows, self._pending = self._pending, []
-        by_names: dict[tuple[str, ...], list[Tensor]] = {}
-        for row in rows:
-            by_names.setdefault(tuple(row), []).append(torch.stack([value.float().mean() for value in row.values()]))
-        for names, values in by_names.items():
-            for line in torch.stack(values).tolist():
+        for names, some in groupby(rows, key=tuple):  # as a rule every iteration has the same losses
+            values = torch.stack([torch.stack([value.float().mean() for value in row.values()]) for row in some])
+            for line in values.tolist():
                 for name, value in zip(names, line, strict=True):
                     runner.message_hub.update_scalar(f'train/{name}', value)
 
