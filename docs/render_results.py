@@ -33,6 +33,12 @@ RANKINGS = {
     'overall-roll_image-abs': 'roll',
     'mean_activation': 'mean activation',
 }
+PRETRAINED = {
+    'resnet20_cifar10': 'ResNet-20, CIFAR-10',
+    'resnet56_cifar10': 'ResNet-56, CIFAR-10',
+    'efficientnet_lite0_imagenet1000': 'EfficientNet-Lite0, ImageNet',
+    'efficientnet_lite1_imagenet1000': 'EfficientNet-Lite1, ImageNet',
+}
 _TABLE = re.compile(r'(<!-- (\w+) -->\n).*?(<!-- end -->)', re.S)
 
 
@@ -71,6 +77,26 @@ def narrow() -> str:
     ]
     head = ['method', 'lambda', 'crop within', *FIGURES]
     return f'{markdown(head, rows)}\n\n{conditions(results)}; {results["seeds"]}.'
+
+
+def pretrained() -> str:
+    """Consistency cards of networks that others trained."""
+    from mmposenc.shifts import ConsistencyCard
+
+    rows = []
+    for name, label in PRETRAINED.items():
+        card = ConsistencyCard.load(HERE / 'results' / 'consistency' / f'{name}.json')
+        of = {(row['protocol'], row['max_shift']): row for row in card.table()}
+        for n in sorted({n for n in card.max_shifts if n}):
+            figures = {
+                f'{p}{end}': row[f'consistency{end}']
+                for (p, size), row in of.items()
+                if size in (n, None)
+                for end in ('', '_low', '_high')
+            }
+            correct = of['zero_ref', n]['consistency_correct']
+            rows.append([label, f'{n} px', *consistency({'accuracy/top1': card.top1, **figures}), f'{correct:.2f}'])
+    return markdown(['network', 'N', *FIGURES, 'zero_ref among correct'], rows)
 
 
 def consistency(figures: dict[str, float]) -> list[str]:
@@ -188,7 +214,7 @@ def status() -> str:
 
 FUNCTIONS = (status, table2, narrow, narrow_table1, grid_fifth, grid_digits, camvid_harm, camvid_windows, camvid_sides)
 TABLES: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (*FUNCTIONS, camvid_full_harm, camvid_full_sides)
+    function.__name__: function for function in (*FUNCTIONS, pretrained, camvid_full_harm, camvid_full_sides)
 }
 
 
