@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import render_atlas
 import yaml
 
 HERE = Path(__file__).parent
 METAFILE = HERE.parent / 'configs' / 'metafile.yml'
-PAGES = sorted((HERE / 'reproduce').glob('*.md'))
+PAGES = [HERE / 'atlas.md', *sorted((HERE / 'reproduce').glob('*.md'))]
 PAPER = {
     'Title': 'Global Pooling, More than Meets the Eye: Position Information is Encoded Channel-Wise in CNNs',
     'URL': 'https://arxiv.org/abs/2108.07884',
@@ -216,6 +217,7 @@ FUNCTIONS = (status, table2, narrow, narrow_table1, grid_fifth, grid_digits, cam
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function for function in (*FUNCTIONS, pretrained, camvid_full_harm, camvid_full_sides)
 }
+TABLES |= {table.__name__: lambda table=table: markdown(table()[0], table()[1:]) for table in render_atlas.TABLES}
 
 
 def page(text: str) -> str:
