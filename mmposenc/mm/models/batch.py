@@ -5,6 +5,7 @@ fill of zero is the mean colour. Only a batch that went through `BatchTwoViews` 
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from mmposenc.registry import MODELS, TRANSFORMS
 from mmposenc.shifts.shift import check_fill, random_shift
 
 Batch = dict
+Transforms = Sequence[dict | Callable[[Batch], Batch]]
 
 
 @TRANSFORMS.register_module()
@@ -39,22 +41,17 @@ class BatchRandomFlip:
 
 @TRANSFORMS.register_module()
 class BatchRandomShift:
-    """Move each image by a random offset of its own: the random crop of a padded image (Sec. 4.1).
+    """Move each image by a random offset of its own, up to `max_shift` px in each axis (Sec. 4.1).
 
-    Modifies `inputs`.
-
-    Args:
-        max_shift: Largest shift in px, each axis. Default 8, the range of the paper's Cons.8.
-        fill: What moves in; see `mmposenc.shifts.shift_images`. Default 'zero', after normalisation.
-
+    The random crop of a padded image. Modifies `inputs`; `fill` is what moves in, as in `mmposenc.shifts.shift_images`.
+    The defaults are the range of the paper's Cons.8, and zero after normalisation.
     """
 
     def __init__(self, max_shift: int = 8, fill: str = 'zero') -> None:
         if max_shift < 1:
             raise ValueError(f'max_shift must be at least 1 px, got {max_shift}; leave the transform out for no shift')
         check_fill(fill)
-        self.max_shift = max_shift
-        self.fill = fill
+        self.max_shift, self.fill = max_shift, fill
 
     def __call__(self, batch: Batch) -> Batch:
         return {**batch, 'inputs': random_shift(batch['inputs'], self.max_shift, self.fill)}
@@ -70,17 +67,11 @@ class BatchTwoViews:
         transforms: Batch transforms, as configs or callables, run once per view.
     """
 
-    def __init__(self, transforms: Sequence[dict | Callable[[Batch], Batch]]) -> None:
+    def __init__(self, transforms: Transforms) -> None:
         self.transforms = _build(transforms)
 
     def __call__(self, batch: Batch) -> Batch:
-        views = []
-        for _ in range(2):
-            view = batch
-            for transform in self.transforms:
-                view = transform(view)
-            views.append(view['inputs'])
-        return {**batch, 'inputs': views}
+        return {**batch, 'inputs': [_run(self.transforms, batch)['inputs'] for _ in range(2)]}
 
 
 @MODELS.register_module()
@@ -104,14 +95,13 @@ class BatchPreprocessor(ClsDataPreprocessor):
 
     def __init__(
         self,
-        train_transforms: Sequence[dict | Callable[[Batch], Batch]] = (),
-        test_transforms: Sequence[dict | Callable[[Batch], Batch]] = (),
+        train_transforms: Transforms = (),
+        test_transforms: Transforms = (),
         channels_last: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.train_transforms = _build(train_transforms)
-        self.test_transforms = _build(test_transforms)
+        self.train_transforms, self.test_transforms = _build(train_transforms), _build(test_transforms)
         self.channels_last = channels_last
 
     def forward(self, data: Batch, training: bool = False) -> Batch:
@@ -119,8 +109,10 @@ class BatchPreprocessor(ClsDataPreprocessor):
         prepared = self._whole_batch(data, training) if 'labels' in data else self._samples(data, training)
         if self.channels_last:
             inputs = prepared['inputs']
-            views = [inputs] if isinstance(inputs, Tensor) else inputs
-            views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+            views = [
+                view.contiguous(memory_format=torch.channels_last)
+                for view in ([inputs] if isinstance(inputs, Tensor) else inputs)
+            ]
             prepared['inputs'] = views[0] if isinstance(inputs, Tensor) else views
         return prepared
 
@@ -145,8 +137,7 @@ class BatchPreprocessor(ClsDataPreprocessor):
         images = batch['inputs'].flip(1) if self.to_rgb else batch['inputs']
         images = images.to(torch.float32, copy=True)
         batch['inputs'] = images.sub_(self.mean).div_(self.std) if self._enable_normalize else images
-        for transform in self.train_transforms if training else self.test_transforms:
-            batch = transform(batch)
+        batch = _run(self.train_transforms if training else self.test_transforms, batch)
         inputs, labels = batch['inputs'], batch['labels']
         if training and not self.to_onehot:
             return {'inputs': inputs, 'data_samples': [DataSample().set_gt_label(labels)]}
@@ -159,20 +150,23 @@ class BatchPreprocessor(ClsDataPreprocessor):
                 raise ValueError('to_onehot and batch_augments (Mixup, CutMix) need num_classes in data_preprocessor')
             scores = F.one_hot(labels, self.num_classes).float()
             if training and self.batch_augments is not None:
-                if not isinstance(inputs, Tensor):
-                    self._check_one_view(training)
+                self._check_one_view(not isinstance(inputs, Tensor))
                 inputs, scores = self.batch_augments(inputs, scores)
             for sample, score in zip(samples, scores, strict=True):
                 sample.set_gt_score(score)
         return {'inputs': inputs, 'data_samples': samples}
 
-    def _check_one_view(self, training: bool) -> None:
-        if training and self.batch_augments is not None:
+    def _check_one_view(self, is_several: bool) -> None:
+        if is_several and self.batch_augments is not None:
             raise ValueError(
                 'batch_augments (Mixup, CutMix) mix the labels of one view, got several views of each image: '
                 'leave batch_augments out'
             )
 
 
-def _build(transforms: Sequence[dict | Callable[[Batch], Batch]]) -> list[Callable[[Batch], Batch]]:
+def _build(transforms: Transforms) -> list[Callable[[Batch], Batch]]:
     return [TRANSFORMS.build(t) if isinstance(t, dict) else t for t in transforms]
+
+
+def _run(transforms: Sequence[Callable[[Batch], Batch]], batch: Batch) -> Batch:
+    return reduce(lambda done, transform: transform(done), transforms, batch)

@@ -29,18 +29,12 @@ class BlurPoolResNetCIFAR(ResNet_CIFAR):
         except ImportError as error:
             raise ImportError('BlurPoolResNetCIFAR takes its blur from timm; run: pip install timm') from error
         for block in self.modules():
-            if isinstance(block, BasicBlock):
-                strided, following = 'conv1', 'conv2'
-            elif isinstance(block, Bottleneck):
-                strided, following = 'conv2', 'conv3'
-            else:
+            if not isinstance(block, BasicBlock | Bottleneck):
                 continue
-            conv = getattr(block, strided)
-            if conv.stride == (1, 1):
-                continue
-            conv.stride = (1, 1)
-            after = getattr(block, following)
-            setattr(block, following, nn.Sequential(BlurPool2d(after.in_channels, filt_size), after))
-            shortcut = block.downsample[0]
-            shortcut.stride = (1, 1)
-            block.downsample[0] = nn.Sequential(BlurPool2d(shortcut.in_channels, filt_size), shortcut)
+            strided, following = ('conv1', 'conv2') if isinstance(block, BasicBlock) else ('conv2', 'conv3')
+            conv, after = getattr(block, strided), getattr(block, following)
+            if conv.stride != (1, 1):
+                shortcut = block.downsample[0]
+                conv.stride = shortcut.stride = (1, 1)
+                setattr(block, following, nn.Sequential(BlurPool2d(after.in_channels, filt_size), after))
+                block.downsample[0] = nn.Sequential(BlurPool2d(shortcut.in_channels, filt_size), shortcut)

@@ -29,18 +29,12 @@ class BatchPlaceOnGrid:
         canvas_value: Value of the empty cells after normalisation. Default 0, the authors' code.
         cell_size: Width of a cell in px. The patch lies in its middle. None takes the patch's own size.
 
-    Required Keys:
-        - inputs (B, C, h, w)
-        - labels
-        - grid (anything with the attributes grid_size and task)
-        - cells (optional; without it they are drawn uniformly)
+    Required Keys: inputs (B, C, h, w); labels; grid, anything with the attributes grid_size and task; cells (optional,
+    drawn uniformly without it).
 
-    Modified Keys:
-        - inputs (B, C, grid_size * cell_size, grid_size * cell_size)
-        - labels (the cells, for task 'location')
+    Modified Keys: inputs (B, C, grid_size * cell_size, grid_size * cell_size); labels (the cells, for task 'location').
 
-    Added Keys:
-        - cells
+    Added Keys: cells.
 
     Raises:
         ValueError: When called, if the batch names no grid or a patch exceeds its cell.
@@ -74,13 +68,11 @@ class PositionResNet(ResNet):
     Args:
         depth: 18, 34, 50, 101 or 152. Default 18, the paper's.
         padding_mode: 'zeros', 'reflect', 'replicate' (Table 1) or 'circular'.
-        zero_init_residual: Start the last normalisation of each block at zero. Default False, the authors' code.
         conv_cfg: Config of the convolutions, without the padding mode.
         **kwargs: Other arguments of mmpretrain's `ResNet`, which rejects what it does not know.
 
     Shape:
         Input (N, 3, H, W); output a tuple of the stages in `out_indices`, by default the last, at stride 16.
-
     """
 
     def __init__(
@@ -116,18 +108,10 @@ class GAPLogitHead(ClsHead):
 
     Shape:
         Input a tuple of features whose last is (N, in_channels, H, W), or that feature alone; output (N, num_classes).
-
-    Raises:
-        ValueError: When called, if the feature is not a map.
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        padding_mode: str = 'zeros',
-        init_cfg: dict | None = None,
-        **kwargs,
+        self, num_classes: int, in_channels: int, padding_mode: str = 'zeros', init_cfg: dict | None = None, **kwargs
     ) -> None:
         super().__init__(init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}, **kwargs)
         self.num_classes, self.in_channels = num_classes, in_channels
