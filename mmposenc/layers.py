@@ -5,17 +5,18 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from operator import index
+from textwrap import shorten
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import batchnorm, conv, pooling
 
 Forward = Callable[[Tensor], object]
 
-_LAYER = re.compile(r'(?P<path>[^\[\]\s]+?)(\[(?P<index>-?\d{1,9})\])?')
-_WRAPPERS = frozenset({'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParallel', 'BaseTTAModel'})
+_LAYER = re.compile(r'([^\[\]\s]+?)(?:\[(-?\d{1,9})\])?')
+_WRAPPERS = {'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParallel', 'BaseTTAModel'}
 
 
 def split_layer(layer: str) -> tuple[str, int | None]:
@@ -28,7 +29,8 @@ def split_layer(layer: str) -> tuple[str, int | None]:
             f'layer must be a dotted module path, with [i] behind it to take one tensor of a tuple '
             f'(e.g. "backbone.layer4" or "backbone[-1]"), got {layer!r:.100}'
         )
-    return match['path'], None if match['index'] is None else int(match['index'])
+    path, index = match.groups()
+    return path, None if index is None else int(index)
 
 
 def unwrap_model(model: nn.Module) -> Any:
@@ -44,35 +46,26 @@ def unwrap_model(model: nn.Module) -> Any:
 
 
 def find_module(model: nn.Module, layer: str) -> nn.Module:
-    """The module at a dotted path; an [i] behind the path is passed over, and so are wrappers.
+    """The module at a dotted path; wrappers on it are passed over, and so is an [i] behind it.
 
-    Raises:
-        ValueError: If the path does not exist; the message names the deepest part that does and its children.
-
-    Example:
-        >>> find_module(torchvision.models.resnet18(), 'layer4.1.relu')
-        ReLU(inplace=True)
+    ValueError if there is none; the message names the deepest part of the path that exists, and its children.
     """
     return _modules_on_path(model, layer)[-1]
 
 
 def _modules_on_path(model: nn.Module, layer: str) -> list[nn.Module]:
-    path, _ = split_layer(layer)
-    module, found = unwrap_model(model), ''
-    modules = [module]
-    for name in path.split('.'):
+    modules, found = [unwrap_model(model)], ''
+    for name in split_layer(layer)[0].split('.'):
         # Not named_children(), which gives a module under the first of its names only.
-        children = {key: child for key, child in module._modules.items() if child is not None}
+        children = {key: child for key, child in modules[-1]._modules.items() if child is not None}
         if name not in children:
-            listed = ', '.join(list(children)[:20]) or '(none)'
-            more = f', and {len(children) - 20} more' if len(children) > 20 else ''
             raise ValueError(
                 f'layer {layer!r} does not exist: the deepest part that does is '
-                f'{repr(found) if found else "the model itself"} ({type(module).__name__}), '
-                f'whose children are: {listed}{more}'
+                f'{repr(found) if found else "the model itself"} ({type(modules[-1]).__name__}), whose children are: '
+                f'{shorten(", ".join(children), 300, placeholder=" ...") or "(none)"}'
             )
-        module, found = unwrap_model(children[name]), f'{found}.{name}'.lstrip('.')
-        modules.append(module)
+        modules.append(unwrap_model(children[name]))
+        found = f'{found}.{name}'.lstrip('.')
     return modules
 
 
@@ -83,33 +76,19 @@ def select_output(output: object, layer: str) -> Tensor:
     tensor counts as a tuple of one.
     """
     path, index = split_layer(layer)
-    features, kind = output, type(output).__name__
-    if isinstance(output, (tuple, list)):
-        size = len(output)
-        if index is None and size != 1:
-            raise ValueError(
-                f'layer {layer!r} gives a {kind} of {size}, one tensor is needed: '
-                f'write {path + "[-1]"!r} for the last or {path + "[i]"!r} with i from 0 to {size - 1}'
-            )
-        if index is not None and not -size <= index < size:
-            raise ValueError(
-                f'layer {layer!r} gives a {kind} of {size}: the index must be from {-size} to {size - 1}, got {index}'
-            )
-        features = output[index or 0]
-    elif index not in (None, 0, -1):
+    outputs = output if isinstance(output, (tuple, list)) else (output,)
+    size = len(outputs)
+    if size != 1 if index is None else not -size <= index < size:
         raise ValueError(
-            f'layer {layer!r} gives one {kind}, not a tuple: write {path!r} for all of it, '
-            f'or {f"{path}.{index}"!r} for its child module'
+            f'layer {layer!r} gives a {type(output).__name__} of {size}, one tensor is needed: write {path + "[-1]"!r} '
+            f'for the last or {path + "[i]"!r} with i from {-size} to {size - 1}; {path + ".i"!r} is a child module'
         )
-    if not isinstance(features, Tensor):
+    features = outputs[index or 0]
+    if not isinstance(features, Tensor) or features.ndim not in (2, 3, 4):
+        got = f'shape {tuple(features.shape)}' if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(
-            f'layer {layer!r} must give a tensor or a tuple of tensors, got {type(features).__name__}: '
-            f'name one of its submodules'
-        )
-    if features.ndim not in (2, 3, 4):
-        raise ValueError(
-            f'layer {layer!r} must give (N, C), (N, C, H, W), (N, H, W, C) or tokens (N, L, C), '
-            f'got shape {tuple(features.shape)}: name another layer'
+            f'layer {layer!r} must give a tensor (N, C), (N, C, H, W), (N, H, W, C) or tokens (N, L, C), or a tuple of '
+            f'tensors, got {got}: name another layer, or a submodule'
         )
     return features
 
@@ -123,26 +102,6 @@ def replace_output(output: object, layer: str, features: Tensor) -> object:
     return type(output)(*items) if hasattr(output, '_fields') else type(output)(items)
 
 
-def global_average_pool(features: Tensor, channel_dim: int = 1, prefix_tokens: int = 0) -> Tensor:
-    """Global average pooling, z in the paper's formulas (Sec. 3.1), in float32 or wider; always a new tensor.
-
-    Args:
-        channel_dim: Dimension of the channels; the mean is over all others but the first.
-        prefix_tokens: Tokens at the beginning that are no patches, such as a class token; they are left out.
-
-    Shape:
-        Input (N, C), (N, C, H, W), (N, H, W, C) or (N, L, C); output (N, C).
-    """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    if features.ndim == 2:
-        return features.clone()
-    channel_dim %= features.ndim
-    space = [dim for dim in range(1, features.ndim) if dim != channel_dim]
-    if prefix_tokens:
-        features = features.narrow(space[0], prefix_tokens, features.shape[space[0]] - prefix_tokens)
-    return features.mean(space)
-
-
 @dataclass(frozen=True)
 class Layout:
     """Where a layer's channels are: their dimension, and how many of the first tokens are no patches (class token)."""
@@ -151,29 +110,37 @@ class Layout:
     prefix_tokens: int = 0
 
     def pool(self, features: Tensor) -> Tensor:
-        """Pooled features z (N, C)."""
-        return global_average_pool(features, self.channel_dim, self.prefix_tokens)
+        """Pooled features z (N, C), the mean over space or patches, in float32 or wider; always a new tensor."""
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        if features.ndim == 2:
+            return features.clone()
+        space = [dim for dim in range(1, features.ndim) if dim != self.channel_dim % features.ndim]
+        if self.prefix_tokens:
+            features = features.narrow(space[0], self.prefix_tokens, features.shape[space[0]] - self.prefix_tokens)
+        return features.mean(space)
+
+
+def global_average_pool(features: Tensor) -> Tensor:
+    """Global average pooling of (N, C, H, W) to (N, C), z in the paper's formulas (Sec. 3.1)."""
+    return Layout().pool(features)
 
 
 class UnknownLayoutError(ValueError):
     """The modules that ran do not establish where a layer's channels are."""
 
 
-_CHANNELS_FIRST = (
-    nn.modules.conv._ConvNd,
-    nn.modules.batchnorm._NormBase,
-    nn.GroupNorm,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-)
+_POOLS = pooling._MaxPoolNd, pooling._AvgPoolNd, pooling._AdaptiveMaxPoolNd, pooling._AdaptiveAvgPoolNd
+_CHANNELS_FIRST = (conv._ConvNd, batchnorm._NormBase, nn.GroupNorm, *_POOLS)
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Identity, nn.Dropout)
 _TOKENS = re.compile(r'(^|\.)(cls_token|class_token|dist_token|distillation_token|reg_token|register_tokens)$')
 
 
 def _is_layer_norm(module: nn.Module) -> bool:
     return len(getattr(module, 'normalized_shape', ())) == 1
+
+
+def _only(dims: list[int]) -> int | None:
+    return dims[0] if len(dims) == 1 else None
 
 
 def _dim_of_type(module: nn.Module, output: Tensor) -> int | None:
@@ -189,8 +156,14 @@ def _dim_of_type(module: nn.Module, output: Tensor) -> int | None:
     if type(module).forward is nn.LayerNorm.forward:
         return output.ndim - 1
     width = module.normalized_shape[0]  # type: ignore[index]
-    fits = [dim for dim in range(1, output.ndim) if output.shape[dim] == width]
-    return fits[0] if len(fits) == 1 else None
+    return _only([dim for dim in range(1, output.ndim) if output.shape[dim] == width])
+
+
+def _split_shape(features: Tensor, channel_dim: int) -> tuple[tuple[int, ...], int]:
+    """Spatial sizes and number of channels."""
+    _, *shape = features.shape
+    channels = shape.pop(channel_dim - 1)
+    return tuple(shape), channels
 
 
 _LAYOUTS: WeakKeyDictionary[nn.Module, dict[tuple, dict[int, Layout]]] = WeakKeyDictionary()
@@ -201,69 +174,56 @@ class _Layouts:
     """Establishes the layout of a layer's output, once per module."""
 
     def __init__(self, model: nn.Module, layer: str, channel_dim: int | None, prefix_tokens: int | None) -> None:
-        self.layer, self.path, self.output_index = layer, _modules_on_path(model, layer), split_layer(layer)[1]
-        self.channel_dim = None if channel_dim is None else index(channel_dim)
-        self.prefix_tokens = None if prefix_tokens is None else index(prefix_tokens)
-        if self.channel_dim == 0:
+        if channel_dim == 0:
             raise ValueError('channel_dim must not be 0, the dimension of the images')
+        self.layer, self.path, self.output_index = layer, _modules_on_path(model, layer), split_layer(layer)[1]
+        self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
         self.dim_that_stays: int | None = None
         of_module = _LAYOUTS.setdefault(self.path[-1], {})
-        self._known = of_module.setdefault((self.output_index, self.channel_dim, self.prefix_tokens), {})
+        self._known = of_module.setdefault((self.output_index, channel_dim, prefix_tokens), {})
         self._known_alone = of_module.setdefault((self.output_index, None, None), {})
         # Maps that modules of known layout gave in this forward: spatial sizes, number of channels, their dimension.
         self._maps: set[tuple[tuple[int, ...], int, int]] = set()
-        self._handles: list[Any] = []
-        if not self._known:
-            self._handles = [
-                module.register_forward_hook(self._note)
-                for module in self.path[0].modules()
-                if isinstance(module, _CHANNELS_FIRST) or _is_layer_norm(module)
-            ]
+        self.watching = ExitStack()
+        for module in () if self._known else self.path[0].modules():
+            if isinstance(module, _CHANNELS_FIRST) or _is_layer_norm(module):
+                self.watching.enter_context(module.register_forward_hook(self._note))
 
     def _note(self, module: nn.Module, args: tuple, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim >= 3:
-            dim = _dim_of_type(module, output)
-            if dim is not None:
-                self._maps.add((*_split_shape(output, dim), dim))
+        if isinstance(output, Tensor) and output.ndim >= 3 and (dim := _dim_of_type(module, output)):
+            self._maps.add((*_split_shape(output, dim), dim))
 
     def of(self, features: Tensor) -> Layout:
         """The layout of an output."""
         if features.ndim not in self._known:
             self._known[features.ndim] = self._established(features)
-            self.close()
+            self.watching.close()
         return self._known[features.ndim]
 
-    def close(self) -> None:
-        """Stop watching the other modules."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-
     def _established(self, features: Tensor) -> Layout:
-        if features.ndim == 2:
+        ndim, shape = features.ndim, tuple(features.shape)
+        if ndim == 2:
             return Layout()
-        dim = self.channel_dim
-        if dim is None and features.ndim in self._known_alone:
-            dim = self._known_alone[features.ndim].channel_dim
-        if dim is None and self.output_index is None:
-            dim = _dim_of_type(self.path[-1], features)
-        if dim is None:
-            dim = self._dim_of_maps(features) or self.dim_that_stays
-        if dim is None or not -features.ndim < dim < features.ndim:
+        dim = (
+            self.channel_dim
+            or (ndim in self._known_alone and self._known_alone[ndim].channel_dim)
+            or (self.output_index is None and _dim_of_type(self.path[-1], features))
+            or self._dim_of_maps(features)
+            or self.dim_that_stays
+        )
+        if not dim or not -ndim < dim < ndim:
             raise UnknownLayoutError(
-                f'layer {self.layer!r} gives {tuple(features.shape)}, and which dimension holds the channels is not '
-                f'established: pass channel_dim=, e.g. channel_dim=1 for (N, C, H, W) or channel_dim=-1 for '
-                f'(N, H, W, C) and for tokens (N, L, C)'
+                f'layer {self.layer!r} gives {shape}, and which dimension holds the channels is not established: pass '
+                f'channel_dim=, e.g. channel_dim=1 for (N, C, H, W) or channel_dim=-1 for (N, H, W, C) and for tokens '
+                f'(N, L, C)'
             )
-        dim %= features.ndim
-        if features.ndim == 4:
-            if self.prefix_tokens:
-                raise ValueError(f'prefix_tokens is for tokens (N, L, C), got {tuple(features.shape)}')
+        dim %= ndim
+        if ndim == 4 and not self.prefix_tokens:
             return Layout(dim)
-        length = features.shape[3 - dim]
+        length = shape[3 - dim] if ndim == 3 else 1
         prefix = self._prefix(length) if self.prefix_tokens is None else self.prefix_tokens
         if not 0 <= prefix < length:
-            raise ValueError(f'prefix_tokens must be from 0 to {length - 1}, got {prefix}')
+            raise ValueError(f'prefix_tokens of {shape} must be from 0 to {length - 1}, got {prefix}')
         return Layout(dim, prefix)
 
     def _dim_of_maps(self, features: Tensor) -> int | None:
@@ -272,8 +232,7 @@ class _Layouts:
         if features.ndim == 3 and features.shape[1] in {channels for _, channels, _ in self._maps}:
             return None
         dims = (1, 3) if features.ndim == 4 else (2,)
-        fits = [dim for dim in dims if self._has_map_like(*_split_shape(features, dim))]
-        return fits[0] if len(fits) == 1 else None
+        return _only([dim for dim in dims if self._has_map_like(*_split_shape(features, dim))])
 
     def _has_map_like(self, space: tuple[int, ...], channels: int) -> bool:
         return any(
@@ -283,30 +242,22 @@ class _Layouts:
 
     def _prefix(self, length: int) -> int:
         """How many of the tokens are no patches: as the model says, confirmed by the grid of its patches."""
-        for module in reversed(self.path):
-            most = getattr(module, 'num_prefix_tokens', getattr(module, 'num_extra_tokens', None))
-            if isinstance(most, int):
-                break
-        else:
+        names = 'num_prefix_tokens', 'num_extra_tokens'
+        said = (getattr(module, name, None) for module in reversed(self.path) for name in names)
+        most = next((number for number in said if isinstance(number, int)), None)
+        if most is None:
             named = self.path[0].named_parameters()
             most = sum(token.shape[-2] for name, token in named if _TOKENS.search(name) and token.ndim > 1)
-        if not most:
+        if most == 0:
             return 0
         grids = {math.prod(space) for space, _, dim in self._maps if len(space) == 2 and dim == 1}
-        fits = [prefix for prefix in (0, most) if length - prefix in grids]
-        if len(fits) != 1:
+        prefix = _only([prefix for prefix in (0, most) if length - prefix in grids])
+        if prefix is None:
             raise UnknownLayoutError(
                 f'layer {self.layer!r} gives {length} tokens, and how many of them are no patches (class token, '
                 f'registers) is not established: pass prefix_tokens=, e.g. prefix_tokens={most}'
             )
-        return fits[0]
-
-
-def _split_shape(features: Tensor, channel_dim: int) -> tuple[tuple[int, ...], int]:
-    """Spatial sizes and number of channels."""
-    _, *shape = features.shape
-    channels = shape.pop(channel_dim - 1)
-    return tuple(shape), channels
+        return prefix
 
 
 @contextmanager
@@ -325,7 +276,7 @@ def layer_hook(
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
         channel_dim: Dimension of the channels; None to establish it. In this order: a vector is (N, C); the type of the
             module that gave the output; the sizes of the maps that other modules gave in the same forward; in
-            `pooled_forward`, one more forward at another image size.
+            `pooled_features`, one more forward at another image size.
         prefix_tokens: Tokens at the beginning that are no patches; None to establish it from the model's
             `num_prefix_tokens` or its class, distillation and register tokens, and from the grid of its patches.
 
@@ -339,13 +290,8 @@ def layer_hook(
         replaced = action(features, layouts.of(features))
         return output if replaced is None else replace_output(output, layer, replaced)
 
-    handle = layouts.path[-1].register_forward_hook(hook)
-    try:
-        with eager_forwards():
-            yield layouts
-    finally:
-        handle.remove()
-        layouts.close()
+    with layouts.watching, layouts.path[-1].register_forward_hook(hook), eager_forwards():
+        yield layouts
 
 
 class PooledRecord:
@@ -362,37 +308,23 @@ class PooledRecord:
     def take(self) -> Tensor:
         """Return z (N, C) of the one call since the last `take`, and forget it.
 
-        Raises:
-            ValueError: If the layer ran no times, or several times as under sliding windows: z would be ambiguous.
+        ValueError if the layer ran no times, or several times as under sliding windows: z would be ambiguous.
         """
         calls, self.calls = self.calls, []
         if len(calls) != 1:
-            advice = 'use whole-image inference, or name a layer that runs once'
+            several = 'use whole-image inference, or name a layer that runs once'
             raise ValueError(
                 f'layer {self.layer!r} must run once per forward, but ran {len(calls)} times: '
-                f'{advice if calls else "name a layer that the forward passes through"}'
+                f'{several if calls else "name a layer that the forward passes through"}'
             )
         return calls[0]
-
-
-class _LayerReachedError(Exception):
-    """Ends a forward at a layer; never leaves this module."""
 
 
 @contextmanager
 def record_pooled(
     model: nn.Module, layer: str, channel_dim: int | None = None, prefix_tokens: int | None = None
 ) -> Iterator[PooledRecord]:
-    """Record the pooled features at a layer, named as in `layer_hook`, while the block runs (Sec. 4.2.1).
-
-    Example:
-        >>> model = torchvision.models.resnet18().eval()
-        >>> with record_pooled(model, 'layer4') as record:
-        ...     scores = model(torch.rand(2, 3, 32, 32))
-        ...     pooled = record.take()
-        >>> pooled.shape
-        torch.Size([2, 512])
-    """
+    """Record the pooled features at a layer, named as in `layer_hook`, while the block runs (Sec. 4.2.1)."""
     record = PooledRecord(layer)
     with layer_hook(model, layer, record.add, channel_dim, prefix_tokens):
         yield record
@@ -420,22 +352,6 @@ def pooled_features(
         >>> pooled_features(torchvision.models.resnet18().eval(), 'layer3', torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 256])
     """
-    with pooled_forward(model, layer, forward, channel_dim, prefix_tokens) as pooled:
-        return pooled(images)
-
-
-@contextmanager
-def pooled_forward(
-    model: nn.Module,
-    layer: str,
-    forward: Forward | None = None,
-    channel_dim: int | None = None,
-    prefix_tokens: int | None = None,
-) -> Iterator[Callable[[Tensor], Tensor]]:
-    """A function from images to pooled features, for as many batches as the block holds (Sec. 4.2.1).
-
-    One hook serves them all; otherwise as `pooled_features`.
-    """
     call = forward or _single_copy(model)
     record = PooledRecord(layer)
 
@@ -448,24 +364,24 @@ def pooled_forward(
             call(images)
 
     with torch.no_grad(), layer_hook(model, layer, reached, channel_dim, prefix_tokens) as layouts:
+        try:
+            run(images)
+        except UnknownLayoutError:
+            layouts.dim_that_stays = _dim_that_stays(layouts.path[-1], layer, run, images[:1])
+            if layouts.dim_that_stays is None:
+                raise
+            run(images)
+    features = record.take()
+    if len(features) != len(images):
+        raise ValueError(
+            f'layer {layer!r} gives {len(features)} rows for {len(images)} images, as inside windows: name a layer '
+            f'whose output has one row per image'
+        )
+    return features
 
-        def pooled(images: Tensor) -> Tensor:
-            try:
-                run(images)
-            except UnknownLayoutError:
-                layouts.dim_that_stays = _dim_that_stays(layouts.path[-1], layer, run, images[:1])
-                if layouts.dim_that_stays is None:
-                    raise
-                run(images)
-            features = record.take()
-            if len(features) != len(images):
-                raise ValueError(
-                    f'layer {layer!r} gives {len(features)} rows for {len(images)} images, as inside windows: name a '
-                    f'layer whose output has one row per image'
-                )
-            return features
 
-        yield pooled
+class _LayerReachedError(Exception):
+    """Ends a forward at a layer; never leaves this module."""
 
 
 def _single_copy(model: nn.Module) -> nn.Module:
@@ -481,38 +397,27 @@ def _dim_that_stays(module: nn.Module, layer: str, run: Forward, image: Tensor) 
         shapes.append(select_output(output, layer).shape[1:])
         raise _LayerReachedError
 
-    # Ahead of the hook that found no layout.
-    handle = module.register_forward_hook(hook, prepend=True)
     try:
-        run(image)
-        run(image.repeat(1, 1, 2, 2))
+        with module.register_forward_hook(hook, prepend=True):  # ahead of the hook that found no layout
+            run(image)
+            run(image.repeat(1, 1, 2, 2))
+        sizes = zip(*shapes, strict=True)
+        return _only([dim for dim, (first, second) in enumerate(sizes, 1) if first == second])
     except Exception:  # Networks of a fixed image size say so in many ways.
         return None
-    finally:
-        handle.remove()
-    if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
-        return None
-    same = [dim for dim, (first, second) in enumerate(zip(*shapes, strict=True), 1) if first == second]
-    return same[0] if len(same) == 1 else None
 
 
 def check_layer(
-    model: nn.Module,
-    layer: str,
-    image: Tensor,
-    forward: Forward | None = None,
-    channel_dim: int | None = None,
-    prefix_tokens: int | None = None,
+    model: nn.Module, layer: str, image: Tensor, forward: Forward | None = None, **layout: int | None
 ) -> None:
     """Refuse a layer whose pooled features are not one fixed answer to an image (1, 3, H, W).
 
-    Raises:
-        ValueError: If the layer runs twice per forward, or not at all, or two equal forwards give different features,
-            as behind dropout in training mode or `PermuteNeck`, which shuffles channels.
+    ValueError if the layer runs twice per forward, or not at all, or gives other features in a second forward, as
+    behind dropout in training mode or `PermuteNeck`, which shuffles channels.
     """
     # First, since it may have to establish the layout.
-    again = pooled_features(model, layer, image, forward, channel_dim, prefix_tokens)
-    with torch.no_grad(), record_pooled(model, layer, channel_dim, prefix_tokens) as record:
+    again = pooled_features(model, layer, image, forward, **layout)
+    with torch.no_grad(), record_pooled(model, layer, **layout) as record:
         try:
             (forward or _single_copy(model))(image)
         except Exception:  # Only what comes before the layer has to accept these images.

@@ -11,13 +11,13 @@ from planted import PlantedNet, lit_columns, planted_net
 from torch import Tensor, nn
 
 from mmposenc.layers import (
+    Layout,
     UnknownLayoutError,
     check_layer,
     eager_forwards,
     find_module,
     global_average_pool,
     pooled_features,
-    pooled_forward,
     record_pooled,
     replace_output,
     select_output,
@@ -31,45 +31,45 @@ def planted() -> PlantedNet:
     return planted_net()
 
 
-def num_hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
-
-
-def test_names_of_layers(planted):
-    for layer, parts in (('backbone', ('backbone', None)), ('a.b.0', ('a.b.0', None)), ('b[-1]', ('b', -1))):
+def test_modules_are_found_by_each_of_their_names_and_behind_wrappers(planted):
+    for layer, parts in (('a.b.0', ('a.b.0', None)), ('b[-1]', ('b', -1))):
         assert split_layer(layer) == parts
-    assert find_module(planted, 'body.maps') is planted.body.maps
+    maps = planted.body.other = planted.body.maps
     assert find_module(planted, 'body[-1]') is planted.body
-    planted.body.other = planted.body.maps
-    assert find_module(planted, 'body.other') is planted.body.maps
-
-
-def test_wrappers_are_passed_over_wherever_they_are(planted):
+    assert find_module(planted, 'body.maps') is find_module(planted, 'body.other') is maps
     ddp = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
     nn.Module.__init__(ddp)
     ddp.module = planted
     compiled = torch.compile(ddp, backend='eager')
     assert unwrap_model(compiled) is planted
-    maps = planted.body.maps
     planted.body = torch.compile(planted.body, backend='eager')
     assert find_module(compiled, 'body.maps') is maps
+
+
+VECTOR = torch.zeros(1, 2)
 
 
 @pytest.mark.parametrize(
     'output, layer, message',
     [
-        ((torch.zeros(1, 2),) * 2, 'b', r"gives a tuple of 2.*write 'b\[-1\]' for the last or 'b\[i\]' with"),
-        ((torch.zeros(1, 2),), 'b[1]', r'the index must be from -1 to 0, got 1'),
+        (
+            (VECTOR, VECTOR),
+            'b',
+            r"gives a tuple of 2, one .* write 'b\[-1\]' for the last or 'b\[i\]' with i from -2 to 1;",
+        ),
+        ((VECTOR,), 'b[1]', 'with i from -1 to 0'),
+        ((VECTOR,), 'b[-2]', 'with i from -1 to 0'),
         ((), 'b', 'gives a tuple of 0'),
-        (torch.zeros(1, 2), 'b[1]', r"gives one Tensor, not a tuple: write 'b' for all of it, or 'b.1' for its child"),
-        ({'out': torch.zeros(1, 2)}, 'b', 'must give a tensor or a tuple of tensors, got dict'),
-        (torch.zeros(7), 'b', r'must give \(N, C\), \(N, C, H, W\), .* got shape \(7,\)'),
-        (torch.zeros(1, 2), 'a[x]', 'must be a dotted module path'),
-        (torch.zeros(1, 2), 'a b', 'must be a dotted module path'),
+        (VECTOR, 'b[1]', r"gives a Tensor of 1, .* with i from -1 to 0; 'b\.i' is a child module"),
+        ({'out': VECTOR}, 'b', 'must give a tensor .* or a tuple of tensors, got dict'),
+        (torch.zeros(7), 'b', r'must give a tensor \(N, C\), \(N, C, H, W\), .* got shape \(7,\)'),
+        (VECTOR, 'a[x]', 'must be a dotted module path'),
+        (VECTOR, 'a b', 'must be a dotted module path'),
+        (VECTOR, 3, 'must be a str'),
     ],
 )
 def test_what_is_no_layer(output, layer, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         select_output(output, layer)
 
 
@@ -81,12 +81,9 @@ def test_a_layer_that_does_not_exist(planted):
     ):
         with pytest.raises(ValueError, match=message):
             find_module(planted, layer)
-    with pytest.raises(TypeError, match='must be a str'):
-        find_module(planted, 3)
 
 
 def test_replace_output_keeps_the_kind_of_output_and_the_other_tensors():
-    stages = namedtuple('stages', 'low high')
     low, high, new = torch.zeros(1, 2), torch.ones(1, 2), torch.full((1, 2), 7.0)
     assert replace_output(low, 'b', new) is replace_output(low, 'b[-1]', new) is new
     assert select_output(low, 'b[-1]') is low
@@ -96,41 +93,33 @@ def test_replace_output_keeps_the_kind_of_output_and_the_other_tensors():
     assert replaced[0] is new
     assert replaced[1] is high
     assert given[0] is low
-    assert replace_output(stages(low, high), 'b[1]', new)._fields == ('low', 'high')
+    assert replace_output(namedtuple('stages', 'low high')(low, high), 'b[1]', new)._fields == ('low', 'high')
 
 
-def test_global_average_pool_by_hand():
+def test_pooling_by_hand_in_every_layout():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
-    assert global_average_pool(maps).tolist() == [[3.0, 1.0]]
-    assert global_average_pool(maps.permute(0, 2, 3, 1), -1).tolist() == [[3.0, 1.0]]
     tokens = maps.flatten(2).transpose(1, 2)
-    assert global_average_pool(tokens, -1).tolist() == [[3.0, 1.0]]
-    assert global_average_pool(torch.cat([tokens[:, :2] + 9, tokens], 1), 2, prefix_tokens=2).tolist() == [[3.0, 1.0]]
-    assert global_average_pool(maps.flatten(2), 1, prefix_tokens=2).tolist() == [[4.5, 2.0]]
+    for features, layout in (
+        (maps, Layout()),
+        (maps.permute(0, 2, 3, 1), Layout(-1)),
+        (tokens, Layout(2)),
+        (torch.cat([tokens[:, :2] + 9, tokens], 1), Layout(-1, 2)),
+    ):
+        assert layout.pool(features).tolist() == [[3.0, 1.0]]
+    assert Layout(1, 2).pool(maps.flatten(2)).tolist() == [[4.5, 2.0]]
+    half = global_average_pool(torch.full((1, 1, 300, 300), 3.0, dtype=torch.float16))
+    assert (half.dtype, half.item()) == (torch.float32, 3.0)
 
 
-def test_half_precision_is_summed_in_float32_and_vectors_are_copied():
-    features = torch.full((1, 1, 300, 300), 3.0, dtype=torch.float16)
-    assert global_average_pool(features).dtype == torch.float32
-    assert global_average_pool(features).item() == 3.0
-    vector = torch.tensor([[3.0, 1.0]])
-    pooled = global_average_pool(vector)
-    vector.zero_()
-    assert pooled.tolist() == [[3.0, 1.0]]
-
-
-def test_pooled_features_by_hand_at_every_name_of_the_same_place(planted):
+def test_pooled_features_by_hand_at_every_name_of_the_same_place_and_no_further(planted):
     # x of the five columns is 0, 1/4, 1/2, 3/4, 1; y of the only row is 0.
+    planted.head.register_forward_hook(lambda *args: pytest.fail('the forward went past the layer'))
     for layer in ('body.maps', 'body[-1]', 'body[1]', 'neck'):
-        pooled = pooled_features(planted, layer, lit_columns(0, 3))
+        pooled = pooled_features(planted, layer, lit_columns(0, 3).requires_grad_())
         assert pooled.tolist() == [[0.0, 1.0, 0.5, 0.0, 1.0], [0.75, 0.25, 0.25, 0.0, 1.0]]
+        assert not pooled.requires_grad
     flipped = pooled_features(planted, 'neck', lit_columns(0), forward=lambda images: planted(images.flip(-1)))
     assert flipped.tolist() == [[1.0, 0.0, 0.5, 0.0, 1.0]]
-
-
-def test_pooled_features_stop_at_the_layer_and_keep_no_gradient(planted):
-    planted.head.register_forward_hook(lambda *args: pytest.fail('the forward went past the layer'))
-    assert not pooled_features(planted, 'neck', lit_columns(1).requires_grad_()).requires_grad
 
 
 def test_what_is_written_over_the_recorded_tensor_does_no_harm():
@@ -164,11 +153,11 @@ def test_no_hook_stays_behind(planted):
         pooled_features(planted, 'body', lit_columns(0))
     with pytest.raises(RuntimeError, match='inside'), record_pooled(planted, 'neck'):
         raise RuntimeError('inside')
-    with pytest.raises(AttributeError, match='shape'), pooled_forward(planted, 'neck') as pooled:
-        pooled(None)
+    with pytest.raises(AttributeError, match='shape'):
+        pooled_features(planted, 'neck', None)
     with pytest.raises(UnknownLayoutError), record_pooled(planted, 'body[-1]'):
         planted(lit_columns(0))
-    assert num_hooks(planted) == 1
+    assert sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in planted.modules()) == 1
 
 
 class Twice(nn.Module):
@@ -209,19 +198,6 @@ def tiny_vit() -> nn.Module:
     return torchvision.models.VisionTransformer(48, 16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
 
 
-def tiny_maxvit() -> nn.Module:
-    return torchvision.models.MaxVit((64, 64), 8, 2, [8, 16], [1, 1], head_dim=4, stochastic_depth_prob=0.0)
-
-
-def square_mixer() -> nn.Module:
-    """As many tokens as channels."""
-    return timm.models.mlp_mixer.MlpMixer(img_size=32, patch_size=8, embed_dim=16, num_blocks=1)
-
-
-def timm_model(name: str, **options) -> partial:
-    return partial(timm.create_model, name, **options)
-
-
 def transformers_vit() -> nn.Module:
     from transformers import ViTConfig, ViTForImageClassification
 
@@ -237,12 +213,15 @@ def transformers_segformer() -> nn.Module:
     return SegformerForImageClassification(config)
 
 
+DEIT = 'deit_tiny_distilled_patch16_224'
+DINOV2 = 'vit_small_patch14_reg4_dinov2'
 RESNET = {'layer4': (2048, 1, 0), 'layer3.0': (1024, 1, 0), 'layer4.2.bn3': (2048, 1, 0), 'avgpool': (2048, 1, 0)}
 CONVNEXT = {'features': (768, 1, 0), 'features.7.1.block.2': (768, 3, 0), 'features.7.1.block.3': (3072, 3, 0)}
 BLOCK = 'encoder.layers.encoder_layer_1'
 VIT = {'encoder.ln': (32, 2, 1), BLOCK: (32, 2, 1), f'{BLOCK}.mlp.0': (64, 2, 1), 'conv_proj': (32, 1, 0)}
 SWIN = {'norm': (768, 3, 0), 'features.1.0': (96, 3, 0), 'permute': (768, 1, 0), 'features.2': (192, 3, 0)}
-MAXVIT = {'blocks.1': (16, 1, 0), 'blocks.1.layers.0.layers.window_attention': (16, 1, 0)}
+MAXVIT = partial(torchvision.models.MaxVit, (64, 64), 8, 2, [8, 16], [1, 1], head_dim=4, stochastic_depth_prob=0.0)
+MAXVIT_LAYERS = {'blocks.1': (16, 1, 0), 'blocks.1.layers.0.layers.window_attention': (16, 1, 0)}
 DINO = {'norm': (384, 2, 5), 'blocks.1': (384, 2, 5), 'blocks.1.mlp.fc1': (1536, 2, 5), 'patch_embed': (384, 2, 0)}
 TIMM_SWIN = {'norm': (768, 3, 0), 'layers.3': (768, 3, 0), 'layers.0.blocks.0': (96, 3, 0)}
 MIXER = {'norm': (512, 2, 0), 'blocks.1': (512, 2, 0), 'blocks.1.mlp_channels': (512, 2, 0)}
@@ -254,16 +233,16 @@ FAMILIES = {
     'convnext_tiny': (torchvision.models.convnext_tiny, 64, CONVNEXT),
     'vit_b_16': (tiny_vit, 48, VIT),
     'swin_t': (torchvision.models.swin_t, 64, SWIN),
-    'maxvit_t': (tiny_maxvit, 64, MAXVIT),
-    'timm ViT with registers': (timm_model('vit_small_patch14_reg4_dinov2', img_size=56, depth=2), 56, DINO),
-    'timm DeiT, distilled': (
-        timm_model('deit_tiny_distilled_patch16_224', img_size=64, depth=2),
+    'maxvit_t': (MAXVIT, 64, MAXVIT_LAYERS),
+    'timm DINOv2': (partial(timm.create_model, DINOV2, img_size=56, depth=2), 56, DINO),
+    'timm DeiT': (partial(timm.create_model, DEIT, img_size=64, depth=2), 64, {'norm': (192, 2, 2)}),
+    'timm Swin': (partial(timm.create_model, 'swin_tiny_patch4_window7_224', img_size=64), 64, TIMM_SWIN),
+    'timm Mixer': (partial(timm.create_model, 'mixer_s32_224', img_size=64), 64, MIXER),
+    'timm ConvNeXt': (
+        partial(timm.create_model, 'convnext_atto'),
         64,
-        {'norm': (192, 2, 2), 'blocks.1': (192, 2, 2)},
+        {'stages.3': (320, 1, 0), 'head.norm': (320, 1, 0)},
     ),
-    'timm Swin': (timm_model('swin_tiny_patch4_window7_224', img_size=64), 64, TIMM_SWIN),
-    'timm Mixer': (timm_model('mixer_s32_224', img_size=64), 64, MIXER),
-    'timm ConvNeXt': (timm_model('convnext_atto'), 64, {'stages.3': (320, 1, 0), 'head.norm': (320, 1, 0)}),
     'transformers ViT': (transformers_vit, 32, {'vit.layernorm': (24, 2, 1), 'vit.layers.1': (24, 2, 1)}),
     'transformers SegFormer': (transformers_segformer, 64, SEGFORMER),
 }
@@ -286,13 +265,17 @@ def test_layouts_of_families(family):
         torch.testing.assert_close(pooled, expected, msg=layer)
 
 
+# As many tokens as channels.
+SQUARE = partial(timm.models.mlp_mixer.MlpMixer, img_size=32, patch_size=8, embed_dim=16, num_blocks=1)
+
+
 @pytest.mark.parametrize(
     'make, size, layer, message',
     [
         (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', r'gives \(2, 512, 4\), .* pass channel_dim='),
         (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', r'gives \(2, 512, 256\), .* pass channel_dim='),
         (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', r'gives \(18, 49, 96\), .* pass channel_dim='),
-        (square_mixer, 32, 'blocks.0.mlp_tokens', r'gives \(2, 16, 16\), .* pass channel_dim='),
+        (SQUARE, 32, 'blocks.0.mlp_tokens', r'gives \(2, 16, 16\), .* pass channel_dim='),
         (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', r'gives \(2, 3, 64\)'),
     ],
 )
@@ -343,29 +326,24 @@ def test_channel_dim_and_prefix_tokens_that_are_given():
     pooled = pooled_features(vit, 'encoder.ln', images)
     vit.heads = nn.Identity()
     torch.testing.assert_close(record.take() * 10, pooled * 9 + vit(images))
-    for options, message in (
-        (dict(channel_dim=0), 'channel_dim must not be 0'),
-        (dict(channel_dim=3), 'pass channel_dim='),
-        (dict(prefix_tokens=10), 'prefix_tokens must be from 0 to 9, got 10'),
+    for layer, options, message in (
+        ('encoder.ln', dict(channel_dim=0), 'channel_dim must not be 0'),
+        ('encoder.ln', dict(channel_dim=3), 'pass channel_dim='),
+        ('encoder.ln', dict(prefix_tokens=10), r'prefix_tokens of \(2, 10, 32\) must be from 0 to 9, got 10'),
+        ('conv_proj', dict(prefix_tokens=1), r'prefix_tokens of \(2, 32, 3, 3\) must be from 0 to 0, got 1'),
     ):
         with pytest.raises(ValueError, match=message):
-            pooled_features(vit, 'encoder.ln', images, **options)
-    with pytest.raises(ValueError, match='prefix_tokens is for tokens'):
-        pooled_features(vit, 'conv_proj', images, prefix_tokens=1)
+            pooled_features(vit, layer, images, **options)
 
 
-def test_a_number_of_tokens_that_fits_no_grid_of_patches():
+def test_tokens_that_fit_no_grid_of_patches_and_a_layer_inside_windows():
     vit = timm.create_model('vit_tiny_patch16_224', img_size=64, depth=1).eval()
-    vit.norm_pre = nn.Identity()
     vit.norm_pre.register_forward_hook(lambda module, args, output: output[:, :7])
     with pytest.raises(UnknownLayoutError, match=r'gives 7 tokens, .* pass prefix_tokens=, e\.g\. prefix_tokens=1'):
         pooled_features(vit, 'norm', torch.rand(1, 3, 64, 64))
-
-
-def test_a_layer_inside_windows_has_no_row_per_image():
-    model = FAMILIES['timm Swin'][0]().eval()
+    swin = FAMILIES['timm Swin'][0]().eval()
     with pytest.raises(ValueError, match='gives 18 rows for 2 images, as inside windows'):
-        pooled_features(model, 'layers.0.blocks.0.attn', torch.rand(2, 3, 64, 64), channel_dim=-1)
+        pooled_features(swin, 'layers.0.blocks.0.attn', torch.rand(2, 3, 64, 64), channel_dim=-1)
 
 
 def test_hooks_of_a_module_that_was_compiled_fire_in_blocks_that_overlap():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmposenc.layers import Forward, pooled_forward
+from mmposenc.layers import Forward, pooled_features
 
 
 class PairMember(NamedTuple):
@@ -71,11 +71,12 @@ def pooled_pairs(
     check_pairs(pairs)
     members = dict.fromkeys(member for pair in pairs for member in PAIRS[pair])
     pooled: dict[PairMember, Tensor] = {}
-    with pooled_forward(model, layer, forward, channel_dim, prefix_tokens) as pooled_of:
-        for flipped in (False, True):
-            wanted = [member for member in members if member.flipped_kernels is flipped]
-            with flipped_kernels(model) if flipped and wanted else nullcontext():
-                pooled |= {member: pooled_of(IMAGE_CHANGES[member.image](images)) for member in wanted}
+    for flipped in (False, True):
+        wanted = [member for member in members if member.flipped_kernels is flipped]
+        with flipped_kernels(model) if flipped and wanted else nullcontext():
+            for member in wanted:
+                changed = IMAGE_CHANGES[member.image](images)
+                pooled[member] = pooled_features(model, layer, changed, forward, channel_dim, prefix_tokens)
     return {pair: (pooled[PAIRS[pair][0]], pooled[PAIRS[pair][1]]) for pair in pairs}
 
 

@@ -144,7 +144,8 @@ def collect_sums(
     with evaluating(model):
         for batch in read_batches(loader, unpack, model):
             if not sums:
-                check_layer(model, layer, batch.images[:1], forward, channel_dim, prefix_tokens)
+                layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
+                check_layer(model, layer, batch.images[:1], forward, **layout)
             pooled = pooled_pairs(model, layer, batch.images, pairs, forward, channel_dim, prefix_tokens)
             for pair, (first, second) in pooled.items():
                 if pair not in sums:

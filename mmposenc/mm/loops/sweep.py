@@ -15,9 +15,11 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
+from mmposenc.channels.detections import DetectionMetric
 from mmposenc.channels.sweep_plan import SweepPlan, known_activation
 from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions, sweep_conditions
-from mmposenc.layers import check_layer, eager_forwards, pooled_forward, unwrap_model
+from mmposenc.layers import check_layer, eager_forwards, pooled_features, unwrap_model
+from mmposenc.mm.detection import DetectionCounts, detection_metric, is_detector
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.mm.loops.rank import build_loader, describe_data, describe_model, loader_like, whole_batches
@@ -32,9 +34,10 @@ from mmposenc.version import __version__
 class AblationSweepLoop(BaseLoop):
     """Sweeps N, rankings, windows, random orders, layers and regions over the test data (Sec. 4.2.2, Fig. 4 and 6).
 
-    Any segmentor of mmseg (figures: mIoU, aAcc and IoU by region) or classifier of mmpretrain (Top-1 and Cons.N). The
-    batches are those of consecutive images, dealt out to the processes, and the same after an interruption; a repeated
-    call resumes where the last one ended. The result is a `Sweep` in a folder.
+    Any segmentor of mmseg (figures: mIoU, aAcc and IoU by region), classifier of mmpretrain (Top-1 and Cons.N) or
+    detector of mmdet (COCO AP, AP50 and log-average miss rate). The batches are those of consecutive images, dealt out
+    to the processes, and the same after an interruption; a repeated call resumes where the last one ended. The result
+    is a `Sweep` in a folder.
 
     Args:
         dataloader: Data loader, or its config; its sampler is not used.
@@ -97,25 +100,30 @@ class AblationSweepLoop(BaseLoop):
         super().__init__(runner, build_loader(dataloader, split))
         self.dataloader: DataLoader
         data_set: Any = self.dataloader.dataset
+        self._data_set = data_set
         self.num_images, self.batch_size = len(data_set), self.dataloader.batch_size or 1
         self.batches: list[list[int]] = list(BatchSampler(range(self.num_images), self.batch_size, drop_last=False))
         self.out = Path(runner.work_dir, 'sweep') if out is None else Path(out)
         self.level, self.memory, self.max_shift, self.split = str(level), float(memory_budget), max_shift, split
         self.allow_other_weights, self.allow_slide = allow_other_weights, allow_slide
-        self.metric: MeanIoU | None = None
+        self.metric: MeanIoU | DetectionMetric | None = None
         if hasattr(self.model, 'decode_head'):
             classes = (getattr(getattr(data_set, 'dataset', data_set), 'metainfo', None) or {}).get('classes')
             if not classes:
                 raise ValueError('the data set names no classes: give it metainfo=dict(classes=...)')
             self.metric = MeanIoU(classes, regions, ignore_index)
         elif regions is not None:
-            raise ValueError('regions are of segmentations, and the model is a classifier: leave them out')
+            raise ValueError('regions are of segmentations, and the model is none: leave them out')
+        elif is_detector(self.model):
+            self.metric = detection_metric(self.model, data_set)
         # A layer or a level that does not fit is refused before a pass over the data.
         self.task = self._task(lambda line: None)
         self.sweep: Sweep | None = None
 
-    def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts:
+    def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts | DetectionCounts:
         model, plan, level, memory = self.model, self.plan, self.level, self.memory
+        if isinstance(self.metric, DetectionMetric):
+            return DetectionCounts(model, plan, self.metric, self._data_set, level, memory, say)
         if self.metric is not None:
             return SegmentationCounts(model, plan, self.metric, level, memory, self.allow_slide, say)
         return ClassificationCounts(model, plan, self.num_images, self.max_shift, level, memory, say)
@@ -203,8 +211,8 @@ class AblationSweepLoop(BaseLoop):
         for positions, batch in zip(own, whole_batches(self._loader(own)), strict=True):
             data, pooled = self._preprocessed(batch), []
             for layer in missing:
-                with pooled_forward(self.model, layer, self._forward(data)) as pool:
-                    pooled.append(pool(data['inputs']).double().cpu().sum(0))
+                features = pooled_features(self.model, layer, data['inputs'], self._forward(data))
+                pooled.append(features.double().cpu().sum(0))
                 if len(pooled[-1]) != self.plan.total:
                     raise ValueError(
                         f'layer {layer!r} has {len(pooled[-1])} channels, but the channels were chosen among '
