@@ -11,16 +11,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from mmposenc.host.config import (
-    add_hook,
-    complete,
-    config_folder,
-    deterministic,
-    read_config,
-    replace_sync_bn,
-    type_name,
-    use_autocast,
-)
+from mmposenc.host import config
+from mmposenc.host.config import add_hook, complete, read_config, type_name
 from mmposenc.host.signals import StopSignalHook
 from mmposenc.mm.hooks import CompileBackboneHook
 
@@ -56,7 +48,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str | None, options: list[
 
 
 def test_configs_of_packages_are_found_by_name(tmp_path: Path) -> None:
-    assert config_folder() == Path(__file__).parents[2] / 'configs'
+    assert config.config_folder() == Path(__file__).parents[2] / 'configs'
     headline = read_config('mmposenc::augshift_r18_cifar100.py')
     assert headline.model.type == 'mmposenc.AugShiftClassifier'
     assert read_config('mmpretrain::_base_/models/resnet18_cifar.py').model.backbone.type == 'ResNet_CIFAR'
@@ -90,10 +82,14 @@ def test_a_type_has_one_name_as_text_and_as_a_class(kind: Any, name: str) -> Non
 
 
 EPOCHS, ITERS = 'mmposenc.ResumableEpochLoop', 'mmposenc.ResumableIterLoop'
+ATOMIC, LOGGER = 'mmposenc.AtomicCheckpointHook', 'mmposenc.MainProcessLoggerHook'
+OWN = dict(checkpoint=dict(type=OwnCheckpointHook), logger=None, timer=dict(type='OwnHook'))
+GIVEN = dict(checkpoint=dict(type='CheckpointHook', interval=7), logger=dict(type=LoggerHook, interval=9))
+REPLACED = dict(checkpoint=dict(type=ATOMIC, interval=7), logger=dict(type=LOGGER, interval=9))
 
 
 @pytest.mark.parametrize(
-    'train_cfg, kind',
+    'given, kind',
     [
         (dict(by_epoch=True), EPOCHS),
         (dict(max_epochs=2), EPOCHS),
@@ -104,33 +100,22 @@ EPOCHS, ITERS = 'mmposenc.ResumableEpochLoop', 'mmposenc.ResumableIterLoop'
         (dict(type=print), print),
     ],
 )
-def test_mmengines_loops_become_resumable_ones(train_cfg: dict, kind: Any) -> None:
-    cfg = Config(dict(train_cfg=dict(val_interval=3, **train_cfg)))
+def test_mmengines_loops_become_resumable_ones(given: dict, kind: Any) -> None:
+    cfg = Config(dict(train_cfg=dict(val_interval=3, **given)))
     for _ in range(2):
         complete(cfg)
         assert (cfg.train_cfg.type, cfg.train_cfg.val_interval) == (kind, 3)
         assert 'by_epoch' not in cfg.train_cfg
 
 
-ATOMIC, LOGGER = 'mmposenc.AtomicCheckpointHook', 'mmposenc.MainProcessLoggerHook'
-OWN = dict(checkpoint=dict(type=OwnCheckpointHook), logger=None, timer=dict(type='OwnHook'))
-
-
 @pytest.mark.parametrize(
-    'before, after',
-    [
-        (None, dict(checkpoint=dict(type=ATOMIC, interval=1), logger=dict(type=LOGGER))),
-        (
-            dict(checkpoint=dict(type='CheckpointHook', interval=7), logger=dict(type=LoggerHook, interval=9)),
-            dict(checkpoint=dict(type=ATOMIC, interval=7), logger=dict(type=LOGGER, interval=9)),
-        ),
-        (OWN, OWN),
-    ],
+    'given, expected',
+    [(None, dict(checkpoint=dict(type=ATOMIC, interval=1), logger=dict(type=LOGGER))), (GIVEN, REPLACED), (OWN, OWN)],
 )
-def test_mmengines_default_hooks_become_those_of_this_package(before: dict | None, after: dict) -> None:
-    cfg = Config(dict(default_hooks=before))
+def test_mmengines_default_hooks_become_those_of_this_package(given: dict | None, expected: dict) -> None:
+    cfg = Config(dict(default_hooks=given))
     complete(cfg)
-    assert cfg.default_hooks == after
+    assert cfg.default_hooks == expected
 
 
 @pytest.mark.parametrize('name', ['augshift_r18_cifar100', 'deeplabv3_r50_camvid'])
@@ -166,11 +151,11 @@ def test_bfloat16_replaces_the_ordinary_wrapper_only() -> None:
     kept = ('AmpOptimWrapper', AmpOptimWrapper, ours)
     for kind, expected in ((None, ours), (OptimWrapper, ours), *((each, each) for each in kept)):
         cfg = Config(dict(optim_wrapper=dict(type=kind) if kind else dict(optimizer=dict(type='SGD'))))
-        use_autocast(cfg)
+        config.use_autocast(cfg)
         assert cfg.optim_wrapper.type == expected
     for other, shown in (('Own', 'Own'), (print, '<built-in function print>')):
         with pytest.raises(ValueError, match=f'--amp replaces an optim_wrapper of type OptimWrapper, got {shown};'):
-            use_autocast(Config(dict(optim_wrapper=dict(type=other))))
+            config.use_autocast(Config(dict(optim_wrapper=dict(type=other))))
 
 
 def test_deterministic_sets_every_switch_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,13 +163,13 @@ def test_deterministic_sets_every_switch_and_leaves_the_rest(monkeypatch: pytest
     hooks = [dict(type=CompileBackboneHook), dict(type='mmposenc.CompileBackboneHook'), dict(type='EMAHook')]
     environment = dict(cudnn_benchmark=True, dist_cfg=dict(timeout=9))
     cfg = Config(dict(compile=dict(backend='eager'), env_cfg=environment, custom_hooks=hooks))
-    deterministic(cfg)
+    config.deterministic(cfg)
     assert cfg.randomness == dict(seed=0, deterministic=True)
     assert cfg.env_cfg == dict(cudnn_benchmark=False, dist_cfg=dict(timeout=9))
     assert (cfg.compile, cfg.custom_hooks) == (False, [dict(type='EMAHook')])
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':16:8', "a user's own choice"
     cfg = Config(dict(randomness=dict(seed=3, diff_rank_seed=True)))
-    deterministic(cfg)
+    config.deterministic(cfg)
     assert cfg.randomness == dict(seed=3, diff_rank_seed=True, deterministic=True)
 
 
@@ -192,9 +177,9 @@ def test_sync_bn_is_replaced_wherever_it_is() -> None:
     heads = [dict(norm_cfg=dict(type=kind)) for kind in ('MMSyncBN', nn.SyncBatchNorm, 'GN')]
     backbone = dict(norm_cfg=dict(type='SyncBN', requires_grad=True))
     cfg = Config(dict(model=dict(type='SyncBN2', backbone=backbone, heads=heads)))
-    assert replace_sync_bn(cfg.model)
+    assert config.replace_sync_bn(cfg.model)
     assert cfg.model.backbone == dict(norm_cfg=dict(type='BN', requires_grad=True))
     assert [head.norm_cfg.type for head in cfg.model.heads] == ['BN', 'BN', 'GN']
     assert cfg.model.type == 'SyncBN2'
-    assert not replace_sync_bn(cfg.model)
-    assert not replace_sync_bn(None)
+    assert not config.replace_sync_bn(cfg.model)
+    assert not config.replace_sync_bn(None)

@@ -12,12 +12,6 @@ from mmposenc.mm.hooks import HeadCheckHook
 from mmposenc.mm.loops import ChannelRankingLoop
 
 
-class Classifier(nn.Module):
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.head = LinearClsHead(num_classes, 8)
-
-
 class Photos(BaseDataset):
     METAINFO = {'classes': ('a', 'b')}
 
@@ -25,17 +19,12 @@ class Photos(BaseDataset):
         return [{}]
 
 
-def runner(num_classes: int, dataset, val_dataset=None, test_loop=None):
-    loader = SimpleNamespace(dataset=dataset)
-    val = SimpleNamespace(dataloader=SimpleNamespace(dataset=val_dataset)) if val_dataset is not None else None
-    return SimpleNamespace(
-        model=Classifier(num_classes),
-        train_loop=SimpleNamespace(dataloader=loader),
-        val_loop=val,
-        test_loop=test_loop,
-        val_dataloader=loader,
-        test_dataloader=loader,
-    )
+def runner(num_classes, dataset, val_dataset=None, test_loop=None):
+    model, loader = nn.Module(), SimpleNamespace(dataset=dataset)
+    model.head = LinearClsHead(num_classes, 8)
+    loops = [SimpleNamespace(dataloader=SimpleNamespace(dataset=each)) for each in (dataset, val_dataset or dataset)]
+    loaders = dict(val_dataloader=loader, test_dataloader=loader)
+    return SimpleNamespace(model=model, train_loop=loops[0], val_loop=loops[1], test_loop=test_loop, **loaders)
 
 
 @pytest.mark.parametrize('when', ['before_train', 'before_val', 'before_test'])
@@ -57,12 +46,10 @@ def test_another_number_of_classes_is_refused(when, data, expected, message):
     check(runner(expected, data))
 
 
-def test_the_validation_set_is_looked_at_before_training():
+def test_what_is_looked_at():
+    """The validation set before training; ranking takes any images, and classes without names pass."""
     with pytest.raises(ValueError, match='num_classes must be 25'):
         HeadCheckHook().before_train(runner(9, GridDigits(3), val_dataset=GridDigits(5, split='test')))
-
-
-def test_ranking_takes_any_images_and_unnamed_classes_pass():
     HeadCheckHook().before_test(runner(9, Photos(), test_loop=object.__new__(ChannelRankingLoop)))
     HeadCheckHook().before_test(runner(9, [1]))
 

@@ -62,46 +62,32 @@ def terminal(is_one: bool = True) -> Console:
     return Console(file=io.StringIO(), force_terminal=is_one, width=100)
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal(runner: SimpleNamespace) -> None:
-    console = terminal(False)
-    hook = ProgressBarHook(console)
-    hook.before_train(runner)
-    hook.after_train_iter(runner, 0)
-    hook.after_train(runner)
-    assert console.file.getvalue() == ''
-
-
 def test_a_resumed_run_counts_on_and_validation_has_its_own_bar(runner: SimpleNamespace) -> None:
     console = terminal()
-    hook = ProgressBarHook(console)
-    hook.before_train(runner)
-    hook.after_train_iter(runner, 0)
-    hook.before_val_epoch(runner)
-    hook.after_val_iter(runner, 0)
+    hook, elsewhere = ProgressBarHook(console), ProgressBarHook(terminal(False))
+    for each in (hook, elsewhere):
+        each.before_train(runner)
+        each.after_train_iter(runner, 0)
+        each.before_val_epoch(runner)
+        each.after_val_iter(runner, 0)
     train, val = hook._progress.tasks
     assert (train.description, train.completed, train.total) == ('train', 6, 20)
     assert (val.description, val.completed, val.total) == ('val', 1, 3)
     hook._progress.refresh()
     assert ' 6/20' in console.file.getvalue()
-    hook.after_val_epoch(runner)
-    hook.after_train_iter(runner, 1)
+    for each in (hook, elsewhere):
+        each.after_val_epoch(runner)
+        each.after_train_iter(runner, 1)
     assert [task.completed for task in hook._progress.tasks] == [7]
-    hook.after_train(runner)
-    assert hook._progress is None
+    for each in (hook, elsewhere):
+        each.after_train(runner)
+        assert each._progress is None
+    assert elsewhere._console.file.getvalue() == '', 'nothing is drawn where there is no terminal'
 
 
-def test_the_rate_is_iterations_per_second(runner: SimpleNamespace) -> None:
-    hook = ProgressBarHook(terminal())
-    hook.before_test_epoch(runner)
-    clock = iter(range(100))
-    hook._progress.get_time = lambda: next(clock) / 2  # two iterations a second
-    task = hook._progress._tasks[hook._bars[0]]
-    task._get_time = hook._progress.get_time
-    task.start_time = 0
-    for batch in range(4):
-        hook.after_test_iter(runner, batch)
-    assert _Rate().render(task).plain == '2.0 it/s'
-    hook.close()
+def test_the_rate_is_iterations_per_second() -> None:
+    assert _Rate().render(SimpleNamespace(speed=2.04)).plain == '2.0 it/s'
+    assert _Rate().render(SimpleNamespace(speed=None)).plain == ''
 
 
 def test_the_log_goes_above_the_bar_and_gets_its_stream_back(runner: SimpleNamespace) -> None:
