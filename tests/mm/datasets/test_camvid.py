@@ -13,13 +13,10 @@ PIPELINE = [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type':
 @pytest.fixture
 def root(tmp_path):
     for split in ('train', 'val'):
-        for folder in (split, f'{split}annot'):
+        for folder, pixels in ((split, np.full((3, 4, 3), 10)), (f'{split}annot', np.arange(12).reshape(3, 4))):
             (tmp_path / folder).mkdir()
-        for name in ('b', 'a'):
-            Image.fromarray(np.full((3, 4, 3), 10, np.uint8)).save(tmp_path / split / f'{name}.png')
-            Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(
-                tmp_path / f'{split}annot' / f'{name}.png'
-            )
+            for name in ('b', 'a'):
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / folder / f'{name}.png')
     return tmp_path
 
 
@@ -42,15 +39,11 @@ def test_labels_are_the_files_and_void_is_255(root):
     assert labels_of(dataset) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 255]]
 
 
-def test_a_choice_of_classes(root):
-    dataset = build(root, metainfo={'classes': ('car', 'pedestrian')})
+def test_a_choice_of_classes_and_of_images(root):
+    (root / 'list.txt').write_text('b\n')
+    dataset = build(root, metainfo={'classes': ('car', 'pedestrian')}, ann_file='list.txt')
     assert labels_of(dataset) == [[255] * 4, [255] * 4, [0, 1, 255, 255]]
     assert dataset.metainfo['palette'] == [[64, 0, 128], [64, 64, 0]]
-
-
-def test_a_list_chooses_images(root):
-    (root / 'list.txt').write_text('b\n')
-    dataset = build(root, ann_file='list.txt')
     assert [info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))] == [str(root / 'val/b.png')]
 
 

@@ -18,13 +18,18 @@ def data(**subset) -> InMemoryImages:
 
 
 def test_one_sample_by_hand():
-    sample = data()[4]
+    whole = data()
+    sample = whole[4]
     assert list(sample) == ['inputs', 'labels', 'indices']
     assert torch.equal(sample['inputs'], IMAGES[4])
-    assert (sample['labels'].item(), sample['indices'].item()) == (1, 4)
-    assert data()[-1]['indices'].item() == 8
-    assert len(list(data())) == 9  # a position out of range ends it
-    assert data().metainfo == {'classes': ('cat', 'dog', 'frog')}
+    assert (sample['labels'].item(), sample['indices'].item(), whole[-1]['indices'].item()) == (1, 4, 8)
+    assert len(list(whole)) == 9  # a position out of range ends it
+    assert whole.metainfo == {'classes': ('cat', 'dog', 'frog')}
+    for taken in (sample, whole.__getitems__([3])):  # copies
+        taken['inputs'].zero_()
+        taken['labels'].fill_(2)
+    assert torch.equal(whole.images, IMAGES)
+    assert torch.equal(whole.labels, LABELS)
 
 
 @pytest.mark.parametrize('positions', [[0], [8, 0, 3], [2, 2], list(range(9))])
@@ -34,15 +39,6 @@ def test_a_batch_equals_its_samples_stacked(positions):
     for key in batch:
         assert torch.equal(batch[key], stacked[key])
         assert batch[key].dtype == stacked[key].dtype
-
-
-def test_changing_a_sample_leaves_the_data_set_alone():
-    whole = data()
-    for taken in (whole[3], whole.__getitems__([3])):
-        taken['inputs'].zero_()
-        taken['labels'].fill_(2)
-    assert torch.equal(whole.images, IMAGES)
-    assert torch.equal(whole.labels, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +95,9 @@ def test_images_and_labels_that_do_not_match(images, labels, message):
         InMemoryImages(images, labels, ('cat', 'dog', 'frog'))
 
 
-def test_a_loader_of_a_subset_still_gathers():
+def test_pass_batch_takes_whole_batches_and_refuses_single_samples():
     loader = DataLoader(Subset(data(), [5, 1, 3]), batch_size=2, collate_fn=pass_batch)
     assert [batch['indices'].tolist() for batch in loader] == [[5, 1], [3]]
-
-
-def test_pass_batch_refuses_single_samples():
     loader = DataLoader(ConcatDataset([data(), data()]), batch_size=2, collate_fn=pass_batch)
     with pytest.raises(TypeError, match=r'got list: .*default_collate'):
         next(iter(loader))
@@ -112,20 +105,12 @@ def test_pass_batch_refuses_single_samples():
 
 def test_mmengine_builds_a_loader_of_whole_batches():
     DATASETS.register_module(name='TestNine', module=lambda **subset: data(**subset), force=True)
-    loader = Runner.build_dataloader(
-        {
-            'dataset': {'type': 'mmposenc.TestNine'},
-            'sampler': {'type': 'DefaultSampler', 'shuffle': True},
-            'collate_fn': {'type': 'mmposenc.pass_batch'},
-            'batch_size': 4,
-            'num_workers': 2,
-        },
-        seed=3,
-    )
+    settings = dict(batch_size=4, num_workers=2, collate_fn=dict(type='mmposenc.pass_batch'))
+    sampler = dict(type='DefaultSampler', shuffle=True)
+    loader = Runner.build_dataloader(dict(dataset=dict(type='mmposenc.TestNine'), sampler=sampler, **settings), seed=3)
     batches = list(loader)
     assert [len(batch['labels']) for batch in batches] == [4, 4, 1]
-    order = torch.cat([batch['indices'] for batch in batches])
-    assert sorted(order.tolist()) == list(range(9))
-    assert order.tolist() != list(range(9))
-    assert torch.equal(torch.cat([batch['inputs'] for batch in batches]), IMAGES[order])
-    assert torch.equal(torch.cat([batch['labels'] for batch in batches]), LABELS[order])
+    order, images, labels = (torch.cat([batch[key] for batch in batches]) for key in ('indices', 'inputs', 'labels'))
+    assert sorted(order.tolist()) == list(range(9)) != order.tolist()
+    assert torch.equal(images, IMAGES[order])
+    assert torch.equal(labels, LABELS[order])

@@ -4,9 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
-from mmpretrain.datasets.transforms import MultiView, PackInputs
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 
@@ -46,20 +44,6 @@ def test_labels_of_a_whole_batch_travel_in_one_sample():
     many = model.loss(views, labelled(0, 2, 1, 1))
     one = model.loss(views, labelled(torch.tensor([0, 2, 1, 1])))
     assert all(torch.equal(many[name], one[name]) for name in many)
-
-
-def test_trains_on_mmpretrains_per_sample_two_views():
-    model = build()
-    transforms = [MultiView(num_views=2, transforms=[[dict(type='RandomCrop', crop_size=16, padding=4)]]), PackInputs()]
-    samples = []
-    for label in range(3):
-        sample = dict(img=torch.randint(0, 256, (16, 16, 3), dtype=torch.uint8).numpy(), gt_label=label)
-        for transform in transforms:
-            sample = transform(sample)
-        samples.append(sample)
-    data = model.data_preprocessor(default_collate(samples), training=True)
-    assert [tuple(view.shape) for view in data['inputs']] == [(3, 3, 16, 16)] * 2
-    assert model(**data, mode='loss')['loss_mse'] > 0
 
 
 SMALL = {

@@ -31,12 +31,11 @@ def samples_of(batch):
 
 
 class TestPreprocessor:
-    def test_training_packs_all_labels_into_one_sample(self):
-        (sample,) = build()(whole_batch(), training=True)['data_samples']
+    def test_all_labels_in_one_sample_in_training_and_one_sample_per_image_in_testing(self):
+        preprocessor = build(train_transforms=[TWO_VIEWS])
+        (sample,) = preprocessor(whole_batch(), training=True)['data_samples']
         assert sample.gt_label.tolist() == [0, 1, 2, 3]
-
-    def test_testing_gives_one_sample_per_image(self):
-        out = build(train_transforms=[TWO_VIEWS])(whole_batch())
+        out = preprocessor(whole_batch())
         assert out['inputs'].shape == (4, 3, 6, 6)
         assert [sample.gt_label.tolist() for sample in out['data_samples']] == [[0], [1], [2], [3]]
         assert [sample.sample_idx for sample in out['data_samples']] == [10, 11, 12, 13]
@@ -70,11 +69,8 @@ class TestPreprocessor:
     def test_channels_last(self):
         preprocessor = build(channels_last=True, train_transforms=[TWO_VIEWS])
         views = preprocessor(whole_batch(), training=True)['inputs']
-        for images in (
-            *views,
-            preprocessor(whole_batch())['inputs'],
-            preprocessor(samples_of(whole_batch()))['inputs'],
-        ):
+        tested = [preprocessor(batch)['inputs'] for batch in (whole_batch(), samples_of(whole_batch()))]
+        for images in (*views, *tested):
             assert images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -122,34 +118,27 @@ class TestTransforms:
         assert (centre[0] != centre[1]).any(1).sum() > 48  # 24 of 25 pairs differ on average
 
 
-def mixed_views():
-    build(batch_augments=MIXUP, num_classes=4, train_transforms=[TWO_VIEWS])(whole_batch(), training=True)
+def call(data=None, training=False, **config):
+    return lambda: build(**config)(data or whole_batch(), training)
 
 
-def mixed_sample_views():
-    batch = samples_of(whole_batch())
-    views = dict(inputs=[batch['inputs']] * 2, data_samples=batch['data_samples'])
-    build(batch_augments=MIXUP, num_classes=4)(views, training=True)
+SAMPLES = samples_of(whole_batch())
+VIEWS = {**SAMPLES, 'inputs': [SAMPLES['inputs']] * 2}
+SHIFT = dict(type='mmposenc.BatchRandomShift')
 
 
 @pytest.mark.parametrize(
     'call, message',
     [
-        (mixed_views, 'mix the labels of one view, got several views'),
-        (mixed_sample_views, 'mix the labels of one view, got several views'),
-        (lambda: build(batch_augments=MIXUP)(whole_batch(), True), r'need num_classes in data_preprocessor'),
-        (lambda: build(pad_size_divisor=8)(whole_batch()), 'pad_size_divisor must be 1 for whole batches, got 8'),
-        (
-            lambda: build(train_transforms=[TWO_VIEWS])(samples_of(whole_batch()), True),
-            'train_transforms act on whole batches.*MultiView',
-        ),
-        (lambda: build(test_transforms=[TWO_VIEWS])(samples_of(whole_batch())), 'test_transforms act on whole batches'),
+        (call(training=True, batch_augments=MIXUP, num_classes=4, train_transforms=[TWO_VIEWS]), 'got several views'),
+        (call(VIEWS, True, batch_augments=MIXUP, num_classes=4), 'mix the labels of one view, got several views'),
+        (call(training=True, batch_augments=MIXUP), r'need num_classes in data_preprocessor'),
+        (call(pad_size_divisor=8), 'pad_size_divisor must be 1 for whole batches, got 8'),
+        (call(SAMPLES, True, train_transforms=[TWO_VIEWS]), 'train_transforms act on whole batches.*MultiView'),
+        (call(SAMPLES, test_transforms=[TWO_VIEWS]), 'test_transforms act on whole batches'),
         (lambda: BatchRandomFlip(1.5), r'prob must lie in \[0, 1\], got 1.5'),
-        (lambda: TRANSFORMS.build(dict(type='mmposenc.BatchRandomShift', max_shift=0)), 'at least 1 px, got 0'),
-        (
-            lambda: TRANSFORMS.build(dict(type='mmposenc.BatchRandomShift', fill='wrap')),
-            "reflect, replicate, got 'wrap'",
-        ),
+        (lambda: TRANSFORMS.build({**SHIFT, 'max_shift': 0}), 'at least 1 px, got 0'),
+        (lambda: TRANSFORMS.build({**SHIFT, 'fill': 'wrap'}), "reflect, replicate, got 'wrap'"),
         (lambda: BatchTwoViews([dict(type='mmposenc.BatchRandomFlip', prob=-1)]), 'prob must lie'),
     ],
 )
