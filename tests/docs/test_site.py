@@ -56,6 +56,12 @@ def test_a_page_has_one_title_and_its_relative_links_resolve(page: Path) -> None
     assert [link for link in links if not (page.parent / link.partition('#')[0]).exists()] == []
 
 
+def test_tests_that_a_page_names_exist() -> None:
+    named = {pair for page in WRITTEN for pair in re.findall(r'`(tests/\S+\.py)::(\w+)`', page.read_text())}
+    assert named
+    assert [pair for pair in named if f'def {pair[1]}(' not in (ROOT / pair[0]).read_text()] == []
+
+
 def test_tables_and_model_index_agree_with_the_figures() -> None:
     command = [sys.executable, str(DOCS / 'render_results.py'), '--check']
     done = subprocess.run(command, capture_output=True, text=True)
