@@ -117,12 +117,14 @@ def test_a_module_that_runs_twice_gives_each_output_in_its_turn(stack: bool) -> 
     model, real = Net().eval(), []
     convolve = model.stem._conv_forward
     model.stem._conv_forward = lambda *args: real.append(1) or convolve(*args)
+    model.layer.forward = own = model.layer.forward  # As a tool may have patched it.
     variants = VariantForwards(model, 'layer', 6, stack=False)
     for _ in range(2):
         real.clear()
         with torch.no_grad():
             list(variants.run([ORDER], lambda copies: model(torch.ones(1, 3, 2, 2))))
     assert len(real) == 2, 'both calls of the stem ran once for four variants'
+    assert vars(model.layer)['forward'] is own
 
 
 def test_a_layer_that_runs_twice_is_refused_or_runs_as_it_is() -> None:
