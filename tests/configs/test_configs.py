@@ -151,22 +151,15 @@ def test_both_networks_of_the_demo_are_trained_alike(task: str) -> None:
 def small_runner(net: str, grid_size: int, work_dir: Path, **options: Any) -> Runner:
     """The location row, an eighth as wide, on digits, for one epoch; tested on 100 digits in every cell."""
     cfg = load(leaf(net, grid_size, 'location'))
-    digits = {'_delete_': True, 'type': 'mmposenc.GridDigits', 'grid_size': grid_size}
-    changes = {
-        'model.backbone.base_channels': 8,
-        'model.backbone.stem_channels': 8,
-        'model.head.in_channels': 64,
-        'data_preprocessor.channels_last': False,
-        'train_dataloader.dataset': {**digits, 'split': 'train'},
-        'val_dataloader.dataset': {**digits, 'split': 'test'},
-        'test_dataloader.dataset': {**digits, 'split': 'test', 'indices': 100, 'all_cells': True},
-        'train_cfg.max_epochs': 1,
-        'optim_wrapper': {'type': 'OptimWrapper'},
-        'work_dir': str(work_dir),
-        'experiment_name': work_dir.name,
-        'log_level': 'ERROR',
-    }
-    cfg.merge_from_dict({**changes, **options})
+    cfg.model.backbone.update(base_channels=8, stem_channels=8)
+    cfg.model.head.in_channels, cfg.data_preprocessor.channels_last, cfg.train_cfg.max_epochs = 64, False, 1
+    digits = dict(type='mmposenc.GridDigits', grid_size=grid_size)
+    cfg.train_dataloader.dataset = dict(**digits, split='train')
+    cfg.val_dataloader.dataset = dict(**digits, split='test')
+    cfg.test_dataloader.dataset = dict(**digits, split='test', indices=100, all_cells=True)
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    run = dict(work_dir=str(work_dir), experiment_name=work_dir.name, log_level='ERROR')
+    cfg.merge_from_dict({**run, **options})
     return Runner.from_cfg(cfg)
 
 
@@ -191,22 +184,18 @@ DEEPLAB = [name for name in NAMES if name.startswith('deeplabv3')]
 ABLATED = [name for name in NAMES if '_ablate-' in name]
 
 
-@pytest.mark.parametrize('name', [name for name in DEEPLAB if name not in ABLATED])
-def test_output_strides_and_the_pooled_layer(name: str) -> None:
-    cfg = load(name)
-    stride = 16 if 'os16' in name or 'camvid' in name else 8
-    channels = 128 if 'r18' in name else 2048
-    model, images = build(cfg), torch.rand(1, 3, 64, 128, device='meta')
-    assert model.backbone(images)[-1].shape == (1, channels, 64 // stride, 128 // stride)
-    assert pooled_features(model, 'decode_head.image_pool.0', images).shape == (1, channels)
-
-
 @pytest.mark.parametrize('name', DEEPLAB)
-def test_all_are_tested_on_whole_images_by_region(name: str) -> None:
+def test_networks_are_tested_on_whole_images_by_region_at_their_output_stride(name: str) -> None:
     cfg = load(name)
     assert cfg.model.test_cfg.mode == 'whole'
     assert cfg.test_evaluator.type == cfg.val_evaluator.type == 'mmposenc.RegionIoUMetric'
     assert cfg.test_dataloader.dataset.pipeline[-1].type == 'PackSegInputs'
+    if name not in ABLATED:
+        stride = 16 if 'os16' in name or 'camvid' in name else 8
+        channels = 128 if 'r18' in name else 2048
+        model, images = build(cfg), torch.rand(1, 3, 64, 128, device='meta')
+        assert model.backbone(images)[-1].shape == (1, channels, 64 // stride, 128 // stride)
+        assert pooled_features(model, 'decode_head.image_pool.0', images).shape == (1, channels)
 
 
 def test_cityscapes_is_the_network_of_the_zoo(tmp_path: Path) -> None:
@@ -264,28 +253,12 @@ BY_NAME = """
 custom_imports = dict(imports=['mmposenc'])
 model.update(neck=dict(type='mmposenc.SortedPoolNeck'))
 """
-RUNTIME = """
-from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
-from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
-
-default_scope = 'mmpretrain'
-default_hooks = dict(
-    timer=dict(type=IterTimerHook), logger=dict(type=LoggerHook), param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=CheckpointHook, interval=1), sampler_seed=dict(type=DistSamplerSeedHook))
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=2)
-val_cfg = dict(type=ValLoop)
-test_cfg = dict(type=TestLoop)
-randomness = dict(seed=0)
-"""
 BY_CLASS = """
-from mmengine.config import read_base
-
-with read_base():
-    from .runtime import *
-
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import DefaultSampler
+from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmpretrain.datasets import CustomDataset, PackInputs
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import CrossEntropyLoss, ImageClassifier, LinearClsHead, ResNet
@@ -294,23 +267,27 @@ from torch.optim import SGD
 from mmposenc.grids.necks import SortedPoolNeck
 from mmposenc.mm.hooks import ProgressBarHook
 
-head = dict(type=LinearClsHead, num_classes=2, in_channels=32, loss=dict(type=CrossEntropyLoss), topk=(1,))
+default_scope = 'mmpretrain'
 model = dict(
     type=ImageClassifier, backbone=dict(type=ResNet, depth=18, base_channels=4, stem_channels=4),
-    neck=dict(type=SortedPoolNeck), head=head)
+    neck=dict(type=SortedPoolNeck),
+    head=dict(type=LinearClsHead, num_classes=2, in_channels=32, loss=dict(type=CrossEntropyLoss), topk=(1,)))
 data_preprocessor = dict(num_classes=2, mean=[128] * 3, std=[64] * 3, to_rgb=True)
 pipeline = [dict(type=LoadImageFromFile), dict(type=PackInputs)]
 train_dataloader = dict(
     batch_size=7, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(type=CustomDataset, data_root='ROOT/train', pipeline=pipeline))
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=3, num_workers=0, sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(type=CustomDataset, data_root='ROOT/val', pipeline=pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(type=Accuracy, topk=(1,))
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(type=Accuracy, topk=(1,))
 optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=SGD, lr=0.1))
+train_cfg, val_cfg, test_cfg = dict(type=EpochBasedTrainLoop, max_epochs=2), dict(type=ValLoop), dict(type=TestLoop)
+default_hooks = dict(
+    timer=dict(type=IterTimerHook), logger=dict(type=LoggerHook), param_scheduler=dict(type=ParamSchedulerHook),
+    checkpoint=dict(type=CheckpointHook, interval=1), sampler_seed=dict(type=DistSamplerSeedHook))
 custom_hooks = [dict(type=ProgressBarHook)]
+randomness = dict(seed=0)
 """
 
 
@@ -318,7 +295,6 @@ def test_a_config_of_classes_trains_to_the_same_bits_as_by_name_and_every_comman
     tool: Callable, classifier_config: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = classifier_config.parent
-    (folder / 'runtime.py').write_text(RUNTIME)
     by_class = folder / 'by_class.py'
     by_class.write_text(BY_CLASS.replace('ROOT', str(folder / 'images')))
     classifier_config.write_text(classifier_config.read_text() + BY_NAME)
