@@ -1,5 +1,6 @@
 """What the subcommands share: their arguments, the config, the Runner, and the line that a run ends with."""
 
+import logging
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # OpenMMLab and torch take seconds to import, and `--help` needs neither.
     import torch
     from mmengine.config import Config
+    from mmengine.logging import MMLogger
     from mmengine.runner import Runner
 
 
@@ -31,6 +33,7 @@ def add_run_arguments(parser: ArgumentParser, checkpoint: bool = True) -> None:
         default='pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none',
         help='who starts the processes (default: pytorch under torchrun, else none)',
     )
+    parser.add_argument('--verbose', action='store_true', help='print what the log file holds, the whole config too')
     parser.add_argument(
         '--trust-checkpoint', action='store_true', help='let checkpoints run code: only if you trust their authors'
     )
@@ -139,16 +142,33 @@ def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
         held.release()
 
 
-def build_runner(cfg: 'Config') -> 'Runner':
+def build_runner(cfg: 'Config', verbose: bool = False) -> 'Runner':
     """Build the Runner; several processes are possible without a GPU too."""
     from mmengine.registry import RUNNERS
-    from mmengine.runner import Runner
 
     from mmposenc.host.patches import prepare_processes
 
     if cfg.launcher != 'none' and prepare_processes(cfg):
         say('SyncBN needs GPUs: BN takes its place, and in training each process normalises by its own images')
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner_class = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+
+    class BriefRunner(runner_class):
+        """Prints progress, figures and warnings; the log file holds everything."""
+
+        def build_logger(self, *args: Any, **kwargs: Any) -> 'MMLogger':
+            logger = super().build_logger(*args, **kwargs)
+            logger.handlers[0].addFilter(_is_brief)
+            return logger
+
+    return (runner_class if verbose else BriefRunner).from_cfg(cfg)
+
+
+def _is_brief(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is for the screen: warnings, progress, tables of figures, and lines of this package."""
+    if record.levelno >= logging.WARNING or record.pathname.startswith(str(Path(__file__).parents[1])):
+        return True
+    message = record.getMessage()
+    return '\n+-' in message or (record.module == 'logger_hook' and not message.startswith('Exp name'))
 
 
 def training_result(runner: 'Runner') -> tuple[dict[str, Any], str | None]:

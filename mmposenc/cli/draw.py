@@ -71,7 +71,7 @@ def _draw_overlays(args: Namespace) -> None:
     ranking = Ranking.load(args.ranking)
     position = top_channels(ranking, args.num_channels)
     random = random_channels(ranking.num_channels, args.num_channels, args.seed)
-    runner = common.build_runner(cfg)
+    runner = common.build_runner(cfg, args.verbose)
     runner.load_or_resume()
     model = runner.model.eval()
     ranking.check_model(model)

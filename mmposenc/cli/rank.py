@@ -62,7 +62,7 @@ def run(args: Namespace) -> None:
     loop = dict(type='mmposenc.ChannelRankingLoop', pairs=args.pair, statistics=args.statistic, region=region)
     cfg.test_evaluator = []
     cfg.test_cfg = {**loop, **{name: getattr(args, name) for name in names}}
-    runner = common.build_runner(cfg)
+    runner = common.build_runner(cfg, args.verbose)
     figures = runner.test()
     for path, ranking in runner.test_loop.rankings.items():
         best = ', '.join(map(str, ranking.order[:10]))

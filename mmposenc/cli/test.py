@@ -26,7 +26,7 @@ def run(args: Namespace) -> None:
     common.load_weights(cfg, args.checkpoint)
     if args.deterministic:
         deterministic(cfg)
-    runner = common.build_runner(cfg)
+    runner = common.build_runner(cfg, args.verbose)
     with common.autocast(args.amp):
         figures = runner.test()
     common.report(figures, args.checkpoint)

@@ -38,7 +38,7 @@ def run(args: Namespace) -> dict[str, Any]:
             common.resume(cfg, args.resume, args.trust_checkpoint)
         if args.deterministic:
             deterministic(cfg)
-        runner = common.build_runner(cfg)
+        runner = common.build_runner(cfg, args.verbose)
         runner.train()
     figures, checkpoint = common.training_result(runner)
     common.report(figures, checkpoint)
