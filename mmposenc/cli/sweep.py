@@ -12,28 +12,28 @@ from typing import Any
 
 from mmposenc.cli import common
 
-MOST_NUMBERS = 1_000_000  # a list of as many still fits
+_MOST = 1_000_000  # a list of as many still fits
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     common.add_run_arguments(parser)
     parser.add_argument('--rankings', nargs='+', required=True, metavar='FILE', help='files that mmposenc rank wrote')
+    numbers_help = 'how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both'
+    parser.add_argument('--num-channels', type=numbers, default=[], metavar='N', help=numbers_help)
     parser.add_argument(
-        '--num-channels',
-        type=numbers,
-        default=[],
-        metavar='N',
-        help='how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both',
+        '--windows', dest='window', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks (Fig. 4)'
     )
-    parser.add_argument('--windows', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks (Fig. 4)')
     draws: dict[str, Any] = dict(type=int, metavar='DRAWS')
-    parser.add_argument('--random', default=39, help='random orders to compare with, 19 or more (default: 39)', **draws)
-    parser.add_argument('--matched', default=0, help='also as many as strong as each ranking (default: 0)', **draws)
+    orders = 'random orders to compare with, 19 or more (default: 39)'
+    parser.add_argument('--random', dest='num_random', default=39, help=orders, **draws)
+    matched = 'also as many as strong as each ranking (default: 0)'
+    parser.add_argument('--matched', dest='num_matched', default=0, help=matched, **draws)
     parser.add_argument(
         '--split', default='all', choices=['all', 'even', 'odd'], help='sweep all images, or those not ranked by'
     )
-    parser.add_argument('--layer', nargs='+', metavar='PATH', help="where to ablate (default: the rankings' layer)")
+    where = "where to ablate (default: the rankings' layer)"
+    parser.add_argument('--layer', dest='layers', nargs='+', metavar='PATH', help=where)
     parser.add_argument('--out', help='folder of the result (default: sweep in the work directory)')
     parser.add_argument('--level', default='auto', choices=['auto', '1', '2', '3'], help='how much variants share')
     parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants held at once')
@@ -47,26 +47,12 @@ def run(args: Namespace) -> None:
     cfg = common.load_config(args)
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     common.load_weights(cfg, args.checkpoint)
+    names = ['rankings', 'num_channels', 'window', 'num_random', 'num_matched', 'layers', 'out', 'level', 'split']
+    names += ['memory_budget', 'max_shift', 'allow_other_weights', 'allow_slide']
     metric = _region_metric(cfg.get('test_evaluator'))
+    regions = dict(regions=metric.get('regions'), ignore_index=metric.get('ignore_index', 255))
     cfg.test_evaluator = []
-    cfg.test_cfg = dict(
-        type='mmposenc.AblationSweepLoop',
-        rankings=args.rankings,
-        num_channels=args.num_channels,
-        window=args.windows,
-        num_random=args.random,
-        num_matched=args.matched,
-        layers=args.layer,
-        out=args.out,
-        level=args.level,
-        memory_budget=args.memory_budget,
-        regions=metric.get('regions'),
-        ignore_index=metric.get('ignore_index', 255),
-        max_shift=args.max_shift,
-        split=args.split,
-        allow_other_weights=args.allow_other_weights,
-        allow_slide=args.allow_slide,
-    )
+    cfg.test_cfg = dict(type='mmposenc.AblationSweepLoop', **regions, **{name: getattr(args, name) for name in names})
     with common.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
         runner = common.build_runner(cfg)
         figures = runner.test()
@@ -85,8 +71,8 @@ def numbers(text: str) -> list[int]:
             raise ArgumentTypeError(
                 f'must be integers and ranges begin:end:step joined by commas, such as 10,0:2000:100, got {text!r:.100}'
             ) from None
-        if found[MOST_NUMBERS - len(listed) :]:
-            raise ArgumentTypeError(f'names more than {MOST_NUMBERS} numbers, far more than channels: {text!r:.100}')
+        if found[_MOST - len(listed) :]:
+            raise ArgumentTypeError(f'names more than {_MOST} numbers, far more than channels: {text!r:.100}')
         listed += found
     if not listed:
         raise ArgumentTypeError(f'holds no number: the end of a range is excluded, got {text!r:.100}')
@@ -98,8 +84,6 @@ def _region_metric(evaluator: Any) -> dict:
     from mmposenc.host.config import type_name
 
     metrics = evaluator if isinstance(evaluator, list) else [evaluator or {}]
-    for kinds in (('mmposenc.RegionIoUMetric',), ('IoUMetric', 'mmseg.IoUMetric')):
-        for metric in metrics:
-            if type_name(metric) in kinds:
-                return metric
-    return {}
+    by_type = {type_name(metric): metric for metric in reversed(metrics)}
+    kinds = ('mmposenc.RegionIoUMetric', 'IoUMetric', 'mmseg.IoUMetric')
+    return next((by_type[kind] for kind in kinds if kind in by_type), {})
