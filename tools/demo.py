@@ -355,11 +355,8 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
     """Sec. 4.2: which channels hold position, and what they are needed for."""
     from mmposenc.cli.report import draw_sections
     from mmposenc.figures import draw_classes, save_figure
-    from mmposenc.figures.report import Picture, Section, describe_classes, describe_p, save_picture
+    from mmposenc.figures.report import Picture, Section, describe_classes, describe_p, save_picture, verdict
     from mmposenc.figures.sweeps import class_claims
-
-    def verdict(p: float) -> str:
-        return 'more than chance explains' if p <= 0.05 else 'not distinguishable from chance'
 
     claims = {(row['class'], row['ranking']): row for row in class_claims(sweep, ['left', 'right'])}
     sentences = []

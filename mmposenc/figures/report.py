@@ -2,21 +2,18 @@
 
 import base64
 import re
-import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mmposenc.channels.sweep import Sweep
 from mmposenc.figures.style import save_figure
 from mmposenc.figures.sweeps import class_claims, metric_label, ranking_labels
-
-_PNG = b'\x89PNG\r\n\x1a\n'
 
 
 @dataclass(frozen=True)
@@ -28,52 +25,33 @@ class Table:
     caption: str = ''
 
 
-@dataclass(frozen=True)
 class Picture:
     """A PNG or SVG file of a report; the page holds a copy of it, in the size it was drawn for.
 
     The caption says what to see in it, also to those who cannot see it.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it is neither PNG nor SVG.
+        FileNotFoundError, ValueError: If the file is not there, or is neither PNG nor SVG.
     """
 
-    path: str | Path
-    caption: str
-    content: bytes = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not Path(self.path).is_file():
-            raise FileNotFoundError(f'picture {self.path} is not there')
-        content = Path(self.path).read_bytes()
-        if not content.startswith(_PNG) and b'<svg' not in content[:2000]:
-            raise ValueError(f'picture {self.path} must be PNG or SVG, and its content is neither')
-        object.__setattr__(self, 'content', content)
-
-    @property
-    def kind(self) -> str:
-        """'png' or 'svg'; the page inverts the lightness of an SVG on a dark screen."""
-        return 'png' if self.content.startswith(_PNG) else 'svg'
-
-    @property
-    def url(self) -> str:
-        """The file as a data URL."""
-        mime = {'png': 'image/png', 'svg': 'image/svg+xml'}[self.kind]
-        return f'data:{mime};base64,{base64.b64encode(self.content).decode()}'
-
-    @cached_property
-    def width(self) -> int | None:
-        """Width in CSS px (96 an inch) at which all pictures have text of one size; None if the file does not say."""
-        if self.kind == 'svg':
-            found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', self.content)
-            return round(float(found[1]) * 96 / 72) if found else None
-        place = self.content.find(b'pHYs')
-        if place < 0:
-            return None
-        dots_per_metre = struct.unpack('>I', self.content[place + 4 : place + 8])[0]
-        pixels = struct.unpack('>I', self.content[16:20])[0]
-        return round(pixels / dots_per_metre / 0.0254 * 96) if dots_per_metre else None
+    def __init__(self, path: str | Path, caption: str) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'picture {path} is not there')
+        content = Path(path).read_bytes()
+        # Width in CSS px (96 an inch) at which all pictures have text of one size; None if the file does not say.
+        width: float | None = None
+        if content.startswith(b'\x89PNG\r\n\x1a\n'):
+            self.kind, mime = 'png', 'image/png'
+            with Image.open(path) as image:
+                width = image.width / image.info['dpi'][0] if 'dpi' in image.info else None
+        elif b'<svg' in content[:2000]:
+            self.kind, mime = 'svg', 'image/svg+xml'
+            found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', content)
+            width = float(found[1]) / 72 if found else None
+        else:
+            raise ValueError(f'picture {path} must be PNG or SVG, and its content is neither')
+        self.path, self.caption, self.width = path, caption, width and round(96 * width)
+        self.url = f'data:{mime};base64,{base64.b64encode(content).decode()}'
 
 
 @dataclass(frozen=True)
@@ -99,8 +77,6 @@ def build_report(title: str, sections: Sequence[Section], summary: Sequence[str]
     loader = PackageLoader('mmposenc.figures')
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.tests['number'] = _is_number
-    kinds = {str: 'text', Table: 'table', Picture: 'picture', Commands: 'commands'}
-    environment.filters['kind'] = lambda part: kinds[type(part)]
     page = environment.get_template('page.html')
     return page.render(title=title, sections=sections, summary=summary, introduction=introduction)
 
@@ -112,12 +88,14 @@ def save_picture(figure: Figure, path: str | Path, caption: str) -> Picture:
 
 def describe_p(p: float, num_random: int) -> str:
     """A p value of `mmposenc.chance_test` in words: how many of the random orders cost at least as much."""
-    as_much = round(p * (num_random + 1)) - 1
-    if not as_much:
-        return f'none of {num_random} random orders costs as much (p = {p:.3f})'
-    return (
-        f'{as_much} of {num_random} random orders {"cost" if as_much > 1 else "costs"} at least as much (p = {p:.3f})'
-    )
+    number = round(p * (num_random + 1)) - 1
+    cost = {0: 'costs as much', 1: 'costs at least as much'}.get(number, 'cost at least as much')
+    return f'{number or "none"} of {num_random} random orders {cost} (p = {p:.3f})'
+
+
+def verdict(p: float) -> str:
+    """What a p value says of harm, at 5%."""
+    return 'more than chance explains' if p <= 0.05 else 'not distinguishable from chance'
 
 
 def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
@@ -126,12 +104,11 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
     claims = [row for row in sweep.claims() if row['region'] == region and 'random_p' in row]
     sentences = []
     for row in claims:
-        verdict = 'more than chance explains' if row['random_p'] <= 0.05 else 'not distinguishable from chance'
         label = labels[row['ranking']]
         sentence = (
             f'{label[:1].upper()}{label[1:]}: ablated at {row["layer"]}, these channels cost {row["harm"]:.1f} '
             f'points of {metric} (mean over N), random channels {row["random"]:.1f}; '
-            f'{describe_p(row["random_p"], sweep.plan.num_random)}: {verdict}.'
+            f'{describe_p(row["random_p"], sweep.plan.num_random)}: {verdict(row["random_p"])}.'
         )
         if row['random_p'] <= 0.05 < row.get('matched_p', 0):
             as_much = describe_p(row['matched_p'], sweep.plan.num_matched)
@@ -139,11 +116,11 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
         sentences.append(sentence)
     for layer in dict.fromkeys(row['layer'] for row in sweep.dissociations()):
         found = sweep.dissociation(layer)
-        verdict = 'each half depends on its own channels' if found.p <= 0.05 else 'not distinguishable from chance'
+        says = 'each half depends on its own channels' if found.p <= 0.05 else verdict(found.p)
         sentences.append(
             f'Left and right at {layer}: the left half loses {found.harm[0, 0]:.1f} points to left channels and '
             f'{found.harm[0, 2]:.1f} to right ones, the right half {found.harm[1, 0]:.1f} and {found.harm[1, 2]:.1f}; '
-            f'D = {found.difference:.2f}, p = {found.p:.3f}: {verdict}.'
+            f'D = {found.difference:.2f}, p = {found.p:.3f}: {says}.'
         )
     if len(claims) > 1:
         sentences.append(
@@ -158,24 +135,21 @@ def describe_claims(sweep: Sweep, region: str = 'overall') -> list[str | Table]:
 
     Empty with fewer than 19 random orders.
     """
-    labels, rows = ranking_labels(sweep.plan.rankings), []
+    labels = ranking_labels(sweep.plan.rankings)
     claims = [row for row in sweep.claims() if row['region'] == region]
-    nulls = [null for null in ('random', 'matched') if claims and f'{null}_p' in claims[0]]
-    for row in claims:
-        cells = [row['layer'], labels[row['ranking']], f'{row["harm"]:.2f}']
-        for null in nulls:
+    if not claims:
+        return []
+    head, rows = ['layer', 'ranking', 'loss'], [[r['layer'], labels[r['ranking']], f'{r["harm"]:.2f}'] for r in claims]
+    for null in (null for null in ('random', 'matched') if f'{null}_p' in claims[0]):
+        head += [null, '95% of orders', 'p' if null == 'random' else 'p (matched)']
+        for cells, row in zip(rows, claims, strict=True):
             band = f'{row[null] + row[f"{null}_low"]:.2f} to {row[null] + row[f"{null}_high"]:.2f}'
             cells += [f'{row[null]:.2f}', band, f'{row[f"{null}_p"]:.3f}']
-        rows.append(cells)
-    if not rows:
-        return []
-    titles = {'random': ['random', '95% of orders', 'p'], 'matched': ['matched', '95% of orders', 'p (matched)']}
-    head = ['layer', 'ranking', 'loss', *(title for null in nulls for title in titles[null])]
     caption = (
         f'Loss of {metric_label(sweep.harm_of)} in points, {region}, mean over N. "95% of orders" is the range of '
         'single random orders; p is the share of orders, the ranking included, that cost at least as much.'
     )
-    if 'matched' in nulls:
+    if 'matched' in head:
         caption += ' Matched orders have as many strongly and weakly activated channels as the ranking at every N.'
     return [Table(head, rows, caption)]
 
@@ -186,13 +160,12 @@ def describe_curves(sweep: Sweep, metric: str | None = None, region: str = 'over
     labels = {**ranking_labels(sweep.plan.rankings), 'random': 'random (mean)'}
     curves = [curve for curve in sweep.curves(metric, region) if curve.kind == 'top' and curve.ranking in labels]
     parts: list[str | Table] = []
-    for layer in sweep.layers:
+    for layer in sweep.layers if curves else ():
         own = [curve for curve in curves if curve.layer == layer]
-        if own:
-            places = spread(len(own[0].sizes))
-            rows = [[own[0].sizes[place], *(f'{float(curve.values[place]):.2f}' for curve in own)] for place in places]
-            caption = f'{metric_label(metric)} in %, {region}, with the top N channels ablated at {layer}.'
-            parts.append(Table(['N', *(labels[curve.ranking] for curve in own)], rows, caption))
+        places = spread(len(own[0].sizes))
+        rows = [[own[0].sizes[place], *(f'{float(curve.values[place]):.2f}' for curve in own)] for place in places]
+        caption = f'{metric_label(metric)} in %, {region}, with the top N channels ablated at {layer}.'
+        parts.append(Table(['N', *(labels[curve.ranking] for curve in own)], rows, caption))
     return parts
 
 

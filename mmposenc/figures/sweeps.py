@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,7 +15,13 @@ from mmposenc.channels.sweep import Sweep, SweepCurve
 from mmposenc.figures.style import BLUE, GREY, ORANGE, VERMILION, line_styles, panels, shared_legend, styled
 from mmposenc.ranking import Ranking
 
-SIDES = ('left', 'overall', 'right')
+_BAND: dict[str, Any] = dict(color=GREY, alpha=0.25, lw=0)
+_MEAN: dict[str, Any] = dict(color=GREY, linestyle='--', label='random channels, mean')
+_SIDES: dict[str, dict[str, Any]] = {
+    'left': dict(color=BLUE, marker='<', label='left channels'),
+    'overall': dict(color=ORANGE, marker='o', label='overall (Eq. 2)'),
+    'right': dict(color=VERMILION, marker='>', label='right channels'),
+}
 _PAIRS = {
     'flip_image': 'mirroring',
     'flip_image_vertical': 'turning upside down',
@@ -53,19 +60,18 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     metric = metric or sweep.harm_of
     curves, whole = sweep.curves(metric, region), sweep.whole(metric, region)
     kinds = [kind for kind in ('top', 'window') if any(curve.kind == kind for curve in curves)]
-    labels = ranking_labels(sweep.plan.rankings)
-    styles = line_styles(labels)
+    looks = _looks(sweep)
     width = 8 if len(sweep.layers) == 1 else 5  # A single column must have room for the legend.
     figure, places = panels(len(kinds), len(sweep.layers), width, 3, sharey='row')
-    for kind, row in zip(kinds, places, strict=True):
-        for layer, axis in zip(sweep.layers, row, strict=True):
-            own = [curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)]
-            axis.axhline(0, color='black', linewidth=0.8)
-            (_draw_top if kind == 'top' else _draw_windows)(axis, own, whole, labels, styles)
-            axis.set_title(f'ablated at {layer}')
-            axis.grid(True)
+    for (kind, layer), axis in zip(product(kinds, sweep.layers), places.flat, strict=True):
+        axis.axhline(0, color='black', linewidth=0.8)
+        for curve in (curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)):
+            (_draw_top if kind == 'top' else _draw_window)(axis, curve, whole, looks)
+        axis.set_title(f'ablated at {layer}')
+        axis.grid(True)
+    for axis in places[:, 0]:
         where = '' if region == 'overall' else f' in {region}'
-        row[0].set_ylabel(f'loss of {metric_label(metric)}{where}, points')
+        axis.set_ylabel(f'loss of {metric_label(metric)}{where}, points')
     shared_legend(figure, 3)
     return figure
 
@@ -75,28 +81,25 @@ def draw_dissociation(sweep: Sweep) -> Figure:
     """What the left and the right half lose to left, overall and right channels (Fig. 6).
 
     A column for each half, a row for each layer. Bands are 95% intervals over images of the left and right curves; the
-    dashed line is the mean of the random orders. Above each row stand D, the double dissociation, and its p value.
+    dashed line is the mean of the random orders. In each row stand D, the double dissociation, and its p value.
 
     Raises:
         ValueError: If rankings of left and right, these regions, or 19 random orders are missing.
     """
-    names = sided_rankings(sweep)
-    colours = dict(zip(SIDES, (BLUE, ORANGE, VERMILION), strict=True))
+    first = {of.region: name for name, of in reversed(sweep.plan.rankings.items())}
+    sides = [side for side in _SIDES if side in first]
     figure, places = panels(len(sweep.layers), 2, 5, 3, sharey=True)
     for layer, row in zip(sweep.layers, places, strict=True):
         found = sweep.dissociation(layer)
         for half, axis in zip(('left', 'right'), row, strict=True):
             numbers = sweep.plan.num_channels
             axis.axhline(0, color='black', linewidth=0.8)
-            mean = sweep.random_harm(half, layer).mean(0).tolist()
-            axis.plot(numbers, mean, '--', color=GREY, label='random channels, mean')
-            for side, name in names.items():
-                style = dict(color=colours[side], marker=dict(left='<', overall='o', right='>')[side])
-                harm = sweep.harm(name, half, layer).tolist()
-                axis.plot(numbers, harm, **style, label=f'{side} channels' if side != 'overall' else 'overall (Eq. 2)')
+            axis.plot(numbers, sweep.random_harm(half, layer).mean(0).tolist(), **_MEAN)
+            for side in sides:
+                axis.plot(numbers, sweep.harm(first[side], half, layer).tolist(), **_SIDES[side])
                 if side != 'overall':
-                    low, high = sweep.interval(name, half, layer)
-                    axis.fill_between(numbers, low.tolist(), high.tolist(), color=colours[side], alpha=0.15, lw=0)
+                    low, high = (end.tolist() for end in sweep.interval(first[side], half, layer))
+                    axis.fill_between(numbers, low, high, color=_SIDES[side]['color'], alpha=0.15, lw=0)
             axis.set(title=f'{half} half of the image, ablated at {layer}', xlabel='channels ablated')
             axis.grid(True)
         row[0].set_ylabel(f'loss of {metric_label(sweep.harm_of)} in the half, points')
@@ -113,28 +116,21 @@ def draw_classes(sweep: Sweep, rankings: Sequence[str]) -> Figure:
     A dot is the mean loss of IoU over N; the grey bar holds 95% of single random orders, its line is their mean. The
     sweep must be of a segmenter, with at least 19 random orders.
     """
-    rows, labels, styles = (
-        class_claims(sweep, rankings),
-        ranking_labels(sweep.plan.rankings),
-        line_styles(sweep.rankings),
-    )
+    rows, looks = class_claims(sweep, rankings), _looks(sweep)
     classes = list(dict.fromkeys(row['class'] for row in rows))
     figure, ((axis,),) = panels(1, 1, max(5, 1.2 * len(classes)), 3)
     for row in rows:
         place = classes.index(row['class'])
         shift = 0.14 * (rankings.index(row['ranking']) - (len(rankings) - 1) / 2)
         if row['ranking'] == rankings[0]:
-            height = row['high'] - row['low']
             label = f'95% of single random orders ({sweep.plan.num_random} drawn)'
-            axis.bar(place, height, 0.8, row['random'] + row['low'], color=GREY, alpha=0.25, lw=0, label=label)
-            axis.hlines(row['random'], place - 0.4, place + 0.4, color=GREY, ls='--', label='random channels, mean')
-        style = {**styles[row['ranking']], 'linestyle': '', 'markersize': 6}
-        axis.plot(place + shift, row['harm'], **style, label=labels[row['ranking']])
+            axis.bar(place, row['high'] - row['low'], 0.8, row['random'] + row['low'], **_BAND, label=label)
+            axis.hlines(row['random'], place - 0.4, place + 0.4, **_MEAN)
+        axis.plot(place + shift, row['harm'], **{**looks[row['ranking']], 'linestyle': '', 'markersize': 6})
     axis.axhline(0, color='black', linewidth=0.8)
     axis.grid(True, axis='y')
     axis.set_xticks(range(len(classes)), classes)
-    axis.set_ylabel('loss of IoU, points')
-    axis.set_title(f'mean over N channels ablated at {sweep.layers[0]}')
+    axis.set(ylabel='loss of IoU, points', title=f'mean over N channels ablated at {sweep.layers[0]}')
     shared_legend(figure, 3)
     return figure
 
@@ -150,24 +146,23 @@ def class_claims(sweep: Sweep, rankings: Sequence[str]) -> list[dict[str, Any]]:
         if whole != whole:
             continue
         own = {c.ranking: c for c in sweep.curves(metric) if (c.layer, c.kind) == (sweep.layers[0], 'top')}
-        drawn = own['random'].draws if 'random' in own else None
-        if drawn is None:
+        draws = own['random'].draws if 'random' in own else None
+        if draws is None:
             raise ValueError('the sweep has no random orders to compare with: sweep again with 39')
+        drawn = (whole - draws).mean(1, keepdim=True)
         for name in rankings:
             # One mean per order: the band is then that of the mean over N.
             harm = (whole - own[name].values).mean()[None]
-            test = chance_test(harm, (whole - drawn).mean(1, keepdim=True))
-            row = dict(ranking=name, harm=float(harm), random=float(test.random), low=float(test.low))
-            rows.append({'class': metric.removeprefix('IoU/'), **row, 'high': float(test.high), 'p': float(test.p)})
+            test = chance_test(harm, drawn)
+            tested = {key: float(getattr(test, key)) for key in ('harm', 'random', 'low', 'high', 'p')}
+            rows.append({'class': metric.removeprefix('IoU/'), 'ranking': name, **tested})
     return rows
 
 
-def sided_rankings(sweep: Sweep) -> dict[str, str]:
-    """The first ranking of the left half, of everything and of the right half, as far as there are any."""
-    first: dict[str, str] = {}
-    for name, ranking in sweep.plan.rankings.items():
-        first.setdefault(ranking.region, name)
-    return {side: first[side] for side in SIDES if side in first}
+def _looks(sweep: Sweep) -> dict[str, dict[str, Any]]:
+    """How the line of each ranking is drawn, and its label."""
+    labels = ranking_labels(sweep.plan.rankings)
+    return {name: style | {'label': labels[name]} for name, style in line_styles(labels).items()}
 
 
 def _label(ranking: Ranking) -> str:
@@ -183,43 +178,37 @@ def _label(ranking: Ranking) -> str:
     return 'mean activation' if ranking.statistic == 'mean_activation' else ''
 
 
-def _band(draws: Tensor, whole: float) -> tuple[Tensor, Tensor, str]:
+def _band(draws: Tensor, whole: float) -> tuple[list[float], list[float], str]:
     """The band of single random orders around their mean, and what it is called."""
     harm = whole - draws
     if len(harm) < FEWEST['greater']:
-        return harm.amin(0), harm.amax(0), f'all {len(harm)} random orders'
+        return harm.amin(0).tolist(), harm.amax(0).tolist(), f'all {len(harm)} random orders'
     test = chance_test(harm.mean(0), harm)
-    return test.random + test.low, test.random + test.high, f'95% of single random orders ({len(harm)} drawn)'
+    low, high = ((test.random + end).tolist() for end in (test.low, test.high))
+    return low, high, f'95% of single random orders ({len(harm)} drawn)'
 
 
-def _draw_top(
-    axis: Axes, curves: Sequence[SweepCurve], whole: float, labels: Mapping[str, str], styles: Mapping[str, dict]
-) -> None:
-    for curve in curves:
-        harm = (whole - curve.values).tolist()
-        if curve.ranking == 'random' and curve.draws is not None:
-            low, high, label = _band(curve.draws, whole)
-            axis.fill_between(curve.sizes, low.tolist(), high.tolist(), color=GREY, alpha=0.25, lw=0, label=label)
-            axis.plot(curve.sizes, harm, '--', color=GREY, label='random channels, mean')
-        elif curve.ranking == 'matched':
-            axis.plot(curve.sizes, harm, ':', color=styles[curve.of]['color'], label='random, matched in strength')
-        else:
-            axis.plot(curve.sizes, harm, **styles[curve.ranking], label=labels[curve.ranking])
+def _draw_top(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str, dict]) -> None:
+    harm = (whole - curve.values).tolist()
+    if curve.ranking == 'matched':
+        axis.plot(curve.sizes, harm, ':', color=looks[curve.of]['color'], label='random, matched in strength')
+    elif curve.draws is not None:
+        low, high, label = _band(curve.draws, whole)
+        axis.fill_between(curve.sizes, low, high, **_BAND, label=label)
+        axis.plot(curve.sizes, harm, **_MEAN)
+    else:
+        axis.plot(curve.sizes, harm, **looks[curve.ranking])
     axis.set_xlabel('channels ablated, top-ranked first')
 
 
-def _draw_windows(
-    axis: Axes, curves: Sequence[SweepCurve], whole: float, labels: Mapping[str, str], styles: Mapping[str, dict]
-) -> None:
-    for curve in curves:
-        size, harm = curve.sizes[0], (whole - curve.values).tolist()
-        if curve.ranking == 'random' and curve.draws is not None:
-            low, high, label = _band(curve.draws, whole)
-            axis.axhspan(float(low[0]), float(high[0]), color=GREY, alpha=0.25, lw=0, label=label)
-            axis.axhline(harm[0], linestyle='--', color=GREY, label='random channels, mean')
-        elif curve.ranking != 'matched':
-            style = styles[curve.ranking]
-            axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=style['color'])
-            centres = [start + size / 2 for start in curve.starts]
-            axis.plot(centres, harm, **{**style, 'linestyle': ''}, label=labels[curve.ranking])
-    axis.set_xlabel(f'rank of the {curves[0].sizes[0]} channels ablated')
+def _draw_window(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str, dict]) -> None:
+    size, harm = curve.sizes[0], (whole - curve.values).tolist()
+    if curve.ranking == 'random' and curve.draws is not None:
+        low, high, label = _band(curve.draws, whole)
+        axis.axhspan(low[0], high[0], **_BAND, label=label)
+        axis.axhline(harm[0], **_MEAN)
+    elif curve.ranking != 'matched':
+        look = looks[curve.ranking]
+        axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=look['color'])
+        axis.plot([start + size / 2 for start in curve.starts], harm, **{**look, 'linestyle': ''})
+    axis.set_xlabel(f'rank of the {size} channels ablated')
