@@ -54,7 +54,7 @@ def run(args: Namespace) -> None:
     cfg.test_evaluator = []
     cfg.test_cfg = dict(type='mmposenc.AblationSweepLoop', **regions, **{name: getattr(args, name) for name in names})
     with common.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
-        runner = common.build_runner(cfg)
+        runner = common.build_runner(cfg, args.verbose)
         figures = runner.test()
     common.say(f'{runner.test_loop.out}: the sweep; sweep.csv has the figures, claims.csv the tests against chance')
     common.report(figures, args.checkpoint)
