@@ -19,12 +19,14 @@ class LossRecord(Hook):
         self.path = Path(path)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        with open(f'{self.path}.{get_rank()}', 'a') as file:
-            file.write(f'{runner.iter + 1} {outputs["loss"].item().hex()}\n')
+        self._add(f'{runner.iter + 1} {outputs["loss"].item().hex()}')
 
     def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
+        self._add(f'validated {runner.iter} {sorted(metrics.items())}')
+
+    def _add(self, line: str) -> None:
         with open(f'{self.path}.{get_rank()}', 'a') as file:
-            file.write(f'validated {runner.iter} {sorted(metrics.items())}\n')
+            file.write(f'{line}\n')
 
 
 @HOOKS.register_module()
