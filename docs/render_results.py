@@ -10,11 +10,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import render_atlas
 import yaml
+from scipy.stats import spearmanr
+
+from mmposenc.cli.reproduce import status_table
 
 HERE = Path(__file__).parent
 METAFILE = HERE.parent / 'configs' / 'metafile.yml'
@@ -40,6 +45,7 @@ PRETRAINED = {
     'efficientnet_lite0_imagenet1000': 'EfficientNet-Lite0, ImageNet',
     'efficientnet_lite1_imagenet1000': 'EfficientNet-Lite1, ImageNet',
 }
+OBJECTS = {'lite0': 'EfficientNet-Lite0', 'lite1': 'EfficientNet-Lite1'}
 _TABLE = re.compile(r'(<!-- (\w+) -->\n).*?(<!-- end -->)', re.S)
 
 
@@ -100,6 +106,34 @@ def pretrained() -> str:
     return markdown(['network', 'N', *FIGURES, 'zero_ref among correct'], rows)
 
 
+def objects() -> str:
+    """Harm of each ranking to object recognition, beside both kinds of random orders."""
+    rows = []
+    for name, network in OBJECTS.items():
+        for place, found in read(f'objects/{name}.json')['places'].items():
+            layer = f'`{found["layer"]}`' + (', same images' if 'same' in place else '')
+            for row in found['claims']:
+                figures = [f'{row["harm"]:.1f}', f'{row["random"]:.1f}', f'{row["random_p"]:.3f}']
+                figures += [f'{row["matched"]:.1f}', f'{row["matched_p"]:.3f}']
+                if row['ranking'] == 'mean activation':  # nothing to match: the orders hold its own channels
+                    figures[3:] = ['-', '-']
+                rows.append([network, layer, row['ranking'], *figures])
+    return markdown(['network', 'layer', 'ranking', 'harm', 'random', 'p', 'matched', 'p, matched'], rows)
+
+
+def objects_correlations() -> str:
+    """Spearman correlations between the rankings of a layer."""
+    rows = []
+    for name, network in OBJECTS.items():
+        for place, found in read(f'objects/{name}.json')['places'].items():
+            of = found['correlations']
+            names = list(of)
+            pairs = [of[one][names.index(other)] for one, other in combinations(names, 2)]
+            if 'same' not in place:
+                rows.append([network, f'`{found["layer"]}`', *(f'{value:.2f}' for value in pairs)])
+    return markdown(['network', 'layer', *(f'{one} / {other}' for one, other in combinations(names, 2))], rows)
+
+
 def consistency(figures: dict[str, float]) -> list[str]:
     """Cells of a row: Top-1, the headline protocol with its interval, the others."""
     f = {key.removeprefix('consistency/cons8_'): value for key, value in figures.items()}
@@ -110,21 +144,6 @@ def consistency(figures: dict[str, float]) -> list[str]:
 
 def conditions(results: dict[str, Any]) -> str:
     return '; '.join(results[name] for name in ('measured', 'device', 'software', 'data'))
-
-
-def narrow_table1() -> str:
-    """Table 1's 3x3 grid with the narrow network."""
-    return accuracies('narrow_table1.json')
-
-
-def grid_fifth() -> str:
-    """GAPNet after a fifth of a pass over CIFAR-10."""
-    return accuracies('grid_fifth.json')
-
-
-def grid_digits() -> str:
-    """Table 1 on handwritten digits."""
-    return accuracies('grid_digits.json')
 
 
 def accuracies(name: str) -> str:
@@ -140,16 +159,6 @@ def accuracies(name: str) -> str:
             cells.append((', '.join(f'{run["accuracy"]:.1f}' for run in own) or 'not run') + paper)
         rows.append([task, NETS[net], padding, *cells])
     return markdown(['task', 'network', 'padding', *(f'{n}x{n}' for n in sizes)], rows)
-
-
-def camvid_harm() -> str:
-    """The network with the narrower head."""
-    return harm('camvid/random_control.csv')
-
-
-def camvid_full_harm() -> str:
-    """The network of the full width."""
-    return harm('camvid_full/random_control_car.csv', 'camvid_full/random_control_centred.csv')
 
 
 def harm(*names: str) -> str:
@@ -168,8 +177,6 @@ def harm(*names: str) -> str:
 
 def camvid_windows() -> str:
     """Rank correlation of a window's place in the ranking and mIoU (Fig. 4, bottom)."""
-    from scipy.stats import spearmanr
-
     rows = [row for row in read('camvid/fig4.csv') if row['kind'] == 'window']
     layers, rankings = (list(dict.fromkeys(row[name] for row in rows)) for name in ('layer', 'ranking'))
     cells = []
@@ -180,16 +187,6 @@ def camvid_windows() -> str:
             rho = spearmanr([int(row['start']) for row in own], [float(row['value']) for row in own]).statistic
             cells[-1].append(f'{rho:.2f}')
     return markdown(['layer', *(RANKINGS.get(ranking, ranking) for ranking in rankings)], cells)
-
-
-def camvid_sides() -> str:
-    """The network with the narrower head."""
-    return sides('camvid', ('pedestrian', 'car', 'centred'))
-
-
-def camvid_full_sides() -> str:
-    """The network of the full width."""
-    return sides('camvid_full', ('car', 'centred'))
 
 
 def sides(folder: str, kinds: Sequence[str]) -> str:
@@ -206,16 +203,19 @@ def sides(folder: str, kinds: Sequence[str]) -> str:
     return markdown(['rankings by', 'layer', 'half', 'own side', 'overall', 'other side', 'order holds at'], cells)
 
 
-def status() -> str:
-    """Every table and figure of the paper: ours beside the paper's, command and minutes."""
-    from mmposenc.cli.reproduce import status_table
-
-    return status_table()
-
-
-FUNCTIONS = (status, table2, narrow, narrow_table1, grid_fifth, grid_digits, camvid_harm, camvid_windows, camvid_sides)
 TABLES: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (*FUNCTIONS, pretrained, camvid_full_harm, camvid_full_sides)
+    'status': status_table,
+    'table2': table2,
+    'narrow': narrow,
+    'pretrained': pretrained,
+    'objects': objects,
+    'objects_correlations': objects_correlations,
+    **{name: partial(accuracies, f'{name}.json') for name in ('narrow_table1', 'grid_fifth', 'grid_digits')},
+    'camvid_harm': partial(harm, 'camvid/random_control.csv'),
+    'camvid_windows': camvid_windows,
+    'camvid_sides': partial(sides, 'camvid', ('pedestrian', 'car', 'centred')),
+    'camvid_full_harm': partial(harm, 'camvid_full/random_control_car.csv', 'camvid_full/random_control_centred.csv'),
+    'camvid_full_sides': partial(sides, 'camvid_full', ('car', 'centred')),
 }
 TABLES |= {table.__name__: lambda table=table: markdown(table()[0], table()[1:]) for table in render_atlas.TABLES}
 

