@@ -29,12 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--region-list', help='rank over the images of this list, as mmposenc region-lists writes it')
     parser.add_argument('--region', help="what the list is of (default: its name's end, left of val-left.txt)")
     parser.add_argument('--max-images', type=int, metavar='N', help='rank over the first N images only')
-    parser.add_argument(
-        '--rank-split',
-        default='all',
-        choices=['all', 'even', 'odd'],
-        help='every second image only, so that a sweep can use the others (--split)',
-    )
+    split = 'every second image only, so that a sweep can use the others (--split)'
+    parser.add_argument('--rank-split', default='all', choices=['all', 'even', 'odd'], help=split)
     parser.add_argument('--channel-dim', type=int, metavar='DIM', help="dimension of the layer's channels, if unclear")
     parser.add_argument('--prefix-tokens', type=int, metavar='N', help='tokens that are not patches, if unclear')
     parser.add_argument('--allow-slide', action='store_true', help='accept a model that is tested by sliding windows')
@@ -65,18 +61,18 @@ def run(args: Namespace) -> None:
     runner = common.build_runner(cfg, args.verbose)
     figures = runner.test()
     for path, ranking in runner.test_loop.rankings.items():
-        best = ', '.join(map(str, ranking.order[:10]))
-        conditions = f'{ranking.pair}, {ranking.statistic}, {ranking.region}'
-        common.say(f'{os.path.relpath(path)}: {conditions}; top-ranked channels {best}')
+        conditions = ', '.join((ranking.pair, ranking.statistic, ranking.region))
+        common.say(f'{os.path.relpath(path)}: {conditions}; top-ranked channels {str(ranking.order[:10])[1:-1]}')
     common.report(figures, args.checkpoint)
 
 
 def _listed(path: str) -> str:
     """The path as every data set accepts it, below its root or not."""
-    if not Path(path).is_file():
+    file = Path(path)
+    if not file.is_file():
         raise FileNotFoundError(f'there is no region list at {path}: make one with mmposenc region-lists')
-    if Path(path).suffix in ('.json', '.pickle', '.pkl', '.yaml', '.yml'):  # which a data set would unpickle, or worse
+    if file.suffix in ('.json', '.pickle', '.pkl', '.yaml', '.yml'):  # which a data set would unpickle, or worse
         raise ValueError(f'the region list {path} must hold one name per line; give it a name that ends in .txt')
-    if not Path(path).read_bytes().strip():
+    if not file.read_bytes().strip():
         raise ValueError(f'the region list {path} is empty, so there is nothing to rank')
-    return str(Path(path).resolve())
+    return str(file.resolve())

@@ -15,20 +15,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('config', nargs='?', help='config whose data set holds label maps, or boxes as those of mmdet')
-    source.add_argument(
-        '--citypersons', metavar='DIR', help="CityPersons' box files of one split, instead of label maps"
-    )
+    citypersons = "CityPersons' box files of one split, instead of label maps"
+    source.add_argument('--citypersons', metavar='DIR', help=citypersons)
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='val', help='data loader of the config')
-    parser.add_argument(
-        '--class-name',
-        nargs='+',
-        default=['pedestrian'],
-        metavar='CLASS',
-        help="default: pedestrian (in Cityscapes' labels: person); several classes of label maps count as one",
-    )
-    parser.add_argument(
-        '--tolerance', type=float, default=0.0, help='share that may lie in the other half (default: 0)'
-    )
+    classes = "default: pedestrian (in Cityscapes' labels: person); several classes of label maps count as one"
+    parser.add_argument('--class-name', nargs='+', default=['pedestrian'], metavar='CLASS', help=classes)
+    tolerance = 'share that may lie in the other half (default: 0)'
+    parser.add_argument('--tolerance', type=float, default=0.0, help=tolerance)
     parser.add_argument('--out-dir', required=True, help='folder for SPLIT-left.txt and SPLIT-right.txt')
     common.add_cfg_options(parser)
     parser.set_defaults(launcher='none', trust_checkpoint=False, work_dir=None)

@@ -30,9 +30,8 @@ def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, weights: str, 
     ranking = Ranking.load('work_dirs/tiny_seg/ranking.json')
     best = ', '.join(map(str, ranking.order[:10]))
     assert named == f'work_dirs/tiny_seg/ranking.json: flip_image, abs, overall; top-ranked channels {best}'
-    assert re.fullmatch(
-        r'done: images 4, channels 32, reliability/flip_image-abs 0\.\d+; checkpoint: weights.pth', done
-    )
+    figures = r'images 4, channels 32, reliability/flip_image-abs 0\.\d+'
+    assert re.fullmatch(rf'done: {figures}; checkpoint: weights.pth', done)
     assert (ranking.layer, ranking.num_images, ranking.region) == ('backbone[-1]', 4, 'overall')
     assert (ranking.checkpoint_sha256, ranking.data_set) == (file_sha256(weights), 'BaseSegDataset images')
     assert len(set(ranking.scores)) > 10

@@ -26,8 +26,7 @@ def config(tmp_path):
 def test_lists_from_label_maps(tool, config, tmp_path, capsys):
     tool('region-lists')([config, '--class-name', 'car', '--tolerance', '0.1', '--out-dir', 'lists'])
     left, right = ((tmp_path / 'lists' / f'val-{half}.txt').read_text().split() for half in ('left', 'right'))
-    assert left
-    assert right
+    assert min(len(left), len(right)) > 0
     assert not set(left) & set(right)
     assert all(name.startswith('val_0000') for name in left + right)
     out = capsys.readouterr().out
@@ -65,15 +64,12 @@ def test_lists_from_boxes(tool, tmp_path):
     assert [(tmp_path / f'train-{half}.txt').read_text() for half in ('left', 'right')] == ['a\n', 'b\n']
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (['--class-name', 'person'], "class 'person' is unknown; DigitScenes has sky"),
-        (['--split', 'train'], 'has no train_dataloader'),
-        (['--tolerance', '0.7'], 'tolerance is a share of the pixels'),
-        (['--cfg-options', 'val_dataloader.dataset.num_scenes=1'], "no image of 1 has all of 'pedestrian'"),
-    ],
-)
+@pytest.mark.parametrize('arguments, message', [
+    (['--class-name', 'person'], "class 'person' is unknown; DigitScenes has sky"),
+    (['--split', 'train'], 'has no train_dataloader'),
+    (['--tolerance', '0.7'], 'tolerance is a share of the pixels'),
+    (['--cfg-options', 'val_dataloader.dataset.num_scenes=1'], "no image of 1 has all of 'pedestrian'"),
+])  # fmt: skip
 def test_a_mistake_leaves_no_list(tool, config, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         tool('region-lists')([config, '--out-dir', 'lists', *arguments])
