@@ -13,15 +13,15 @@ IMAGE_KEYS = ('image', 'images', 'pixel_values', 'inputs', 'input', 'img')
 TARGET_KEYS = ('label', 'labels', 'target', 'targets', 'mask', 'masks')
 
 Unpack = Callable[[Any], tuple[Any, Any]]
+_UNPACK = 'pass unpack=, a function that returns (images, targets) of a batch'
 
 
 def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     """Images (N, channels, H, W) in floating point of a data loader's batch, and its targets, None if there are none.
 
-    Args:
-        batch: `(images, targets, ...)`, images alone, or a dict with one of `IMAGE_KEYS` and at most one of
-            `TARGET_KEYS`. Images are one tensor, or a list of images of one size, which is stacked.
-        unpack: Returns `(images, targets)` of a batch of any other kind.
+    A batch is `(images, targets, ...)`, images alone, or a dict with one of `IMAGE_KEYS` and at most one of
+    `TARGET_KEYS`; `unpack` returns `(images, targets)` of any other kind. Images are one tensor, or a list of images of
+    one size, which is stacked.
 
     Example:
         >>> images, targets = read_batch({'pixel_values': torch.rand(2, 3, 8, 8), 'labels': torch.tensor([0, 1])})
@@ -29,7 +29,6 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
         (torch.Size([2, 3, 8, 8]), tensor([0, 1]))
     """
     images: Any
-    targets: Any = None
     if unpack is not None:
         images, targets = unpack(batch)
     elif isinstance(batch, Mapping):
@@ -37,7 +36,7 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     elif isinstance(batch, (list, tuple)) and batch:
         images, targets = batch[0], batch[1] if len(batch) > 1 else None
     else:
-        images = batch
+        images, targets = batch, None
     if isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
         sizes = sorted({tuple(image.shape) for image in images})
         if len(sizes) > 1:
@@ -49,28 +48,21 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     if not isinstance(images, Tensor):
         raise ValueError(
             f'a batch must be images (N, 3, H, W), start with them, or be a dict that holds them, got '
-            f'{type(images).__name__}: pass unpack=, a function that returns (images, targets) of a batch'
-        )
-    shape = tuple(images.shape)
-    if images.ndim == 3:
-        raise ValueError(
-            f'a batch must hold images (N, 3, H, W), got one image {shape}: set batch_size in the data loader, or pass '
-            f'(images, targets) with a list of images'
+            f'{type(images).__name__}: {_UNPACK}'
         )
     if images.ndim != 4 or not images.is_floating_point():
-        raise ValueError(
-            f'a batch must hold normalised images (N, 3, H, W) in floating point, got {images.dtype} {shape}'
-        )
+        got = f'{images.dtype} {tuple(images.shape)}'
+        if images.ndim == 3:
+            got = f'one image {tuple(images.shape)}: set batch_size in the data loader, or pass a list of images'
+        raise ValueError(f'a batch must hold normalised images (N, 3, H, W) in floating point, got {got}')
     return images, targets
 
 
 def _value(batch: Mapping, keys: tuple[str, ...], required: bool = False) -> Any:
     found = [key for key in keys if key in batch]
     if len(found) > 1 or (required and not found):
-        raise ValueError(
-            f'a batch must hold one of the keys {", ".join(keys)}, got {", ".join(map(str, batch)) or "none"}: '
-            f'pass unpack=, a function that returns (images, targets) of a batch'
-        )
+        got = ', '.join(map(str, batch)) or 'none'
+        raise ValueError(f'a batch must hold one of the keys {", ".join(keys)}, got {got}: {_UNPACK}')
     return batch[found[0]] if found else None
 
 
@@ -98,8 +90,8 @@ def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Modul
                 break
             images, targets = images[: share - seen], _first(targets, share - seen)
         if model is not None:
-            dtypes = (weight.dtype for weight in model.parameters() if weight.is_floating_point())
-            images = images.to(model_device(model), next(dtypes, images.dtype))
+            weights = (weight for weight in model.parameters() if weight.is_floating_point())
+            images = images.to(model_device(model), next(weights, images).dtype)
         yield Batch(images, targets, rank + seen * step, step)
         seen += len(images)
     if not seen and share != 0:  # 0: fewer images than processes
@@ -115,10 +107,8 @@ def _share(loader: Iterable, processes: int) -> int | None:
         size = len(loader.dataset)  # type: ignore[arg-type]
         return None if sampler.drop_last else -((sampler.rank - size) // sampler.num_replicas)
     if processes > 1 and isinstance(sampler, (SequentialSampler, RandomSampler)):
-        raise ValueError(
-            f'each of the {processes} processes would get all images: give the data loader '
-            f'sampler=DistributedSampler(dataset, shuffle=False)'
-        )
+        one = 'give the data loader sampler=DistributedSampler(dataset, shuffle=False)'
+        raise ValueError(f'each of the {processes} processes would get all images: {one}')
     return None
 
 
@@ -131,9 +121,8 @@ def _first(targets: Any, number: int) -> Any:
 def read_logits(output: Any) -> Tensor:
     """The scores among a network's outputs.
 
-    Args:
-        output: A tensor; a dict with 'logits' or 'out' (torchvision's segmentation networks); an object with `.logits`
-            (transformers); a tuple or list that starts with any of these.
+    These are a tensor; a dict with 'logits' or 'out' (torchvision's segmentation networks); an object with `.logits`
+    (transformers); a tuple or list that starts with any of these.
     """
     for _ in range(3):
         if isinstance(output, Tensor):
@@ -166,8 +155,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def model_device(model: nn.Module) -> torch.device:
     """The device of a network's first parameter or buffer; the CPU if it has none."""
-    tensor = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device('cpu') if tensor is None else tensor.device
+    return next(chain(model.parameters(), model.buffers()), torch.empty(0, device='cpu')).device
 
 
 def _is_distributed() -> bool:

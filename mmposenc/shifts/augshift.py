@@ -37,28 +37,15 @@ def augshift_loss(
 
     Args:
         scores: Of the two views, each (N, K). `tensor.chunk(2)` splits what one forward of both views gave.
-        pooled: Features after global average pooling of the two views, each (N, C).
+        pooled: Features after global average pooling of the two views, each (N, C); `record_pooled` gives them.
         labels: (N,).
-        mse_weight: The paper's lambda; see `AugShiftLoss`.
+        mse_weight, mse: The paper's lambda, and 'absolute' or 'relative'; see `AugShiftLoss`.
         criterion: Loss of one view from its scores and labels.
-        mse: 'absolute' or 'relative'; see `AugShiftLoss`.
 
     Example:
-        AugShift in a training loop of your own takes five lines; those before and after them stay as they are.
-
-        >>> import torchvision
-        >>> from mmposenc.layers import record_pooled
-        >>> model = torchvision.models.resnet18(num_classes=10)
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        >>> for images, labels in [(torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 3]))]:
-        ...     views = torch.cat(two_views(images))
-        ...     with record_pooled(model, 'layer4') as record:
-        ...         scores = model(views)
-        ...     pooled = record.take()
-        ...     loss = augshift_loss(scores.chunk(2), pooled.chunk(2), labels)
-        ...     optimizer.zero_grad()
-        ...     loss.backward()
-        ...     optimizer.step()
+        >>> scores, pooled, labels = torch.zeros(4, 10), torch.ones(4, 512), torch.tensor([3, 7])
+        >>> augshift_loss(scores.chunk(2), pooled.chunk(2), labels)
+        tensor(4.6052)
     """
     return torch.stack(tuple(AugShiftLoss(mse_weight, mse)(scores, pooled, labels, criterion).values())).sum()
 
@@ -78,8 +65,8 @@ class AugShiftLoss(nn.Module):
         mse: 'absolute', the paper's, or 'relative'.
 
     Raises:
-        ValueError: If `mse_weight` is negative, or `mse` is neither; when called, if the pooled features are not two
-            of the same shape (N, C), or 'relative' gets a single image.
+        ValueError: If an argument is none of these; when called, if the pooled features are not two of the same shape
+            (N, C), or 'relative' gets a single image.
     """
 
     def __init__(self, mse_weight: float = 10.0, mse: str = 'absolute') -> None:
@@ -88,8 +75,7 @@ class AugShiftLoss(nn.Module):
             raise ValueError(f'mse_weight (lambda) must be at least 0, got {mse_weight}')
         if mse not in ('absolute', 'relative'):
             raise ValueError(f"mse must be 'absolute' or 'relative', got {mse!r}")
-        self.mse_weight = mse_weight
-        self.mse = mse
+        self.mse_weight, self.mse = mse_weight, mse
 
     def forward(
         self,
@@ -113,6 +99,3 @@ class AugShiftLoss(nn.Module):
             'loss_view2': criterion(cls_scores[1], labels),
             'loss_mse': self.mse_weight * distance,
         }
-
-    def extra_repr(self) -> str:
-        return f'mse_weight={self.mse_weight}, mse={self.mse!r}'

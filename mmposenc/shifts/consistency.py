@@ -29,10 +29,8 @@ class ConsistencyCard(Result):
     Attributes:
         images: Number of images.
         correct: How many have r = y.
-        protocols: Of each figure, a name from `PROTOCOLS`.
-        max_shifts: Of each figure, N in px; None for 'crop_pair'.
+        protocols, max_shifts: Of each figure, a name from `PROTOCOLS`, and N in px; None for 'crop_pair'.
         counts: Images with a = b, with a = y, and with a = b = y, (figures, 3), int64.
-        seed: Seed of the shifts.
         crop_size: Side in px of what the model saw; None for whole images.
     """
 
@@ -107,7 +105,6 @@ def shift_consistency(
             of one size.
         max_shifts: The N of Cons.N: largest shifts in px, each axis.
         protocols: Names from `PROTOCOLS`.
-        seed: Seed of the shifts.
         crop_size: Side in px of what the model sees of larger images, which 'crop_pair' needs; Top-1 and the other
             protocols then use the center crop. None shows whole images.
         unpack: Returns `(images, labels)` of a batch of any other kind.
@@ -150,8 +147,7 @@ def predict_views(
     """Predict the labels of all views of a batch of normalised images at these positions in the data set.
 
     Returns labels (N, 1 + 2 figures): the reference, then the two views of each of `views.keys`; and the scores of the
-    reference, (N, classes). Raises a ValueError if there are no scores of two or more classes, some are NaN, or a label
-    is none of the classes.
+    reference, (N, classes). ValueError without scores of two or more classes, for NaN, or for a label of no class.
     """
 
     def predict(view: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,7 +175,7 @@ def predict_views(
 
 
 def count_views(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Count what `predict_views` gave: int64 (2 + 3 figures,), to be added up over batches.
+    """Count what `predict_views` gave, to be added up over batches: int64 (2 + 3 figures,).
 
     Images, correct ones, and per figure the images with a = b, a = y, a = b = y.
     """
@@ -209,9 +205,10 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def _check_labels(labels: Any, number: int) -> Tensor:
-    got = type(labels).__name__
-    if isinstance(labels, (Tensor, list, tuple)) and len(labels):
+    if isinstance(labels, (list, tuple)):
         labels = torch.as_tensor(labels)
+    got = type(labels).__name__
+    if isinstance(labels, Tensor):
         if labels.shape == (number,) and not labels.is_floating_point():
             return labels.long()
         got = f'{labels.dtype} {tuple(labels.shape)}'

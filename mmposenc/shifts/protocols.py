@@ -11,16 +11,13 @@ from mmposenc.shifts.shift import cut_windows, shift_images
 
 
 class ShiftProtocol(NamedTuple):
-    """Which two views of an image are compared (Sec. 4.1, Cons.N of Table 2).
-
-    `fill` is what moves into a shifted image, None where windows are cut from a larger one. `views` is how many of the
-    two views are shifted: 1 compares the image itself with a shifted copy, 2 two copies.
-    """
+    """What moves into a shifted image, None for windows of a larger one; and how many of the two views are shifted."""
 
     fill: str | None
     views: int
 
 
+# Which two views are compared: 1 the image itself with a shifted copy, 2 two copies (Sec. 4.1, Cons.N of Table 2).
 PROTOCOLS = {
     'zero_ref': ShiftProtocol('zero', 1),
     'zero_pair': ShiftProtocol('zero', 2),
@@ -39,18 +36,14 @@ def draw_shifts(protocol: str, spans: tuple[range, range], num_samples: int, see
     order, number of processes, or what else is measured.
 
     Args:
-        protocol: Name of the protocol.
         spans: The offsets that may be drawn, in px: vertical, horizontal. `range(-8, 9)` twice for Cons.8.
-        num_samples: Length of the data set.
-        seed: Any integer.
 
     Returns:
         (num_samples, views, 2), int64, the last axis (dy, dx).
     """
     axes = []
     for axis, span in zip('yx', spans, strict=True):
-        key = f'{seed}/{protocol}/{span.start}/{span.stop}/{axis}'
-        digest = hashlib.sha256(key.encode()).digest()
+        digest = hashlib.sha256(f'{seed}/{protocol}/{span.start}/{span.stop}/{axis}'.encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], 'big'))
         size = (num_samples, PROTOCOLS[protocol].views)
         axes.append(torch.randint(span.start, span.stop, size, generator=generator))
@@ -66,7 +59,6 @@ class ShiftedViews:
         max_shifts: The N of Cons.N, in px, each at least 1.
         protocols: Names from `PROTOCOLS`.
         num_samples: Length of the data set; None draws as many shifts as are asked for.
-        seed: Seed of the shifts.
         crop_size: Side in px of what the model sees of larger images: the center crop, or for 'crop_pair' a window
             anywhere. None shows whole images.
 
@@ -90,27 +82,22 @@ class ShiftedViews:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise TypeError(f'{name} must be a list, got {value!r}; write {name}=[{value!r}]')
         if not protocols or len(set(protocols)) < len(protocols) or set(protocols) - PROTOCOLS.keys():
-            raise ValueError(
-                f'protocols must name one or more of {", ".join(PROTOCOLS)}, each once; got {list(protocols)}'
-            )
+            names = ', '.join(PROTOCOLS)
+            raise ValueError(f'protocols must name one or more of {names}, each once; got {list(protocols)}')
         integers = all(isinstance(n, int) and n >= 1 for n in max_shifts)
         if not integers or not max_shifts or len(set(max_shifts)) < len(max_shifts):
-            raise ValueError(
-                f'max_shifts must be one or more different px, integers of at least 1; got {list(max_shifts)}'
-            )
+            rule = 'one or more different px, integers of at least 1'
+            raise ValueError(f'max_shifts must be {rule}; got {list(max_shifts)}')
         if crop_size is None and 'crop_pair' in protocols:
             raise ValueError("'crop_pair' needs a crop_size smaller than the images, e.g. 224 of 256 px; got None")
         if crop_size is not None and crop_size < 1:
             raise ValueError(f'crop_size must be at least 1 px, got {crop_size}')
-        self.num_samples = num_samples
-        self.seed = seed
-        self.crop_size = crop_size
+        self.num_samples, self.seed, self.crop_size = num_samples, seed, crop_size
         self.figures: dict[str, tuple[str, int | None]] = {}
         for name in protocols:
-            if PROTOCOLS[name].fill is None:
-                self.figures[f'cons_{name}'] = (name, None)
-            else:
-                self.figures |= {f'cons{max_shift}_{name}': (name, max_shift) for max_shift in max_shifts}
+            windows = PROTOCOLS[name].fill is None
+            for max_shift in (None,) if windows else max_shifts:
+                self.figures[f'cons{"" if windows else max_shift}_{name}'] = (name, max_shift)
         self.keys = tuple(self.figures)
         self._tables: dict[tuple[str, tuple[range, range]], Tensor] = {}
 
@@ -128,12 +115,9 @@ class ShiftedViews:
         return images[..., top : top + self.crop_size, left : left + self.crop_size]
 
     def shifted(self, key: str, images: Tensor, indices: Sequence[int] | Tensor) -> Iterator[Tensor]:
-        """Yield the shifted views of one figure, sized as `reference`: one that is compared with it, or a pair.
+        """Yield the shifted views of one of `keys`, sized as `reference`: one that is compared with it, or a pair.
 
-        Args:
-            key: One of `keys`.
-            images: Whole images, normalised, (N, C, H, W).
-            indices: Position of each in the data set.
+        `images` are whole and normalised, (N, C, H, W), and `indices` their positions in the data set.
         """
         protocol, max_shift = self.figures[key]
         fill = PROTOCOLS[protocol].fill
