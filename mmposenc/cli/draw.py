@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mmengine.config import Config
     from mmengine.dataset import BaseDataset
-    from mmengine.model import BaseModel
     from torch import Tensor, nn
-
-    from mmposenc.figures import AblatedPredictions
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -59,77 +56,58 @@ def run(args: Namespace) -> None:
 
 def _draw_overlays(args: Namespace) -> None:
     """One row per image: as it is, with position channels ablated, with random ones (Fig. 5)."""
-    from mmengine.registry import DATASETS
-
-    from mmposenc.channels import random_channels, top_channels
-    from mmposenc.figures import draw_overlays, save_figure
-    from mmposenc.ranking import Ranking
-
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'test_dataloader')
-    common.load_weights(cfg, args.checkpoint)
-    ranking = Ranking.load(args.ranking)
-    position = top_channels(ranking, args.num_channels)
-    random = random_channels(ranking.num_channels, args.num_channels, args.seed)
-    runner = common.build_runner(cfg, args.verbose)
-    runner.load_or_resume()
-    model = runner.model.eval()
-    ranking.check_model(model)
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    layer = args.layer or ranking.layer
-    rows = [
-        _predict_ablated(model, dataset[place], layer, position, random, ranking.num_channels)
-        for place in _places(dataset, args.images)
-    ]
-    figure = draw_overlays(rows, dataset.metainfo['classes'], dataset.metainfo['palette'], args.num_channels, layer)
-    out = save_figure(figure, args.out or Path(cfg.work_dir, 'ablation.png'))
-    common.say(f'done: {len(rows)} images with {args.num_channels} channels of {layer} ablated: {out}')
-
-
-def _predict_ablated(
-    model: 'BaseModel', sample: dict, layer: str, position: Sequence[int], random: Sequence[int], num_channels: int
-) -> 'AblatedPredictions':
-    """Predict one image with the whole network, with position channels ablated, and with random ones (Fig. 5).
-
-    The sample is what mmseg's test pipeline gives, the image as it was read (BGR, 0 to 255), with its label map.
-    """
     from copy import deepcopy
 
     import torch
     from mmcv import imresize
     from mmengine.dataset import pseudo_collate
+    from mmengine.registry import DATASETS
 
-    from mmposenc.channels import ablate_channels
-    from mmposenc.figures import AblatedPredictions
+    from mmposenc.channels import ablate_channels, random_channels, top_channels
+    from mmposenc.figures import AblatedPredictions, draw_overlays, save_figure
+    from mmposenc.ranking import Ranking
 
-    truth = sample['data_samples']
-    if 'gt_sem_seg' not in truth:
-        raise ValueError('the figure needs label maps: add LoadAnnotations to the pipeline, or choose another data set')
-    predictions = []
-    for channels in ((), position, random):
-        batch = pseudo_collate([deepcopy(sample)])
-        with torch.no_grad(), ablate_channels(model, layer, channels, num_channels=num_channels):
-            (found,) = model.test_step(batch)
-        predictions.append(found.pred_sem_seg.data.squeeze(0).cpu().numpy())
-    labels = truth.gt_sem_seg.data.squeeze(0).cpu().numpy()
-    image = sample['inputs'].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()[..., ::-1]
-    image = imresize(image, labels.shape[::-1])
-    return AblatedPredictions(Path(truth.metainfo.get('img_path') or '').stem, image, labels, *predictions)
+    cfg = common.load_config(args)
+    common.require(cfg, 'model', 'test_dataloader')
+    common.load_weights(cfg, args.checkpoint)
+    ranking, number = Ranking.load(args.ranking), args.num_channels
+    chosen = ((), top_channels(ranking, number), random_channels(ranking.num_channels, number, args.seed))
+    runner = common.build_runner(cfg, args.verbose)
+    runner.load_or_resume()
+    model = runner.model.eval()
+    ranking.check_model(model)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    layer, rows = args.layer or ranking.layer, []
+    for place in _places(dataset, args.images):
+        sample = dataset[place]
+        truth = sample['data_samples']
+        if 'gt_sem_seg' not in truth:
+            raise ValueError('label maps are missing: add LoadAnnotations to the pipeline, or choose another data set')
+        predictions = []
+        for channels in chosen:
+            batch = pseudo_collate([deepcopy(sample)])
+            with torch.no_grad(), ablate_channels(model, layer, channels, num_channels=ranking.num_channels):
+                (found,) = model.test_step(batch)
+            predictions.append(found.pred_sem_seg.data.squeeze(0).cpu().numpy())
+        labels = truth.gt_sem_seg.data.squeeze(0).cpu().numpy()
+        image = sample['inputs'].permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()[..., ::-1]  # read as BGR
+        name = Path(truth.metainfo.get('img_path') or '').stem
+        rows.append(AblatedPredictions(name, imresize(image, labels.shape[::-1]), labels, *predictions))
+    figure = draw_overlays(rows, dataset.metainfo['classes'], dataset.metainfo['palette'], number, layer)
+    out = save_figure(figure, args.out or Path(cfg.work_dir, 'ablation.png'))
+    common.say(f'done: {len(rows)} images with {number} channels of {layer} ablated: {out}')
 
 
 def _places(dataset: 'BaseDataset', images: Sequence[str]) -> list[int]:
     """Positions of images that are named by position or by file name."""
-    names = [Path(dataset.get_data_info(place).get('img_path', '')).name for place in range(len(dataset))]
-    stems = [Path(name).stem for name in names]
-    places = []
+    names = [Path(dataset.get_data_info(place).get('img_path', '')) for place in range(len(dataset))]
+    known = {str(place): place for place in range(len(dataset))}
+    for text in (lambda name: name.stem, lambda name: name.name):  # a name of a file comes before a position
+        known |= {text(name): place for place, name in reversed([*enumerate(names)]) if name.name}
     for image in images:
-        if image in names or image in stems:
-            places.append((names if image in names else stems).index(image))
-        elif image.isdecimal() and int(image) < len(dataset):
-            places.append(int(image))
-        else:
+        if image not in known:
             raise ValueError(f'--images takes positions from 0 to {len(dataset) - 1} or file names, got {image}')
-    return places
+    return [known[image] for image in images]
 
 
 def _draw_grids(args: Namespace) -> None:
@@ -167,10 +145,8 @@ def _inputs(cfg: 'Config', number: int) -> 'Figure':
     preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.data_preprocessor)
     images = preprocessor(batch)['inputs']
     images = (images * preprocessor.std + preprocessor.mean).round().clip(0, 255).to(torch.uint8)
-    titles = [
-        f'location {cell}, category {label}'
-        for cell, label in zip(batch['cells'].tolist(), batch['labels'].tolist(), strict=True)
-    ]
+    pairs = zip(batch['cells'].tolist(), batch['labels'].tolist(), strict=True)
+    titles = [f'location {cell}, category {label}' for cell, label in pairs]
     return draw_inputs(images.permute(0, 2, 3, 1).numpy(), titles, grid['grid_size'])
 
 
