@@ -46,9 +46,10 @@ def same(card, other):
 def test_worked_out_by_hand(monkeypatch):
     """Four times the image 0..15 (4x4); the pixel at (1, 1) says 5 and, shifted by (dy, dx), 5 - 4 dy - dx."""
     images = torch.arange(16.0).view(1, 1, 4, 4).expand(4, 3, 4, 4)
-    ones = torch.tensor([[[0, 0]], [[1, 0]], [[2, 0]], [[0, -1]]])
-    pairs = torch.tensor([[[0, 0], [1, 0]], [[2, 0], [0, 2]], [[1, 0], [1, 0]], [[0, -1], [0, -1]]])
-    tables = {'ref': ones, 'pair': pairs}
+    tables = {
+        'ref': torch.tensor([[[0, 0]], [[1, 0]], [[2, 0]], [[0, -1]]]),
+        'pair': torch.tensor([[[0, 0], [1, 0]], [[2, 0], [0, 2]], [[1, 0], [1, 0]], [[0, -1], [0, -1]]]),
+    }
     monkeypatch.setattr('mmposenc.shifts.protocols.draw_shifts', lambda name, *_: tables[name.split('_')[1]])
     data = TensorDataset(images, torch.tensor([5, 5, 5, 6]))
     card = measure(data, PixelClassifier(1, 1, 16), batch_size=3, max_shifts=[2], protocols=SHIFTING)
@@ -95,18 +96,11 @@ class TestInvariance:
 
     def test_any_iterable_of_any_batches(self, expected):
         images, labels = random_data().tensors
-        dicts = [{'pixel_values': images[:9], 'labels': labels[:9]}, {'pixel_values': images[9:], 'label': labels[9:]}]
-        assert same(shift_consistency(PixelClassifier(1, 2, 3), dicts, **SETTING), expected)
-        nested = [{'a': {'x': images, 'y': labels}}]
         model = PixelClassifier(1, 2, 3)
-        card = shift_consistency(
-            model,
-            nested,
-            **SETTING,
-            unpack=lambda batch: (batch['a']['x'], batch['a']['y']),
-            forward=lambda x: {'logits': model(x)},
-        )
-        assert same(card, expected)
+        dicts = [{'pixel_values': images[:9], 'labels': labels[:9]}, {'pixel_values': images[9:], 'label': labels[9:]}]
+        assert same(shift_consistency(model, dicts, **SETTING), expected)
+        options = dict(unpack=lambda batch: (batch['a']['x'], batch['y']), forward=lambda x: {'logits': model(x)})
+        assert same(shift_consistency(model, [{'a': {'x': images}, 'y': labels}], **SETTING, **options), expected)
 
     def test_wrapped_compiled_and_training(self, expected):
         model = PixelClassifier(1, 2, 3).train()
@@ -125,12 +119,7 @@ class TestInvariance:
     def test_two_processes(self, tmp_path, number):
         """Also where the sampler repeats an image, or a process has nothing but the repetition."""
         expected = measure(random_data(number), **SETTING)
-        context = mp.get_context('fork')
-        processes = [context.Process(target=_rank, args=(rank, tmp_path, number)) for rank in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(60)
+        mp.start_processes(_rank, (tmp_path, number), 2, start_method='fork')
         for rank in range(2):
             assert same(ConsistencyCard.load(tmp_path / f'{rank}.json'), expected)
 
