@@ -44,37 +44,24 @@ def test_accuracy_is_drawn_through_the_means_beside_the_papers_and_chance():
         [(3, 78.8), (5, 37.8)],  # the paper's
         [(3, pytest.approx(100 / 9)), (5, 4)],  # chance
     ]
-    low, high = axis.get_ylim()
-    assert low <= 0
-    assert high >= 100
+    assert axis.get_ylim()[0] <= 0 < 100 <= axis.get_ylim()[1]
     assert '%' in axis.get_ylabel()
+    with pytest.raises(ValueError, match='no finished run to draw; train one first'):
+        draw_accuracy([])
 
 
 def test_a_panel_per_task_and_padding_and_a_legend_of_what_is_there():
-    runs = [
-        run('gapnet', 3, 99.0, 100.0),
-        run('sumnet', 3, 30.0, None),
-        run('gapnet', 3, 80.0, 83.8, 'category', 'reflect'),
-    ]
+    runs = [run('gapnet', 3, 99.0, 100.0), run('sumnet', 3, 30.0, None)]
+    runs.append(run('gapnet', 3, 80.0, 83.8, 'category', 'reflect'))
     figure = draw_accuracy(runs)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == [
-        f'{task}, {padding} padding' for task in ('location', 'category') for padding in ('zeros', 'reflect')
-    ]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        'GAPNet',
-        'sum of channels',
-        "the paper's",
-        'chance',
-    ]
+    tasks = ('location', 'category')
+    assert titles == [f'{task}, {padding} padding' for task in tasks for padding in ('zeros', 'reflect')]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ['GAPNet', 'sum of channels', "the paper's", 'chance']
     assert lines(figure.axes[3])[-1] == [(3, 10)]  # chance of ten categories
     assert [(3, 30)] in lines(figure.axes[0])
     assert len(lines(figure.axes[1])) == 1  # location with reflect padding: chance alone
-
-
-def test_no_run_is_no_picture():
-    with pytest.raises(ValueError, match='no finished run to draw; train one first'):
-        draw_accuracy([])
 
 
 def test_confusion_lies_on_the_grid_each_cell_in_its_place():
@@ -106,23 +93,18 @@ def test_counts_that_cannot_be_drawn(counts: np.ndarray, message: str):
         draw_confusion(counts, 3)
 
 
-@pytest.mark.parametrize('suffix', ['png', 'svg'])
-def test_a_picture_is_written_whole(tmp_path: Path, suffix: str):
-    path = save_figure(draw_confusion(np.eye(4), 2), tmp_path / 'new' / f'confusion.{suffix}')
-    assert [file.name for file in path.parent.iterdir()] == [f'confusion.{suffix}']
-    assert path.stat().st_size > 1000
-    if suffix == 'png':
-        assert cv2.imread(str(path)) is not None
-
-
-def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path):
-    path = tmp_path / 'a.png'
-    path.write_bytes(b'old')
-    broken = Figure()
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path):
+    for suffix in ('png', 'svg'):
+        path = save_figure(draw_confusion(np.eye(4), 2), tmp_path / suffix / f'confusion.{suffix}')
+        assert [file.name for file in path.parent.iterdir()] == [f'confusion.{suffix}']
+        assert path.stat().st_size > 1000
+    old = tmp_path / 'png' / 'confusion.png'
+    assert cv2.imread(str(old)) is not None
+    content, broken = old.read_bytes(), Figure()
     broken.text(0, 0, '$\\nosuchcommand$')
     with pytest.raises(ValueError, match='nosuchcommand'):
-        save_figure(broken, path)
-    assert path.read_bytes() == b'old'
+        save_figure(broken, old)
+    assert old.read_bytes() == content
 
 
 def test_cells_stand_in_the_order_of_their_sums():
@@ -137,16 +119,12 @@ def test_cells_stand_in_the_order_of_their_sums():
     assert bottom < 0 < 110 < top
 
 
-def test_sums_that_are_all_zero_or_negative_lie_inside_the_picture():
-    for sums in (np.zeros(4), -np.arange(4.0)):
-        axis = draw_pooled_sums(sums, np.arange(4), np.eye(4)).axes[0]
+def test_sums_that_are_all_zero_or_negative_or_of_a_large_grid():
+    for sums in (np.zeros(49), -np.arange(49.0)):
+        axis = draw_pooled_sums(sums, np.arange(49), np.eye(49)).axes[0]
         bottom, top = axis.get_ylim()
         assert bottom < sums.min() <= sums.max() < top
-
-
-def test_a_large_grid_has_no_name_under_each_dot():
-    axis = draw_pooled_sums(np.arange(49.0), np.arange(49), np.eye(49)).axes[0]
-    assert axis.get_xlabel() == 'cells, sorted by their sum'
+        assert axis.get_xlabel() == 'cells, sorted by their sum'  # no name under each dot
 
 
 def test_what_the_sum_alone_locates():

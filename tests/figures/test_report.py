@@ -119,6 +119,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
 def test_p_values_in_words() -> None:
     assert report.describe_p(0.025, 39) == 'none of 39 random orders costs as much (p = 0.025)'
     assert report.describe_p(0.05, 39) == '1 of 39 random orders costs at least as much (p = 0.050)'
+    assert report.verdict(0.05) == 'more than chance explains' != report.verdict(0.051)
     assert report.describe_p(0.6, 19) == '11 of 19 random orders cost at least as much (p = 0.600)'
 
 
@@ -143,6 +144,7 @@ def test_what_a_sweep_has_found_in_words_and_tables() -> None:
     assert curves.rows[2] == [4, '58.00', '68.00', '54.00', '66.00', '67.64']
     (halves,) = report.describe_dissociation(sweep)
     assert halves.rows[0] == ['pool', 'left', '8.00', '6.00', '2.00', '2 of 3', '12.00', '0.002']
+    assert report.spread(21) == [0, 2, 5, 8, 10, 12, 15, 18, 20]  # long tables are thinned to nine rows
     facts, rankings = report.describe_sweep(sweep)
     assert ['model', 'net <1>'] in facts.rows
     assert ['random orders matched in strength', 19] in facts.rows
@@ -166,8 +168,3 @@ def test_classes_in_numbers() -> None:
         ['building', '1.2', '0.9 to 1.4', '8.0', '0.050'],
         ['tree', '1.2', '0.9 to 1.4', '2.0', '0.050'],
     ]
-
-
-def test_long_tables_are_thinned_to_nine_rows_with_both_ends() -> None:
-    assert report.spread(21) == [0, 2, 5, 8, 10, 12, 15, 18, 20]
-    assert report.spread(3) == [0, 1, 2]

@@ -13,10 +13,7 @@ RANDOM = 'random channels, mean'
 
 
 def lines(axis: Axes) -> dict[str, list[tuple[float, float]]]:
-    return {
-        line.get_label(): [(round(float(x), 6), round(float(y), 6)) for x, y in line.get_xydata()]
-        for line in axis.lines
-    }
+    return {line.get_label(): [tuple(xy) for xy in line.get_xydata().round(6).tolist()] for line in axis.lines}
 
 
 def band(axis: Axes) -> dict[float, tuple[float, float]]:
@@ -90,9 +87,8 @@ def test_classes_beside_random_orders() -> None:
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ['building', 'tree']
     # Mean over N = 0, 2, 4 of 2 channels; 'left' costs a building 4 points a channel and a tree 1.
-    heights = [
-        (line.get_label(), round(float(line.get_ydata()[0]), 6)) for line in axis.lines if line.get_marker() != 'None'
-    ]
+    dots = [line for line in axis.lines if line.get_marker() != 'None']
+    heights = [(line.get_label(), round(float(line.get_ydata()[0]), 6)) for line in dots]
     assert heights == [(FLIP, 6), (LEFT, 8), (FLIP, 6), (LEFT, 2)]
     rows = {(row['class'], row['ranking']): row for row in class_claims(sweep, ['flip', 'left'])}
     assert rows['building', 'left']['p'] == rows['building', 'flip']['p'] == 1 / 20
