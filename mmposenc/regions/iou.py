@@ -21,17 +21,13 @@ def confusion_margins(confusion: Tensor) -> Tensor:
 def margin_figures(margins: Tensor) -> dict[str, Tensor]:
     """Segmentation figures as mmseg's `IoUMetric` defines them, and the mIoU that harm is computed from.
 
-    A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel has no Acc.
-    They are NaN, and mIoU, mDice and mAcc are the means over the rest. Nothing is rounded.
+    `margins` (..., 3, K) are those of the whole data set, from `confusion_margins`, or weighted sums of them. The
+    figures are float64 on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice (...); by class IoU, Acc, Dice
+    (..., K). A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel
+    has no Acc. They are NaN, and mIoU, mDice and mAcc are the means over the rest. Nothing is rounded.
 
     A difference of two mIoU does not measure harm: mIoU takes in an absent class as soon as one pixel is predicted as
     that class. `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
-
-    Args:
-        margins: Of the whole data set, from `confusion_margins`, or weighted sums of them, (..., 3, K).
-
-    Returns:
-        float64 on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice (...); by class IoU, Acc, Dice (..., K).
     """
     labelled, predicted, hits = margins.cpu().double().unbind(-2)
     by_class = {
@@ -94,12 +90,12 @@ class MeanIoU:
         scores = outputs.ndim == 4 and outputs.is_floating_point() and outputs.shape[1] > 1
         labels_only = outputs.ndim == 3 and not outputs.is_floating_point() and self.classes is not None
         if targets.ndim != 3 or targets.is_floating_point() or len(outputs) != len(targets) or not scores | labels_only:
+            got = [f'{each.dtype} {tuple(each.shape)}' for each in (targets, outputs)]
             raise ValueError(
                 'mIoU needs label maps (N, H, W) of integers and scores (N, classes, h, w) or, with classes= given, '
-                f'predictions (N, H, W) of integers, got {targets.dtype} {tuple(targets.shape)} and {outputs.dtype} '
-                f'{tuple(outputs.shape)}'
+                f'predictions (N, H, W) of integers, got {" and ".join(got)}'
             )
-        num_classes = len(self.classes) if self.classes is not None else outputs.shape[1]
+        num_classes = outputs.shape[1] if self.classes is None else len(self.classes)
         if scores and outputs.shape[1] != num_classes:
             raise ValueError(f'the network has {outputs.shape[1]} scores for {num_classes} classes')
         if scores and outputs.shape[-2:] != targets.shape[-2:]:
@@ -122,8 +118,8 @@ class MeanIoU:
         for region, margins in self.strips.sum_regions(sums).items():
             figures = margin_figures(margins)
             named |= {f'{region}/{name}': figures[name] for name in ('mIoU', 'aAcc', self.harm_of)}
-            by_class = zip(classes, figures['IoU'].unbind(-1), strict=True)
-            named |= {f'{region}/IoU/{name}': values for name, values in by_class}
+            for name, values in zip(classes, figures['IoU'].unbind(-1), strict=True):
+                named[f'{region}/IoU/{name}'] = values
         return named
 
     def document(self) -> dict[str, Any]:

@@ -24,10 +24,8 @@ def box_halves(boxes: Iterable[Sequence[float]], width: float) -> tuple[float, f
 def side(left: float, right: float, tolerance: float = 0.0) -> str | None:
     """The half, 'left' or 'right', that holds all of a class; None if it is absent or in both.
 
-    Args:
-        left: Pixels or area in the left half.
-        right: Pixels or area in the right half.
-        tolerance: Share that may lie in the other half, in [0, 0.5).
+    `left` and `right` are pixels or areas in the halves; `tolerance` is the share that may lie in the other half, in
+    [0, 0.5).
 
     Example:
         >>> side(90, 10), side(90, 10, tolerance=0.1)

@@ -43,10 +43,8 @@ class RegionStrips:
             raise TypeError(f'regions must be a dict of name=(x0, y0, x1, y1), got {type(regions).__name__}')
         self.regions = {name: _checked_box(name, box) for name, box in regions.items()}
         if self.regions.setdefault('overall', WHOLE) != WHOLE:
-            raise ValueError(
-                f"region 'overall' is always the whole image {WHOLE}, got {self.regions['overall']}; "
-                'give that box another name'
-            )
+            got = self.regions['overall']
+            raise ValueError(f"region 'overall' is always the whole image {WHOLE}, got {got}; give it another name")
         boxes = self.regions.values()
         self.columns = sorted({cut for x0, _, x1, _ in boxes for cut in (x0, x1)})
         self.rows = sorted({cut for _, y0, _, y1 in boxes for cut in (y0, y1)})
@@ -71,13 +69,13 @@ class RegionStrips:
 
     def sum_regions(self, counts: Tensor) -> dict[str, Tensor]:
         """Sum counts or margins by strip, (..., strips, A, K), to those of each region, (..., A, K)."""
-        return {name: counts[..., self._members(box), :, :].sum(-3) for name, box in self.regions.items()}
-
-    def _members(self, box: Box) -> list[int]:
-        x0, y0, x1, y1 = box
         grid = torch.arange(len(self)).view(len(self.rows) - 1, len(self.columns) - 1)
-        rows = slice(self.rows.index(y0), self.rows.index(y1))
-        return grid[rows, self.columns.index(x0) : self.columns.index(x1)].flatten().tolist()
+        sums = {}
+        for name, (x0, y0, x1, y1) in self.regions.items():
+            rows = slice(self.rows.index(y0), self.rows.index(y1))
+            members = grid[rows, self.columns.index(x0) : self.columns.index(x1)].flatten()
+            sums[name] = counts[..., members.tolist(), :, :].sum(-3)
+        return sums
 
 
 def count_strips(
@@ -91,8 +89,7 @@ def count_strips(
         labels: Integer label map (H, W).
         prediction: Predicted classes (..., H, W) of any type (uint8 is the fastest). Leading dimensions are variants,
             e.g. the same network with different channels ablated.
-        num_classes: Number of classes K; labels and predictions are in [0, K).
-        strips: Strips to count in.
+        num_classes: K; labels and predictions are in [0, K).
         ignore_index: Label of void pixels, which are not counted.
 
     Returns:
@@ -102,10 +99,8 @@ def count_strips(
         ValueError: If the sizes differ, or a counted pixel has a label or prediction outside the classes.
     """
     if labels.ndim != 2 or prediction.shape[-2:] != labels.shape:
-        raise ValueError(
-            f'labels must be (H, W) and prediction (..., H, W) of the same size, got {tuple(labels.shape)} and '
-            f'{tuple(prediction.shape)}'
-        )
+        shapes = f'{tuple(labels.shape)} and {tuple(prediction.shape)}'
+        raise ValueError(f'labels must be (H, W) and prediction (..., H, W) of the same size, got {shapes}')
     height, width = labels.shape
     row, column = strips.index(height, width, prediction.device)
     labels = labels.to(prediction.device, torch.int64)
@@ -139,14 +134,10 @@ def _interval(cuts: tuple[float, ...], size: int, device: torch.device | str) ->
     return torch.bucketize(torch.arange(size), inner, out_int32=True, right=True).to(device)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _checked_box(name: str, box: Sequence[float]) -> Box:
     if not isinstance(name, str) or not name.isprintable() or not name or '/' in name:
         raise ValueError(f"a region needs a name, one line of text without '/', got {name!r:.100}")
-    if isinstance(box, (list, tuple)) and len(box) == 4 and all(map(_is_number, box)):
+    if isinstance(box, (list, tuple)) and len(box) == 4 and all(isinstance(cut, (int, float)) for cut in box):
         x0, y0, x1, y1 = box
         if 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1:
             return float(x0), float(y0), float(x1), float(y1)
