@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -12,7 +13,6 @@ from mmposenc.regions.sides import box_halves, halves, side
 from mmposenc.results import atomic_write
 
 _CITYPERSONS_SUFFIX = '_gtBboxCityPersons.json'
-_FAR = 1e9  # px, wider than any image
 
 
 def subsets_from_labels(
@@ -99,22 +99,15 @@ def _read_citypersons(file: Path) -> tuple[float, list[tuple[str, list[float]]]]
     """The width of the image, and label and box of each object."""
     try:
         annotation = json.loads(file.read_text(encoding='utf-8'))
-        boxes = []
-        for item in annotation['objects']:
-            x, y, width, height = item['bbox']
-            if not isinstance(item['label'], str):
-                raise TypeError(f'a label must be text, got {item["label"]!r:.60}')
-            boxes.append((item['label'], [_pixels(x, -_FAR), _pixels(y, -_FAR), _pixels(width), _pixels(height)]))
-        return _pixels(annotation['imgWidth'], 1), boxes
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        width, labels = float(annotation['imgWidth']), [item['label'] for item in annotation['objects']]
+        boxes = np.array([item['bbox'] for item in annotation['objects']]).reshape(len(labels), 4)
+        in_px = 1 <= width < np.inf and np.isfinite(boxes).all() and (boxes[:, 2:] >= 0).all()
+        if not in_px or not all(isinstance(label, str) for label in labels):
+            raise ValueError('places and sizes must be numbers of px, sizes at least 0, and labels text')
+        return width, list(zip(labels, boxes.astype(float).tolist(), strict=True))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = f'{type(error).__name__}: {error}'
         raise ValueError(f'{file} is not a CityPersons annotation with imgWidth and objects ({reason})') from error
-
-
-def _pixels(number: object, least: float = 0) -> float:
-    if not isinstance(number, (int, float)) or isinstance(number, bool) or not least <= number <= _FAR:
-        raise ValueError(f'a place or a size must be a number of px from {least:g} to {_FAR:g}, got {number!r:.60}')
-    return float(number)
 
 
 def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:
