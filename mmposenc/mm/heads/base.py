@@ -127,6 +127,7 @@ def _is_plain(block: Any) -> bool:
     norm = block.norm
     return (
         type(block.conv) is nn.Conv2d
+        and block.conv.bias is None  # With a norm mmcv gives it none.
         and block.conv.padding_mode == 'zeros'
         and not block.with_explicit_padding
         and not block.with_spectral_norm

@@ -63,7 +63,7 @@ class DeepLabV3(SharedHead):
 
         def finish(sums: Tensor, positions: Sequence[int]) -> Tensor:
             activated = blocks[0].activate(sums).to(changes[0].dtype)
-            maps = bottleneck.norm(conv2d(activated, own_weight, bottleneck.conv.bias, padding=1))
+            maps = bottleneck.norm(conv2d(activated, own_weight, padding=1))
             return tail(add_borders(maps, shares[list(positions)]))
 
         return AllBranches(total, added, finish, prepare)

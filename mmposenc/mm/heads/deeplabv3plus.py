@@ -49,8 +49,6 @@ class DeepLabV3Plus(DeepLabV3):
         for i, depthwise in enumerate(self.depthwise()):
             if depthwise is not None:
                 zero = changes[i].new_zeros(1, changes[i].shape[1], 1, 1)
-                if depthwise.conv.bias is not None:
-                    zero = zero + depthwise.conv.bias[:, None, None]
                 changes[i] = changes[i] - depthwise.activate(depthwise.norm(zero))
         return changes
 

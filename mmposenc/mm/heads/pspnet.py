@@ -44,8 +44,6 @@ class PSPNet(SharedHead):
     def all_branches(self, seen: dict[str, Tensor]) -> AllBranches:
         head, tail, features, norm = self.head, self.tail(seen), seen['features'], self.head.bottleneck.norm
         size, scale, shift = features.shape[-2:], norm_scale(norm), norm_shift(norm)
-        if head.bottleneck.conv.bias is not None:
-            shift = shift + scale * head.bottleneck.conv.bias
         own_kernel, *kernels = (kernel * scale[:, None, None, None] for kernel in self.kernels())
         branches = {
             name: (BranchVector(module[1], seen[name]), kernel)

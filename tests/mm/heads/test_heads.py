@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmseg.models import EncoderDecoder
 from tiny_networks import tiny_segmentor
+from torch import nn
 
 from mmposenc.channels import ablate_channels
 from mmposenc.mm.heads import find_head
@@ -68,6 +69,9 @@ def test_what_is_set_on_an_instance_is_seen() -> None:
     model = tiny_segmentor()
     model.decode_head.cls_seg = lambda features: features
     assert find_head(model, ASPP_POOL) == (None, 'EncoderDecoder has its own cls_seg')
+    model = tiny_segmentor()
+    model.decode_head.bottleneck.conv.bias = nn.Parameter(torch.ones(8))
+    assert find_head(model, ASPP_POOL)[0] is None
 
 
 @pytest.mark.parametrize('head, options, layer, reason', [
