@@ -32,9 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--protocols', nargs='+', choices=PROTOCOLS, help='default: all that the size of images allows')
     parser.add_argument('--seed', type=int, default=0, help='of the shifts (default: 0)')
     parser.add_argument('--resize', type=int, metavar='PX', help="side of the images (default: the network's)")
-    parser.add_argument(
-        '--crop', type=int, metavar='PX', help="side of what the network sees of them (default: the network's)"
-    )
+    parser.add_argument('--crop', type=int, metavar='PX', help="side of what the network sees (default: the network's)")
     parser.add_argument('--num-classes', type=int, help="of the classifier (default: the network's)")
     parser.add_argument('--batch-size', type=int, default=64, help='images per forward (default: 64)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read images (default: 2)')
@@ -45,19 +43,15 @@ def run(args: Namespace) -> None:
     """Measure, and end with the table."""
     card = _of_config(args) if models.is_config(args.model) else _of_network(args)
     rows = card.table()
-    say = common.say
-    say(f'{card.images} images, Top-1 {card.top1:.2f}% [{rows[0]["top1_low"]:.2f}, {rows[0]["top1_high"]:.2f}]')
-    say(f'{"protocol":14}{"N":>4}{"consistency":>13} {"95% interval":18}{"among correct":>14} 95% interval')
+    common.say(f'{card.images} images, Top-1 {card.top1:.2f}% [{rows[0]["top1_low"]:.2f}, {rows[0]["top1_high"]:.2f}]')
+    common.say(f'{"protocol":14}{"N":>4}{"consistency":>13} {"95% interval":18}{"among correct":>14} 95% interval')
     for row in rows:
-        size = row['max_shift'] or ''
-        names = ('consistency', 'consistency_correct')
-        ends = [f'[{row[f"{name}_low"]:.2f}, {row[f"{name}_high"]:.2f}]' for name in names]
-        say(
-            f'{row["protocol"]:14}{size:>4}{row["consistency"]:13.2f} {ends[0]:18}'
-            f'{row["consistency_correct"]:14.2f} {ends[1]}'
-        )
+        names = 'consistency', 'consistency_correct'
+        all_ends, ends = (f'[{row[f"{name}_low"]:.2f}, {row[f"{name}_high"]:.2f}]' for name in names)
+        figures = f'{row["consistency"]:13.2f} {all_ends:18}{row["consistency_correct"]:14.2f} {ends}'
+        common.say(f'{row["protocol"]:14}{row["max_shift"] or "":>4}{figures}')
     if args.out:
-        say(f'wrote {card.save(args.out)}')
+        common.say(f'wrote {card.save(args.out)}')
 
 
 def _of_config(args: Namespace) -> 'ConsistencyCard':
@@ -68,16 +62,9 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     if args.data:
         cfg.test_dataloader.dataset.data_root = args.data
-    loop = dict(cfg.test_cfg) if cfg.test_cfg.get('type') == 'mmposenc.ShiftConsistencyLoop' else {}
-    crop = args.crop or loop.get('crop_size')
-    cfg.test_cfg = {
-        **loop,
-        'type': 'mmposenc.ShiftConsistencyLoop',
-        'max_shifts': args.max_shifts,
-        'protocols': args.protocols or [name for name in PROTOCOLS if crop or name != 'crop_pair'],
-        'seed': args.seed,
-        'crop_size': crop,
-    }
+    name = 'mmposenc.ShiftConsistencyLoop'
+    loop = dict(cfg.test_cfg) if cfg.test_cfg.get('type') == name else {}
+    cfg.test_cfg = {**loop, 'type': name, **_setting(args, args.crop or loop.get('crop_size'))}
     cfg.test_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     cfg.load_from = None
     runner = common.build_runner(cfg)
@@ -107,8 +94,8 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
     mean, std = list(known.mean), list(known.std)
     common.say(f'images: side {resize or "as it is"}, crop {crop or "none"}, mean {mean}, std {std}')
     data = open_images(args.data, args.labels, known.transform(resize, known.interpolation), resize)
-    protocols = args.protocols or [name for name in PROTOCOLS if crop or name != 'crop_pair']
-    views = ShiftedViews(args.max_shifts, protocols, crop_size=crop)
+    setting = _setting(args, crop)
+    views = ShiftedViews(args.max_shifts, setting['protocols'], crop_size=crop)
     with torch.no_grad(), evaluating(model):
         classes = read_logits(model(views.reference(data[0][0][None]))).shape[-1]
     if len(getattr(data, 'classes', range(classes))) != classes:
@@ -118,20 +105,20 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
         )
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     loader = DataLoader(data, args.batch_size, num_workers=args.workers, pin_memory=device == 'cuda')
-    return shift_consistency(model.to(device), loader, args.max_shifts, protocols, args.seed, crop)
+    return shift_consistency(model.to(device), loader, **setting)
+
+
+def _setting(args: Namespace, crop: int | None) -> dict[str, Any]:
+    protocols = args.protocols or [name for name in PROTOCOLS if crop or name != 'crop_pair']
+    return dict(max_shifts=args.max_shifts, protocols=protocols, seed=args.seed, crop_size=crop)
 
 
 def open_images(folder: str, labels: str | None, transform: Any, resize: int | None) -> Any:
     """A data set of images and the numbers of their classes, in a fixed order.
 
-    Args:
-        folder: With one folder per class, flat with `labels`, or of a CIFAR archive (its test split).
-        labels: CSV of file names and numbers of classes; a first line without a number is its head.
-        transform: From a PIL image to what the network takes.
-        resize: What images of files are resized to, which they must be.
-
-    Raises:
-        FileNotFoundError, ValueError: If the folder or the table is not such a thing.
+    The folder has one folder per class, or is flat with `labels`, a CSV of file names and numbers of classes (a first
+    line without a number is its head), or is of a CIFAR archive (its test split). `transform` takes a PIL image to what
+    the network takes; files must be resized to one size.
     """
     from torchvision.datasets import ImageFolder
 
@@ -176,12 +163,10 @@ def _read_labels(folder: str, table: str) -> list[tuple[int, str]]:
 
 def _cifar(folder: str) -> str | None:
     """Name of torchvision's class for the CIFAR archive in a folder, packed or not."""
-    for kind, names in {
-        'CIFAR10': ('cifar-10-batches-py', 'cifar-10-python.tar.gz'),
-        'CIFAR100': ('cifar-100-python', 'cifar-100-python.tar.gz'),
-    }.items():
-        if any(Path(folder, name).exists() for name in names):
-            return kind
+    if any(Path(folder, name).exists() for name in ('cifar-10-batches-py', 'cifar-10-python.tar.gz')):
+        return 'CIFAR10'
+    if any(Path(folder, name).exists() for name in ('cifar-100-python', 'cifar-100-python.tar.gz')):
+        return 'CIFAR100'
     return None
 
 
