@@ -24,7 +24,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmposenc import Ranking, probe_location, sweep_channels
+from mmposenc import Ranking, chance_test, probe_location, sweep_channels
+from mmposenc.chance import dissociation
 from mmposenc.channels import PairedSums, Sweep, collect_sums
 from mmposenc.channels.rank import make_ranking
 from mmposenc.figures.style import GREY, line_styles, panels, save_figure, shared_legend, styled
@@ -40,11 +41,12 @@ LAYERS = ('encoder.b3', 'encoder.level3.3', 'encoder.b2')
 """The encoder's end (256 channels, 1/8 of the size), the middle of its last stage (128), the end of the stage before
 (131, 1/4 of the size)."""
 SWEEPS = {
-    'end': (LAYERS[0], (8, 16, 32, 64, 96, 128)),
-    'end-code': (LAYERS[0], (32,)),  # the position code and its reverse, with reversed random orders
+    'end': (LAYERS[0], (16, 32, 64)),
+    'end-code': (LAYERS[0], (32,)),  # the position code and its reverse
     'middle': (LAYERS[1], (32,)),
     'before': (LAYERS[2], (32,)),
 }
+NUM_RANDOM = 39
 PARTS = 8
 
 
@@ -105,7 +107,34 @@ def random_patches(data: CamVid, size: int = 64) -> Tensor:
     return torch.stack(patches)
 
 
-def make_rankings(net: nn.Module, data: CamVid, probe: LocationProbe, layer: str) -> dict[str, Ranking]:
+def inert_channels(probe: LocationProbe, layer: str) -> list[int]:
+    """Channels that hardly vary. At the encoder's end they are half of all, and ablating them all changes nothing."""
+    variance = probe.variance[layer]
+    return (variance < 1e-6 * variance.max()).nonzero().flatten().tolist()
+
+
+def live_orders(probe: LocationProbe, layer: str) -> list[list[int]]:
+    """Random orders of the channels that are not inert: what a ranking is compared with."""
+    live = sorted({*range(probe.channels[layer])} - {*inert_channels(probe, layer)})
+    return [np.random.default_rng(seed).permutation(live).tolist() for seed in range(NUM_RANDOM)]
+
+
+def finished(
+    rankings: dict[str, Ranking], orders: dict[str, list[list[int]]], probe: LocationProbe
+) -> dict[str, Ranking]:
+    """Rankings and random orders by name, with the inert channels last in each."""
+    first = next(iter(rankings.values()))
+    inert = inert_channels(probe, first.layer)
+    for name, draws in orders.items():
+        for i, draw in enumerate(draws):
+            rankings[f'{name} {i}'] = replace(first, statistic='random', pair='none', order=[*draw, *inert])
+    return {
+        name: replace(ranking, order=[*(c for c in ranking.order if c not in inert), *inert])
+        for name, ranking in rankings.items()
+    }
+
+
+def image_rankings(net: nn.Module, data: CamVid, probe: LocationProbe, layer: str) -> dict[str, Ranking]:
     """The rankings of a layer by name; those of left and right by images whose pedestrians are all on that side."""
     sides = [side(*halves(data.label(i), PEDESTRIAN)) for i in range(len(data))]
     sums: dict[str | None, dict[str, PairedSums]] = {}
@@ -119,7 +148,7 @@ def make_rankings(net: nn.Module, data: CamVid, probe: LocationProbe, layer: str
             total.state += found[pair].state
         return make_ranking(total, statistic, None, pair=pair, layer=layer, region=part or 'overall')
 
-    return {
+    rankings = {
         **{name: ranking('abs', pair) for name, pair in PAIRS.items()},
         'activation': ranking('mean_activation', 'flip_image'),
         'position': probe.ranking(layer),
@@ -127,18 +156,18 @@ def make_rankings(net: nn.Module, data: CamVid, probe: LocationProbe, layer: str
         'right': ranking('signed', 'flip_image', 'right'),
         'code left': probe.ranking(layer, 'left_right'),
     }
+    return finished(rankings, {'random': live_orders(probe, layer)}, probe)
 
 
 def code_rankings(probe: LocationProbe, layer: str) -> dict[str, Ranking]:
-    """Left and right by the position code: one contrast, from both ends."""
-    code = replace(probe.ranking(layer, 'left_right'), region='left')
-    back = replace(code, scores=[-score for score in code.scores], order=code.order[::-1], region='right')
-    return {'code left': code, 'code right': back}
+    """Left and right by the position code, one contrast from both ends, and random orders from both ends."""
+    code, draws = probe.ranking(layer, 'left_right'), live_orders(probe, layer)
+    back = replace(code, scores=[-score for score in code.scores], order=code.order[::-1])
+    orders = {'random': draws, 'reversed': [draw[::-1] for draw in draws]}
+    return finished({'code left': code, 'code right': back}, orders, probe)
 
 
-def swept(
-    net: nn.Module, data: CamVid, rankings: Callable[[], dict[str, Ranking]], num: Sequence[int], place: Path
-) -> Sweep:
+def swept(net: nn.Module, data: CamVid, rankings: Callable[[], dict], num: Sequence[int], place: Path) -> Sweep:
     """A sweep in parts of interleaved images."""
     metric, parts = MeanIoU(CLASSES, ignore_index=VOID), []
     for number in range(PARTS):
@@ -146,43 +175,57 @@ def swept(
         if not (folder / 'sweep.json').exists():
             part = DataLoader(CamVid(data.files[number::PARTS], data.mean, data.std))
             named = parts[0].plan.rankings if parts else rankings()
-            sweep_channels(net, part, named, num, metric, num_matched=0, say=print).save(folder)
+            sweep_channels(net, part, named, num, metric, num_random=0, num_matched=0).save(folder)
             print(f'{folder} is done', flush=True)
         parts.append(Sweep.load(folder))
     return replace(parts[0], counts=torch.cat([part.counts for part in parts]))
 
 
-def summarise(sweep: Sweep) -> dict:
+def summarise(sweep: Sweep, inert: int) -> dict:
     """What is reported of a sweep: harm, tests, double dissociation, rank correlations."""
-    rankings, (layer,) = sweep.plan.rankings, sweep.layers
-    regions = ('overall', 'left', 'right')
-    band = {region: sweep.chance(next(iter(rankings)), region) for region in regions}
-    scores = np.array([ranking.scores for ranking in rankings.values()])
+    (layer,), regions, harm = sweep.layers, ('overall', 'left', 'right'), sweep.harm
+    random = sorted(name for name in sweep.rankings if name.startswith('random '))
+    back = [name.replace('random', 'reversed') for name in random]
+    rankings = {name: r for name, r in sweep.plan.rankings.items() if name not in {*random, *back}}
+
+    def drawn(region: str) -> Tensor:
+        return torch.stack([harm(name, region) for name in random])
+
+    def halves_of(names: Sequence[str]) -> Tensor:
+        return torch.stack([torch.stack([harm(name, half) for half in regions[1:]]) for name in names])
+
+    bands, claims = {}, []
+    for region in regions:
+        test = chance_test(harm(next(iter(rankings)), region), drawn(region))
+        ends = {'mean': 0 * test.low, 'low': test.low, 'high': test.high}
+        bands[region] = {end: (test.random + shift).tolist() for end, shift in ends.items()}
+        for name in rankings:
+            row = dict(layer=layer, region=region, ranking=name, harm=float(harm(name, region).mean()))
+            test = chance_test(harm(name, region), drawn(region))
+            claims.append({**row, 'random': float(test.random.mean()), 'p': test.p})
+    sided = ('code left', 'code right') if 'code right' in rankings else ('left', 'right')
+    reverse = halves_of(back) if 'code right' in rankings else None
+    found = dissociation(
+        *halves_of(sided), halves_of(random), reverse, halves_of(['Eq. 2'])[0] if reverse is None else None
+    )
+    live = rankings[next(iter(rankings))].order[: sweep.plan.total - inert]
+    scores = {name: np.take(ranking.scores, live) for name, ranking in rankings.items()}
     return dict(
         layer=layer,
         channels=sweep.plan.total,
+        inert=inert,
         num_channels=sweep.plan.num_channels,
-        num_random=sweep.plan.num_random,
+        num_random=len(random),
         ranked_images={name: ranking.num_images for name, ranking in rankings.items()},
         reliability={name: ranking.reliability for name, ranking in rankings.items()},
         test_images=len(sweep.counts),
         mIoU={region: sweep.whole(sweep.harm_of, region) for region in regions},
         aAcc=sweep.whole('aAcc'),
-        harm={region: {name: sweep.harm(name, region).tolist() for name in rankings} for region in regions},
-        random={
-            region: dict(
-                mean=test.random.tolist(),
-                low=(test.random + test.low).tolist(),
-                high=(test.random + test.high).tolist(),
-            )
-            for region, test in band.items()
-        },
-        claims=[row for row in sweep.claims() if row['region'] in regions],
-        dissociation=[{k: None if v != v else v for k, v in row.items()} for row in sweep.dissociations()],
-        spearman={
-            one: {other: float(spearmanr(a, b).statistic) for other, b in zip(rankings, scores, strict=True)}
-            for one, a in zip(rankings, scores, strict=True)
-        },
+        harm={region: {name: harm(name, region).tolist() for name in rankings} for region in regions},
+        random=bands,
+        claims=claims,
+        dissociation=[{k: None if v != v else v for k, v in row.items()} for row in found.table()],
+        spearman={a: {b: float(spearmanr(scores[a], scores[b]).statistic) for b in scores} for a in scores},
     )
 
 
@@ -231,8 +274,10 @@ def main() -> None:
         probe_location(net, random_patches(ranked), LAYERS, controls=()).save(args.out / 'probe.json')
     probe = LocationProbe.load(args.out / 'probe.json')
     for name, (layer, numbers) in SWEEPS.items():
-        rankings = partial(code_rankings, probe) if name == 'end-code' else partial(make_rankings, net, ranked, probe)
-        results[name] = summarise(swept(net, tested, partial(rankings, layer), numbers, args.out / name))
+        code = partial(code_rankings, probe, layer)
+        rankings = code if name == 'end-code' else partial(image_rankings, net, ranked, probe, layer)
+        found = swept(net, tested, rankings, numbers, args.out / name)
+        results[name] = summarise(found, len(inert_channels(probe, layer)))
         atomic_write(args.out / 'espnet.json', json.dumps(results, indent=1) + '\n')
     with open(args.out / 'claims.csv', 'w', newline='') as file:
         claims = [{'sweep': name, **row} for name, found in results.items() for row in found['claims']]

@@ -132,20 +132,33 @@ def test_the_sweep_measures_the_network_of_the_checkout(
     iou = hits / np.maximum(labelled + confusion[:, :11].sum(0) - hits, 1)
     assert found['mIoU']['overall'] == pytest.approx(100 * iou[labelled > 0].mean())
     # With all channels ablated nothing depends on the order: every ranking harms as much as the random orders.
-    assert {tuple(harm) for harm in found['harm']['overall'].values()} == {tuple(found['random']['overall']['mean'])}
-    assert {row['random_p'] for row in found['claims']} == {1.0}
+    for (harm,) in found['harm']['overall'].values():
+        assert harm == pytest.approx(found['random']['overall']['mean'][0])
+    assert {row['p'] for row in found['claims']} == {1.0}
 
 
-def test_left_and_right_by_the_position_code_are_each_other_reversed(example: ModuleType, folders: tuple) -> None:
+def test_left_and_right_by_the_position_code_are_each_other_reversed_but_for_inert_channels(
+    example: ModuleType, folders: tuple
+) -> None:
     data = example.CamVid(sorted((folders[1] / 'train').glob('*.png')), np.zeros(3), np.ones(3))
     patches = example.random_patches(data)
     assert patches.shape == (6, 3, 64, 64)
     assert torch.equal(patches[0], data[0][0][:, :, (at := _column(data[0][0], patches[0])) : at + 64])
     net = example.load_espnet(folders[0])
     probe = example.probe_location(net, patches.repeat(2, 1, 1, 1), ['encoder.3'], controls=())
-    left, right = example.code_rankings(probe, 'encoder.3').values()
-    assert left.order == right.order[::-1]
-    assert (left.region, right.region) == ('left', 'right')
+    probe.variance['encoder.3'][2] = 0
+    rankings = example.code_rankings(probe, 'encoder.3')
+    assert list(rankings) == [
+        'code left',
+        'code right',
+        *(f'{n} {i}' for n in ('random', 'reversed') for i in range(39)),
+    ]
+    for left, right in (('code left', 'code right'), ('random 7', 'reversed 7')):
+        assert rankings[left].order[:-1] == rankings[right].order[-2::-1]
+    assert {ranking.order[-1] for ranking in rankings.values()} == {2}  # The inert channel is last everywhere.
+    scores = rankings['code left'].scores
+    live = rankings['code left'].order[:-1]
+    assert [scores[c] for c in live] == sorted((scores[c] for c in live), reverse=True)
 
 
 def _column(image: torch.Tensor, patch: torch.Tensor) -> int:
