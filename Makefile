@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-EXTRAS ?= onedl,dev
+EXTRAS ?= onedl,dev,demo
 LATEST ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -45,7 +45,7 @@ $(STAMP): setup.py constraints.txt
 	@rm -rf build mmposenc.egg-info
 	@touch $@
 
-demo: $(STAMP) ## the whole story on real handwritten digits, offline, in minutes; ends with a report
+demo: $(STAMP) ## the whole story on photographs and digits, offline, in minutes; ends with a report
 	$(BIN)/python tools/demo.py
 
 test: $(STAMP) ## lint, types and the quick tests

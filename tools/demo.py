@@ -99,7 +99,7 @@ def run(args: Namespace) -> None:
 
 
 def write_patches(folder: Path) -> None:
-    """Patches of 64 px: 24 of each photograph of scikit-learn, and 24 digits."""
+    """Patches of 64 px: 16 of each photograph of scikit-learn, and 16 digits."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits, load_sample_images
@@ -107,11 +107,11 @@ def write_patches(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     for name, photograph in zip(('china', 'flower'), load_sample_images().images, strict=True):
-        for number in range(24):
+        for number in range(16):
             top, left = (draw.integers(side - 128) for side in photograph.shape[:2])
             patch = Image.fromarray(photograph[top : top + 128, left : left + 128])
             patch.resize((64, 64)).save(folder / f'{name}-{number:02}.png')
-    for number, digit in enumerate(load_digits().images[:24]):
+    for number, digit in enumerate(load_digits().images[:16]):
         Image.fromarray((digit * 15.9).astype('uint8')).convert('RGB').resize((64, 64)).save(
             folder / f'digit-{number:02}.png'
         )
@@ -146,7 +146,7 @@ def plan(out: Path) -> list[Step]:
     overlays += f' --out {file("fig5.png")}'
     ranked = ('rank-left', 'rank-right')
     probe = f'probe timm:tf_efficientnet_lite0 --weights {shlex.quote(lite0())} --weights-by-order '
-    probe += f'--images {file("patches")} --num-images 72 --seeds 0 --controls circular random --out {file("probe")}'
+    probe += f'--images {file("patches")} --num-images 48 --seeds 0 --controls circular random --out {file("probe")}'
     steps = [
         Step('probe', probe, 'measure position in EfficientNet-Lite0, trained on ImageNet', 40),
         train(SCENES, 'train a segmenter on street scenes of digits', 36, SMALL_SCENES),
@@ -352,8 +352,9 @@ def probe_section(out: Path) -> 'tuple[Section, list[str]]':
     value, low, high = shares[strongest]
     end = probe.measures[last]
     summary = (
-        f'EfficientNet-Lite0 was trained to recognise objects, not to locate them. Yet for a patch on an empty canvas, '
-        f'position makes up {value:.0f}% [{low:.0f}, {high:.0f}] of the variance of its pooled features at {strongest}. '
+        'EfficientNet-Lite0 was trained to recognise objects, not to locate them. Yet for a patch on an empty canvas, '
+        f'position makes up {value:.0f}% [{low:.0f}, {high:.0f}] of the variance of its pooled features at '
+        f'{strongest}. '
         f'At the end {shares[last][0]:.1f}% is left (one network with random weights: '
         f'{end["random"]["position"][0]:.0f}%), {end["none"]["top_bottom"][0]:.2f}% of it top-bottom and '
         f'{end["none"]["left_right"][0]:.2f}% left-right.'

@@ -28,10 +28,10 @@ def test_every_step_is_a_command_with_configs_that_exist_and_earlier_steps(tmp_p
         assert name in COMMANDS
         make_parser(name, import_module(f'mmposenc.cli.{name.replace("-", "_")}')).parse_args(words)
         configs = [word.removeprefix('mmposenc::') for word in words if word.startswith('mmposenc::')]
-        assert configs
+        assert configs or name == 'probe'
         assert all((ROOT / 'configs' / config).is_file() for config in configs)
         # Every other file lies in the folder of the demo, wherever that is.
-        assert all(str(tmp_path / 'a folder') in word for word in words if '/' in word)
+        assert all(str(tmp_path / 'a folder') in word for word in words if '/' in word and word != demo.lite0())
         assert set(step.after) <= seen
         seen.add(step.name)
 
