@@ -291,7 +291,8 @@ def _tensor_digest(value: Any) -> str:
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
             digest.update(f'{value.dtype} {tuple(value.shape)}'.encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            plain = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            digest.update(plain.view(torch.uint8).numpy().tobytes())
         elif isinstance(value, (BaseDataElement, Mapping)):
             for key, item in sorted(value.items()):
                 digest.update(key.encode())
