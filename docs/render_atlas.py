@@ -29,7 +29,7 @@ RESULTS = HERE / 'results' / 'atlas'
 NETWORKS = {
     'lite0': 'EfficientNet-Lite0',
     'lite1': 'EfficientNet-Lite1',
-    'mnv2': 'MobileNetV2',
+    'mobilenet_v2': 'MobileNetV2',
     'resnet20': 'ResNet-20, CIFAR-10',
     'resnet56': 'ResNet-56, CIFAR-10',
 }
@@ -258,6 +258,7 @@ def keep(name: str, file: str) -> None:
         )
 
     probe = json.loads(Path(file).read_text())
+    probe['model'] = probe['model'].rpartition('/')[2]
     for part in ('codes', 'position', 'variance'):
         probe[part] = {layer: value for layer, value in probe[part].items() if (name, layer) == ('lite0', LAYER)}
     (RESULTS / f'{name}.json').write_text(json.dumps(rounded(probe), separators=(',', ':')) + '\n')

@@ -37,7 +37,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from mmposenc.cli import common
-from mmposenc.cli.experiments import DATA, EXPERIMENTS, FULL, WITHOUT, Cell, Experiment
+from mmposenc.cli.experiments import DATA, EXPERIMENTS, FULL, NETWORKS, WITHOUT, Cell, Experiment
 from mmposenc.version import __version__
 
 FORMAT = 'mmposenc.experiment/1'
@@ -321,6 +321,14 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
                 found[experiment.name, row.get('seed', 0)] = dict(figures=figures, **about)
     for file in PUBLISHED.glob('consistency/*.json'):
         found[f'consistency-{file.stem}', 0] = dict(figures=_card_figures(file), source=file.name)
+    for name, (model, *_) in NETWORKS.items():
+        file = PUBLISHED / 'atlas' / f'{name}.json'
+        if file.is_file():
+            measures = json.loads(file.read_text())['measures']
+            figures = {
+                f'patches/probe/{model}/{layer}/none/order': of['none']['order'][0] for layer, of in measures.items()
+            }
+            found[f'atlas-{name}', 0] = dict(figures=figures, source=f'atlas/{file.name}')
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
         document = json.loads(file.read_text())
         if document.get('format') != FORMAT:
