@@ -241,7 +241,7 @@ def test_every_older_figure_of_the_results_is_that_of_one_experiment(tmp_path: P
     for file in (ROOT / 'docs' / 'results').glob('*.json'):
         document = json.loads(file.read_text())
         rows += len(document.get('rows') or document.get('runs') or ())
-    cards = sum(name.startswith('consistency-') for name, _ in done)
+    cards = sum(name.startswith(('consistency-', 'atlas-')) for name, _ in done)
     assert len(older) - cards == rows - 1  # all but one that was cut short
     headline = done['table2-cifar100-augshift', 0]
     assert (headline['figures']['accuracy/top1'], headline['source']) == (77.8, 'table2.json')
