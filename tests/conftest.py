@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -69,22 +70,16 @@ def hosts_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tool(
-    hosts_unchanged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Callable[[list[str]], None]]:
+def tool(hosts_unchanged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], partial]:
     """Gives a subcommand, to be called with its arguments; the working directory is an empty one."""
+    from mmposenc.cli import call
+
+    def run(name: str, argv: list) -> None:
+        forget_runs()
+        call([*name.split(), *map(str, argv)])
+
     monkeypatch.chdir(tmp_path)
-
-    def load(name: str) -> Callable[[list[str]], None]:
-        def main(argv: list[str]) -> None:
-            from mmposenc.cli import call
-
-            forget_runs()
-            call([*name.split(), *map(str, argv)])
-
-        return main
-
-    return load
+    return lambda name: partial(run, name)
 
 
 @pytest.fixture
@@ -98,7 +93,8 @@ def classifier_config(tmp_path: Path) -> Path:
             for index in range(count):
                 pixels = generator.normal(brightness, 10, (16, 16, 3)).clip(0, 255).astype(np.uint8)
                 cv2.imwrite(str(folder / f'{index}.png'), pixels)
-    return _write(tmp_path / 'tiny.py', CLASSIFIER.replace('ROOT', str(tmp_path / 'images')))
+    (tmp_path / 'tiny.py').write_text(CLASSIFIER.replace('ROOT', str(tmp_path / 'images')))
+    return tmp_path / 'tiny.py'
 
 
 @pytest.fixture
@@ -112,12 +108,8 @@ def segmenter_config(tmp_path: Path) -> Path:
         pixels = labels[..., None] * 150 + generator.integers(0, 50, (32, 32, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / 'scenes' / 'images' / f'{index}.png'), pixels)
         cv2.imwrite(str(tmp_path / 'scenes' / 'labels' / f'{index}.png'), labels)
-    return _write(tmp_path / 'tiny_seg.py', SEGMENTER.replace('ROOT', str(tmp_path / 'scenes')))
-
-
-def _write(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
+    (tmp_path / 'tiny_seg.py').write_text(SEGMENTER.replace('ROOT', str(tmp_path / 'scenes')))
+    return tmp_path / 'tiny_seg.py'
 
 
 CLASSIFIER = """
