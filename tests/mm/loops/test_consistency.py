@@ -20,7 +20,7 @@ from mmposenc.mm.models import BatchPreprocessor
 from mmposenc.shifts import draw_shifts, shift_consistency
 
 METRIC = {'type': 'mmposenc.ShiftConsistencyMetric'}
-SHIFTING = ['zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair']
+SHIFTING = ['zero_pair', 'zero_ref', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair']
 SETTING = {'max_shifts': [1, 3], 'protocols': [*SHIFTING, 'crop_pair'], 'crop_size': 4, 'seed': 7}
 
 
