@@ -1,0 +1,108 @@
+"""Figures of a sweep of a detector: the miss rate by hand, AP against pycocotools on the whole data set."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mmposenc import named_metric
+from mmposenc.channels.detections import DetectionMetric, log_average_miss_rate
+
+
+def test_the_miss_rate_by_hand() -> None:
+    matched, ignored = np.array([1, 0, 1, 0, 0, 1]), np.array([0, 0, 0, 1, 0, 0])
+    # In 10 images: 0, 0.1, 0.1, 0.1, 0.2, 0.2 false ones an image; of 4 boxes 0.75, 0.75, 0.5, 0.5, 0.5, 0.25 missed.
+    # Four of the nine points lie below 0.1, one at 0.1, one below 0.2.
+    expected = np.exp((4 * np.log(0.75) + 2 * np.log(0.5) + 3 * np.log(0.25)) / 9)
+    assert log_average_miss_rate(matched, ignored, 4, 10) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('matched, expected', [([], 1), ([0, 1], 1), ([1, 1], 1e-10)])
+def test_the_ends_of_the_miss_rate(matched: list[int], expected: float) -> None:
+    array = np.array(matched, int)
+    assert log_average_miss_rate(array, np.zeros_like(array), 2, 1 if expected == 1e-10 else 0.5) == pytest.approx(
+        expected
+    )
+
+
+@pytest.fixture
+def boxes() -> tuple[list[list[dict]], list[dict]]:
+    """Detections of 3 runs on 30 images, and the boxes, of 2 classes; some are to be ignored, some images are empty."""
+    rng = np.random.default_rng(0)
+    runs: list[list[dict]] = [[], [], []]
+    truths = []
+    for _ in range(30):
+        number = rng.integers(0, 5)
+        corners = rng.uniform(0, 60, (number, 2))
+        true = np.concatenate([corners, corners + rng.uniform(8, 30, (number, 2))], axis=1)
+        labels = rng.integers(0, 2, number)
+        truths.append(dict(boxes=true, labels=labels, ignore=(rng.random(number) < 0.2).astype(int)))
+        for run, noise in zip(runs, (0.5, 2, 6), strict=True):
+            more = rng.integers(0, 3)
+            found = np.concatenate(
+                [true + rng.normal(0, noise, true.shape), rng.uniform(0, 1, (more, 4)) + np.array([0, 0, 9, 9])]
+            )
+            run.append(
+                dict(
+                    boxes=torch.from_numpy(found).float(),
+                    scores=torch.from_numpy(rng.random(len(found))).float(),
+                    labels=torch.from_numpy(np.concatenate([labels, rng.integers(0, 2, more)])),
+                )
+            )
+    return runs, truths
+
+
+def number_of_boxes(truths: list[dict]) -> list[int]:
+    return [sum(int(((t['labels'] == label) & (t['ignore'] == 0)).sum()) for t in truths) for label in (0, 1)]
+
+
+def test_ap_is_that_of_pycocotools_on_the_whole_data_set(boxes: tuple, capsys: pytest.CaptureFixture) -> None:
+    coco = pytest.importorskip('pycocotools.coco', reason='AP comes from pycocotools, which mmdet brings')
+    from pycocotools.cocoeval import COCOeval
+
+    runs, truths = boxes
+    metric = DetectionMetric(['person', 'car'], number_of_boxes(truths), len(truths), 20)
+    counts = torch.stack([metric.count(run, truths) for run in runs], dim=1)
+    assert counts.shape == (30, 3, 20, 4)
+    figures = metric.finish(metric.pool(counts))
+    assert set(figures) == {*(f'{n}{c}' for n in ('AP', 'AP50', 'MR') for c in ('', '/person', '/car'))}
+    annotations = []
+    for image, truth in enumerate(truths):
+        for box, label, ignore in zip(truth['boxes'], truth['labels'], truth['ignore'], strict=True):
+            bbox = [*box[:2], *(box[2:] - box[:2])]
+            area = bbox[2] * bbox[3]
+            entry = dict(image_id=image, category_id=int(label), bbox=bbox, area=area, iscrowd=int(ignore))
+            annotations.append(dict(id=len(annotations) + 1, **entry))
+    whole = coco.COCO()
+    whole.dataset = dict(
+        images=[dict(id=i) for i in range(30)], categories=[dict(id=0), dict(id=1)], annotations=annotations
+    )
+    whole.createIndex()
+    for number, run in enumerate(runs):
+        found = [
+            dict(
+                image_id=image,
+                category_id=int(label),
+                bbox=[*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
+                score=float(score),
+            )
+            for image, each in enumerate(run)
+            for box, score, label in zip(each['boxes'].double(), each['scores'], each['labels'], strict=True)
+        ]
+        evaluation = COCOeval(whole, whole.loadRes(found), 'bbox')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        precision = evaluation.eval['precision'][:, :, :, 0, -1]
+        assert float(figures['AP'][number]) == pytest.approx(100 * precision.mean(), abs=1e-9)
+        assert float(figures['AP50/car'][number]) == pytest.approx(100 * precision[0, :, 1].mean(), abs=1e-9)
+    assert figures['AP'][0] > figures['AP'][1] > figures['AP'][2] > 0
+    assert figures['MR'][0] < figures['MR'][2]
+    document = json.loads(json.dumps(metric.document()))
+    again = named_metric('detection', **document).finish(metric.pool(counts))
+    assert all(torch.equal(again[name], figures[name]) for name in figures)
+
+
+def test_a_data_set_without_boxes_is_refused() -> None:
+    with pytest.raises(ValueError, match='the data set has no box of person'):
+        DetectionMetric(['person'], [0], 3)
