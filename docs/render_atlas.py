@@ -31,13 +31,6 @@ NETWORKS = {
     'lite1': 'EfficientNet-Lite1',
     'mobilenet_v2': 'MobileNetV2',
     'resnet20': 'ResNet-20, CIFAR-10',
-    'resnet56': 'ResNet-56, CIFAR-10',
-}
-UNTRAINED = {
-    'random_resnet50': 'ResNet-50',
-    'random_convnext': 'ConvNeXt-T',
-    'random_vit': 'ViT-S/16',
-    'random_swin': 'Swin-T',
 }
 LAYER, CELLS, CHANNELS = 'blocks.4', (0, 4, 8), 40
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -180,23 +173,6 @@ def atlas_canvas() -> list[list[str]]:
     return [['network', 'layer', 'zeros', 'other images', 'whole images, rolled'], *rows(NETWORKS, cells, '_rolled')]
 
 
-def atlas_untrained() -> list[list[str]]:
-    """Untrained networks as they are built, with calibrated batch normalisation (mean of three), and circular."""
-    measures = ('position', 'interaction', 'top_bottom', 'left_right', 'order')
-    cells = [*(('random', measure) for measure in measures), ('circular', 'position')]
-    head = [
-        'random weights',
-        'layer',
-        'position',
-        'interaction',
-        'top-bottom',
-        'left-right',
-        'order',
-        'circular: position',
-    ]
-    return [head, *rows(UNTRAINED, cells)]
-
-
 def atlas_sizes() -> list[list[str]]:
     """Position for other patches and grids, 100 images."""
     head = ['network', 'patch, grid', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'order']
@@ -212,7 +188,7 @@ def atlas_sizes() -> list[list[str]]:
     return [head, *sorted(found, key=lambda row: row[0])]
 
 
-TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_untrained, atlas_sizes)
+TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_sizes)
 
 
 @styled

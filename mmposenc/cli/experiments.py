@@ -370,7 +370,7 @@ def frozen() -> Iterator[Experiment]:
         cifar, by_order = name.startswith('resnet'), ' --weights-by-order' * (not name.startswith('resnet'))
         photos, path = (CIFAR_FILES, RESNETS) if cifar else (PHOTOS, weights)
         network = f'{model} --weights {weights}{by_order}'
-        probe = f'probe {network} --images {photos}{" --patch-size 32 --cell-size 64" * cifar}'
+        probe = f'probe {network} --images {photos}{" --patch-size 32 --layers layer1 layer2 layer3" * cifar}'
         commands = (
             f'{probe} --controls circular reflect replicate random noise --out {{out}}/patches',
             f'{probe} --controls circular images rolled --out {{out}}/whole',
