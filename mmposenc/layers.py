@@ -176,12 +176,12 @@ class _Layouts:
     def __init__(self, model: nn.Module, layer: str, channel_dim: int | None, prefix_tokens: int | None) -> None:
         if channel_dim == 0:
             raise ValueError('channel_dim must not be 0, the dimension of the images')
-        self.layer, self.path, self.output_index = layer, _modules_on_path(model, layer), split_layer(layer)[1]
+        self.layer, self.path, index = layer, _modules_on_path(model, layer), split_layer(layer)[1]
         self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
         self.dim_that_stays: int | None = None
         of_module = _LAYOUTS.setdefault(self.path[-1], {})
-        self._known = of_module.setdefault((self.output_index, channel_dim, prefix_tokens), {})
-        self._known_alone = of_module.setdefault((self.output_index, None, None), {})
+        self._known = of_module.setdefault((index, channel_dim, prefix_tokens), {})
+        self._known_alone = of_module.setdefault((index, None, None), {})
         # Maps that modules of known layout gave in this forward: spatial sizes, number of channels, their dimension.
         self._maps: set[tuple[tuple[int, ...], int, int]] = set()
         self.watching = ExitStack()
@@ -207,7 +207,7 @@ class _Layouts:
         dim = (
             self.channel_dim
             or (ndim in self._known_alone and self._known_alone[ndim].channel_dim)
-            or (self.output_index is None and _dim_of_type(self.path[-1], features))
+            or _dim_of_type(self.path[-1], features)
             or self._dim_of_maps(features)
             or self.dim_that_stays
         )

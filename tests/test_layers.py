@@ -1,5 +1,6 @@
 """Layers are found, their layouts are established and never guessed, and their pooled features are right."""
 
+import re
 from collections import namedtuple
 from functools import partial
 
@@ -238,11 +239,7 @@ FAMILIES = {
     'timm DeiT': (partial(timm.create_model, DEIT, img_size=64, depth=2), 64, {'norm': (192, 2, 2)}),
     'timm Swin': (partial(timm.create_model, 'swin_tiny_patch4_window7_224', img_size=64), 64, TIMM_SWIN),
     'timm Mixer': (partial(timm.create_model, 'mixer_s32_224', img_size=64), 64, MIXER),
-    'timm ConvNeXt': (
-        partial(timm.create_model, 'convnext_atto'),
-        64,
-        {'stages.3': (320, 1, 0), 'head.norm': (320, 1, 0)},
-    ),
+    'timm ConvNeXt': (partial(timm.create_model, 'convnext_atto'), 64, {'head.norm': (320, 1, 0)}),
     'transformers ViT': (transformers_vit, 32, {'vit.layernorm': (24, 2, 1), 'vit.layers.1': (24, 2, 1)}),
     'transformers SegFormer': (transformers_segformer, 64, SEGFORMER),
 }
@@ -270,24 +267,24 @@ SQUARE = partial(timm.models.mlp_mixer.MlpMixer, img_size=32, patch_size=8, embe
 
 
 @pytest.mark.parametrize(
-    'make, size, layer, message',
+    'make, size, layer, shape',
     [
-        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', r'gives \(2, 512, 4\), .* pass channel_dim='),
-        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', r'gives \(2, 512, 256\), .* pass channel_dim='),
-        (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', r'gives \(18, 49, 96\), .* pass channel_dim='),
-        (SQUARE, 32, 'blocks.0.mlp_tokens', r'gives \(2, 16, 16\), .* pass channel_dim='),
-        (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', r'gives \(2, 3, 64\)'),
+        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', (2, 512, 4)),
+        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', (2, 512, 256)),
+        (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', (18, 49, 96)),
+        (SQUARE, 32, 'blocks.0.mlp_tokens', (2, 16, 16)),
+        (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', None),
     ],
 )
-def test_what_is_not_established_is_an_error_that_asks_for_it(make, size, layer, message):
+def test_what_is_not_established_is_an_error_that_asks_for_it(make, size, layer, shape):
     model = make().eval()
     images = torch.rand(2, 3, size, size)
-    if layer != '0':
-        with pytest.raises(UnknownLayoutError, match=message):
-            pooled_features(model, layer, images)
     # Where images of another size pass, the dimensions that change are space; in a plain block there is no other image.
     with pytest.raises(UnknownLayoutError, match='pass channel_dim='), record_pooled(model, layer):
         model(images)
+    if shape:
+        with pytest.raises(UnknownLayoutError, match=rf'gives {re.escape(str(shape))}, .* pass channel_dim='):
+            pooled_features(model, layer, images)
 
 
 class Residual(nn.Module):
@@ -311,9 +308,10 @@ def test_a_forward_at_another_image_size_tells_channels_from_space(last):
         model(images)
     pooled = pooled_features(model, '0', images)
     torch.testing.assert_close(pooled, model(images).mean((1, 2) if last else (2, 3)))
-    with record_pooled(model, '0') as record:  # it is known from now on
-        model(images)
-    assert torch.equal(record.take(), pooled)
+    for prefix_tokens in (None, 0):  # it is known from now on
+        with record_pooled(model, '0', prefix_tokens=prefix_tokens) as record:
+            model(images)
+        assert torch.equal(record.take(), pooled)
 
 
 def test_channel_dim_and_prefix_tokens_that_are_given():
