@@ -64,8 +64,9 @@ docs: $(STAMP) ## build the documentation site in work_dirs/docs
 	@echo 'done: work_dirs/docs/index.html'
 
 test-official $(OFFICIAL_STAMP): VENV := $(OFFICIAL)
-test-official: $(OFFICIAL_STAMP) ## the quick tests on the official OpenMMLab packages in .venv-official; MMCV_WHEEL=FILE spares compiling mmcv
+test-official: $(OFFICIAL_STAMP) ## the quick tests and the guide on detectors on the official OpenMMLab packages in .venv-official; MMCV_WHEEL=FILE spares compiling mmcv
 	$(PYTEST) -m 'not slow' -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(PYTEST) tests/docs/test_guides.py -k detectors
 
 # mmcv and mmengine import pkg_resources, which newer setuptools no longer have. setup.py of mmcv 2.1.0 says C++17, the
 # headers of PyTorch 2.14 need C++20. Interrupted, the compilation goes on where it was.
@@ -83,7 +84,7 @@ else
 	sed -i 's/c++17/c++20/' $(VENV)/source/mmcv-2.1.0/setup.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation $(VENV)/source/mmcv-2.1.0
 endif
-	$(PIP) $(PINNED) mmengine==0.10.7 mmcv==2.1.0 mmsegmentation==1.2.2 mmpretrain==1.2.0 --editable '.[openmmlab,dev]'
+	$(PIP) $(PINNED) mmengine==0.10.7 mmcv==2.1.0 mmsegmentation==1.2.2 mmpretrain==1.2.0 mmdet==3.3.0 --editable '.[mmdet,dev]'
 	@rm -rf build mmposenc.egg-info
 	@touch $@
 

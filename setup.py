@@ -18,6 +18,7 @@ OPENMMLAB = [
     'regex',
     'setuptools<81',
 ]
+MMDET = ['mmdet>=3.3.0,<4', 'pycocotools']  # mmdet needs the compiled operators of mmcv, which onedl-mmcv does not bring
 # What every command needs beside PyTorch and the stack.
 COMMANDS = ['torchvision', 'opencv-python', 'rich', 'filelock']
 FIGURES = ['matplotlib', 'jinja2']
@@ -71,6 +72,7 @@ setup(
     extras_require={
         'onedl': [*ONEDL, *COMMANDS],
         'openmmlab': [*OPENMMLAB, *COMMANDS],
+        'mmdet': [*OPENMMLAB, *MMDET, *COMMANDS],
         'figures': FIGURES,
         'demo': DEMO,
         'docs': DOCS,
