@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmposenc import Ranking, chance_test, probe_location, sweep_channels
 from mmposenc.chance import dissociation
-from mmposenc.channels import PairedSums, Sweep, collect_sums
+from mmposenc.channels import PairedSums, Sweep, collect_sums, matched_random_channels
 from mmposenc.channels.rank import make_ranking
 from mmposenc.figures.style import GREY, line_styles, panels, save_figure, shared_legend, styled
 from mmposenc.grids import LocationProbe
@@ -42,6 +42,7 @@ LAYERS = ('encoder.b3', 'encoder.level3.3', 'encoder.b2')
 (131, 1/4 of the size)."""
 SWEEPS = {
     'end': (LAYERS[0], (16, 32, 64)),
+    'end-matched': (LAYERS[0], (32,)),  # random orders of the same mean activation as the ranking
     'end-code': (LAYERS[0], (32,)),  # the position code and its reverse
     'middle': (LAYERS[1], (32,)),
     'before': (LAYERS[2], (32,)),
@@ -167,6 +168,21 @@ def code_rankings(probe: LocationProbe, layer: str) -> dict[str, Ranking]:
     return finished({'code left': code, 'code right': back}, orders, probe)
 
 
+def matched_rankings(probe: LocationProbe, layer: str, sweep: Path) -> dict[str, Ranking]:
+    """Two rankings of a sweep that is done, and random orders that match each in mean activation, of live channels."""
+    known, orders = Sweep.load(sweep / 'part0').plan.rankings, {}
+    live = sorted({*range(probe.channels[layer])} - {*inert_channels(probe, layer)})
+    activation = np.take(known['activation'].scores, live)
+    rankings = {name: known[name] for name in ('Eq. 2', 'position')}
+    for name, ranking in rankings.items():
+        among = replace(
+            ranking, scores=np.take(ranking.scores, live), order=[*map(live.index, ranking.order[: len(live)])]
+        )
+        draws = [matched_random_channels(among, activation, len(live), seed) for seed in range(NUM_RANDOM)]
+        orders[f'{name} matched'] = [[live[i] for i in draw] for draw in draws]
+    return finished(rankings, orders, probe)
+
+
 def swept(net: nn.Module, data: CamVid, rankings: Callable[[], dict], num: Sequence[int], place: Path) -> Sweep:
     """A sweep in parts of interleaved images."""
     metric, parts = MeanIoU(CLASSES, ignore_index=VOID), []
@@ -184,30 +200,32 @@ def swept(net: nn.Module, data: CamVid, rankings: Callable[[], dict], num: Seque
 def summarise(sweep: Sweep, inert: int) -> dict:
     """What is reported of a sweep: harm, tests, double dissociation, rank correlations."""
     (layer,), regions, harm = sweep.layers, ('overall', 'left', 'right'), sweep.harm
-    random = sorted(name for name in sweep.rankings if name.startswith('random '))
-    back = [name.replace('random', 'reversed') for name in random]
-    rankings = {name: r for name, r in sweep.plan.rankings.items() if name not in {*random, *back}}
+    rankings = {name: ranking for name, ranking in sweep.plan.rankings.items() if ranking.statistic != 'random'}
+    drawn: dict[str, list[str]] = {}
+    for name in sweep.rankings:
+        if name not in rankings:
+            drawn.setdefault(name.rsplit(' ', 1)[0], []).append(name)
 
-    def drawn(region: str) -> Tensor:
-        return torch.stack([harm(name, region) for name in random])
+    def harms(names: Sequence[str], region: str) -> Tensor:
+        return torch.stack([harm(name, region) for name in names])
 
-    def halves_of(names: Sequence[str]) -> Tensor:
-        return torch.stack([torch.stack([harm(name, half) for half in regions[1:]]) for name in names])
+    def both(names: Sequence[str]) -> Tensor:
+        return torch.stack([harms(names, half) for half in regions[1:]], dim=1)
 
-    bands, claims = {}, []
+    bands, claims, rows = {}, [], []
     for region in regions:
-        test = chance_test(harm(next(iter(rankings)), region), drawn(region))
-        ends = {'mean': 0 * test.low, 'low': test.low, 'high': test.high}
-        bands[region] = {end: (test.random + shift).tolist() for end, shift in ends.items()}
         for name in rankings:
-            row = dict(layer=layer, region=region, ranking=name, harm=float(harm(name, region).mean()))
-            test = chance_test(harm(name, region), drawn(region))
+            null = f'{name} matched' if f'{name} matched' in drawn else 'random'
+            test = chance_test(harm(name, region), harms(drawn[null], region))
+            row = dict(layer=layer, region=region, ranking=name, harm=float(test.harm.mean()))
             claims.append({**row, 'random': float(test.random.mean()), 'p': test.p})
-    sided = ('code left', 'code right') if 'code right' in rankings else ('left', 'right')
-    reverse = halves_of(back) if 'code right' in rankings else None
-    found = dissociation(
-        *halves_of(sided), halves_of(random), reverse, halves_of(['Eq. 2'])[0] if reverse is None else None
-    )
+            ends = {'mean': 0 * test.low, 'low': test.low, 'high': test.high}
+            bands.setdefault(region, {end: (test.random + shift).tolist() for end, shift in ends.items()})
+    if 'reversed' in drawn:
+        rows = dissociation(*both(['code left', 'code right']), both(drawn['random']), both(drawn['reversed'])).table()
+    elif 'left' in rankings:
+        left, right, overall = both(['left', 'right', 'Eq. 2'])
+        rows = dissociation(left, right, both(drawn['random']), overall=overall).table()
     live = rankings[next(iter(rankings))].order[: sweep.plan.total - inert]
     scores = {name: np.take(ranking.scores, live) for name, ranking in rankings.items()}
     return dict(
@@ -215,7 +233,7 @@ def summarise(sweep: Sweep, inert: int) -> dict:
         channels=sweep.plan.total,
         inert=inert,
         num_channels=sweep.plan.num_channels,
-        num_random=len(random),
+        num_random=NUM_RANDOM,
         ranked_images={name: ranking.num_images for name, ranking in rankings.items()},
         reliability={name: ranking.reliability for name, ranking in rankings.items()},
         test_images=len(sweep.counts),
@@ -224,7 +242,7 @@ def summarise(sweep: Sweep, inert: int) -> dict:
         harm={region: {name: harm(name, region).tolist() for name in rankings} for region in regions},
         random=bands,
         claims=claims,
-        dissociation=[{k: None if v != v else v for k, v in row.items()} for row in found.table()],
+        dissociation=[{k: None if v != v else v for k, v in row.items()} for row in rows],
         spearman={a: {b: float(spearmanr(scores[a], scores[b]).statistic) for b in scores} for a in scores},
     )
 
@@ -274,8 +292,12 @@ def main() -> None:
         probe_location(net, random_patches(ranked), LAYERS, controls=()).save(args.out / 'probe.json')
     probe = LocationProbe.load(args.out / 'probe.json')
     for name, (layer, numbers) in SWEEPS.items():
-        code = partial(code_rankings, probe, layer)
-        rankings = code if name == 'end-code' else partial(image_rankings, net, ranked, probe, layer)
+        if name == 'end-matched':
+            rankings = partial(matched_rankings, probe, layer, args.out / 'end')
+        elif name == 'end-code':
+            rankings = partial(code_rankings, probe, layer)
+        else:
+            rankings = partial(image_rankings, net, ranked, probe, layer)
         found = swept(net, tested, rankings, numbers, args.out / name)
         results[name] = summarise(found, len(inert_channels(probe, layer)))
         atomic_write(args.out / 'espnet.json', json.dumps(results, indent=1) + '\n')

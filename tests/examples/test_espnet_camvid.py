@@ -39,7 +39,12 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, 'LAYERS', ('encoder.1', 'encoder.3'))
-    sweeps = {'end': ('encoder.3', (1, 4)), 'end-code': ('encoder.3', (2,)), 'before': ('encoder.1', (2,))}
+    sweeps = {
+        'end': ('encoder.3', (1, 4)),
+        'end-matched': ('encoder.3', (2,)),
+        'end-code': ('encoder.3', (2,)),
+        'before': ('encoder.1', (2,)),
+    }
     monkeypatch.setattr(module, 'SWEEPS', sweeps)
     monkeypatch.setattr(module, 'PARTS', 2)
     monkeypatch.setattr(sys, 'path', [*sys.path])
@@ -87,7 +92,7 @@ def test_the_experiment_runs_is_resumed_and_says_what_it_measured(
     example: ModuleType, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = run(example, folders, tmp_path / 'out', monkeypatch)
-    assert list(results) == ['end', 'end-code', 'before']
+    assert list(results) == ['end', 'end-matched', 'end-code', 'before']
     names = ['Eq. 2', 'vertical', 'roll', 'activation', 'position', 'left', 'right', 'code left']
     end = results['end']
     assert list(end['harm']['overall']) == names
@@ -96,7 +101,7 @@ def test_the_experiment_runs_is_resumed_and_says_what_it_measured(
     assert (end['test_images'], end['num_random'], end['num_channels']) == (3, 39, [1, 4])
     with open(tmp_path / 'out' / 'claims.csv') as file:
         claims = list(csv.DictReader(file))
-    assert len(claims) == 3 * (8 + 2 + 8)
+    assert len(claims) == 3 * (8 + 2 + 2 + 8)
     row = next(row for row in claims if (row['sweep'], row['region'], row['ranking']) == ('end', 'left', 'roll'))
     assert float(row['harm']) == pytest.approx(np.mean(end['harm']['left']['roll']), abs=1e-4)
     assert end['spearman']['left']['right'] == end['spearman']['right']['left']
