@@ -26,19 +26,11 @@ if TYPE_CHECKING:
     from mmposenc.shifts import AugShiftLoss, ConsistencyCard, augshift_loss, shift_consistency, two_views
 
 _PLACES = {
-    'mmposenc.chance': ('ChanceTest', 'chance_test'),
-    'mmposenc.channels': (
-        'Sweep',
-        'ablate_channels',
-        'random_channels',
-        'rank_channels',
-        'sweep_channels',
-        'top_channels',
-        'window',
-    ),
-    'mmposenc.grids': ('LocationProbe', 'probe_location'),
-    'mmposenc.ranking': ('Ranking',),
-    'mmposenc.shifts': ('AugShiftLoss', 'ConsistencyCard', 'augshift_loss', 'shift_consistency', 'two_views'),
+    'mmposenc.chance': 'ChanceTest chance_test',
+    'mmposenc.channels': 'Sweep ablate_channels random_channels rank_channels sweep_channels top_channels window',
+    'mmposenc.grids': 'LocationProbe probe_location',
+    'mmposenc.ranking': 'Ranking',
+    'mmposenc.shifts': 'AugShiftLoss ConsistencyCard augshift_loss shift_consistency two_views',
 }
 METRICS = {
     'top1': 'mmposenc.channels.Top1',
@@ -46,7 +38,7 @@ METRICS = {
     'miou': 'mmposenc.regions.MeanIoU',
     'detection': 'mmposenc.channels.detections.DetectionMetric',
 }
-_PLACE = {name: place for place, names in _PLACES.items() for name in names}
+_PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 
 __all__ = [
     'AugShiftLoss',
