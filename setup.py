@@ -18,7 +18,7 @@ OPENMMLAB = [
     'regex',
     'setuptools<81',
 ]
-MMDET = ['mmdet>=3.3.0,<4', 'pycocotools']  # mmdet needs the compiled operators of mmcv, which onedl-mmcv does not bring
+MMDET = ['mmdet>=3.3.0,<4', 'pycocotools']  # needs the compiled operators of mmcv, which onedl-mmcv does not bring
 # What every command needs beside PyTorch and the stack.
 COMMANDS = ['torchvision', 'opencv-python', 'rich', 'filelock']
 FIGURES = ['matplotlib', 'jinja2']

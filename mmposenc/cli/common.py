@@ -150,7 +150,7 @@ def build_runner(cfg: 'Config', verbose: bool = False) -> 'Runner':
 
     if cfg.launcher != 'none' and prepare_processes(cfg):
         say('SyncBN needs GPUs: BN takes its place, and in training each process normalises by its own images')
-    runner_class = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    runner_class: Any = RUNNERS.get(cfg.get('runner_type', 'Runner'))
 
     class BriefRunner(runner_class):
         """Prints progress, figures and warnings; the log file holds everything."""

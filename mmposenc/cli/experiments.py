@@ -64,8 +64,12 @@ NETWORKS = {
     'resnet20': (f'{RESNETS}/resnet.py:resnet20', f'{RESNETS}/pretrained_models/resnet20-12fca82f.th', 'layer3', 5),
     'resnet56': (f'{RESNETS}/resnet.py:resnet56', f'{RESNETS}/pretrained_models/resnet56-4bfd9763.th', 'layer3', 12),
 }
-RANDOM = ('torchvision:resnet50', 'torchvision:swin_t')
-RANDOM += ('examples/atlas_networks.py:convnext_tiny', 'examples/atlas_networks.py:vit_small')
+RANDOM = (
+    'torchvision:resnet50',
+    'torchvision:swin_t',
+    'examples/atlas_networks.py:convnext_tiny',
+    'examples/atlas_networks.py:vit_small',
+)
 ESPNET = 'checkpoints/ESPNet'
 DATA = {
     **{path: f'mmposenc prepare-data --dataset {name}' for name, path in CIFAR.items()},
@@ -383,14 +387,14 @@ def frozen() -> Iterator[Experiment]:
             command = f'{probe} --{size} --num-images 100 --out {{out}}'
             short = f'atlas-{name}-{size.replace("-size ", "")}'
             yield Experiment(short, (command,), ('probe.csv',), 1, 5, needs=needs, full=False)
-        data, needs = 'data/cifar10', (CIFAR['cifar10'], path)
+        data, files = 'data/cifar10', [CIFAR['cifar10']]
         card, cpu = f'consistency-{name}_cifar10', 20 if name == 'resnet56' else 10
         if not cifar:
-            data, needs = f'{PHOTOS} --labels {LABELS} --max-shifts 8 16', (PHOTOS, LABELS, path)
+            data, files = f'{PHOTOS} --labels {LABELS} --max-shifts 8 16', [PHOTOS, LABELS]
             card = f'consistency-efficientnet_{name}_imagenet1000'
         if name != 'mobilenet_v2':  # whose weights are without a classifier
             command = f'consistency {network} --data {data} --out {{out}}/card.json'
-            yield Experiment(card, (command,), ('card.json',), 1, cpu, needs=needs)
+            yield Experiment(card, (command,), ('card.json',), 1, cpu, needs=(*files, path))
     for model in RANDOM:
         command = f'probe {model} --weights none --images {PHOTOS} --controls circular random --out {{out}}'
         name = f'atlas-random-{model.rpartition(":")[2]}'
