@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def complete(cfg: Config) -> None:
     interrupted, and the check of a classifier's classes are added; mmpretrain's data loaders are filled in as its own
     tools do. ValueError if an entry that is read here is not of its kind.
     """
+    if cfg.get('default_scope') == 'mmdet' and find_spec('mmdet') is None:
+        raise ValueError(f"{cfg.filename} is of mmdet: pip install 'mmposenc[mmdet]', in an environment of its own")
     for name in ('default_hooks', 'train_cfg', *LOADERS):
         if not isinstance(cfg.get(name) or {}, dict):
             raise ValueError(f'{name} in {cfg.filename} must be a dict, got {cfg[name]!r:.60}')
