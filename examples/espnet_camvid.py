@@ -249,11 +249,13 @@ def summarise(sweep: Sweep, inert: int) -> dict:
 
 @styled
 def draw(results: dict) -> object:
-    """Fig. 4 (left) and Fig. 6 (middle and right), a row for each sweep."""
-    figure, places = panels(len(results), 3, 3.5, 2.6, sharey='row')
-    styles = line_styles(dict.fromkeys(name for found in results.values() for name in found['harm']['overall']))
-    for found, row in zip(results.values(), places, strict=True):
-        numbers, sided = found['num_channels'], {'left', 'right', 'code left', 'code right'}
+    """Fig. 4 (left) and Fig. 6 (middle and right), a row for each layer."""
+    layers = [found for found in results.values() if 'left' in found['harm']['overall']]
+    figure, places = panels(len(layers), 3, 3.5, 2.6, sharey='row')
+    sided = ('left', 'right', 'code left')
+    styles = line_styles([*sided, 'Eq. 2', 'roll', 'activation', 'position', 'vertical'])
+    for found, row in zip(layers, places, strict=True):
+        numbers = found['num_channels']
         width = 4 if len(numbers) == 1 else 0  # A single N is a point, and its band a bar.
         across = [numbers[0] - width, *numbers[1:-1], numbers[-1] + width]
         for region, axis in zip(('overall', 'left', 'right'), row, strict=True):
@@ -267,7 +269,8 @@ def draw(results: dict) -> object:
                     shift = width * (i / len(found['harm'][region]) - 0.5)
                     axis.plot(np.add(numbers, shift), harm, **styles[name], label=name)
             axis.axhline(0, color='black', linewidth=0.8)
-            axis.set(title=f'{found["layer"]}, {region}', xlabel='channels ablated')
+            where = 'whole image' if region == 'overall' else f'{region} half'
+            axis.set(title=f'{found["layer"]}, {where}', xlabel='channels ablated')
             axis.grid(True)
         row[0].set_ylabel('loss of mIoU, points')
     shared_legend(figure, 6)
