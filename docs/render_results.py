@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import render_atlas
+import render_espnet
 import yaml
 from scipy.stats import spearmanr
 
@@ -217,7 +218,10 @@ TABLES: dict[str, Callable[[], str]] = {
     'camvid_full_harm': partial(harm, 'camvid_full/random_control_car.csv', 'camvid_full/random_control_centred.csv'),
     'camvid_full_sides': partial(sides, 'camvid_full', ('car', 'centred')),
 }
-TABLES |= {table.__name__: lambda table=table: markdown(table()[0], table()[1:]) for table in render_atlas.TABLES}
+TABLES |= {
+    table.__name__: lambda table=table: markdown(table()[0], table()[1:])
+    for table in (*render_atlas.TABLES, *render_espnet.TABLES)
+}
 
 
 def page(text: str) -> str:
