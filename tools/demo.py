@@ -356,8 +356,8 @@ def probe_section(out: Path) -> 'tuple[Section, list[str]]':
         f'position makes up {value:.0f}% [{low:.0f}, {high:.0f}] of the variance of its pooled features at '
         f'{strongest}. '
         f'At the end {shares[last][0]:.1f}% is left (one network with random weights: '
-        f'{end["random"]["position"][0]:.0f}%), {end["none"]["top_bottom"][0]:.2f}% of it top-bottom and '
-        f'{end["none"]["left_right"][0]:.2f}% left-right.'
+        f'{end["random"]["position"][0]:.0f}%). Top-bottom makes up {end["none"]["top_bottom"][0]:.2f}% of the '
+        f'variance there, left-right {end["none"]["left_right"][0]:.2f}%.'
     )
     caption = (
         'Share of the variance of pooled features that the cell explains, by layer, and the accuracy with which the '

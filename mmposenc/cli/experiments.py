@@ -87,9 +87,6 @@ DATA = {
 }
 """The paths that experiments need, and what belongs there."""
 
-WITHOUT: dict[str, str] = {}
-"""What the paper shows or announces and no experiment fills in, and why."""
-
 TOP1, EQ2 = 'accuracy/top1', 'overall-flip_image-abs'
 # A ResNet-18 of 16 channels in place of 64, compiled on a CPU too.
 NARROW = 'model.backbone.stem_channels=16 model.backbone.base_channels=16 model.head.in_channels=128'

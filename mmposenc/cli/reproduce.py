@@ -37,7 +37,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from mmposenc.cli import common
-from mmposenc.cli.experiments import DATA, EXPERIMENTS, FULL, NETWORKS, WITHOUT, Cell, Experiment
+from mmposenc.cli.experiments import DATA, EXPERIMENTS, FULL, NETWORKS, Cell, Experiment
 from mmposenc.version import __version__
 
 FORMAT = 'mmposenc.experiment/1'
@@ -356,15 +356,12 @@ def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | 
 def status_table() -> str:
     """Every table and figure of the paper in Markdown, from docs/results: ours beside the paper's, command, minutes."""
     done = results(PUBLISHED)
-    rows: dict[str, list[tuple[Experiment, Cell]]] = {item: [] for item in WITHOUT}
+    rows: dict[str, list[tuple[Experiment, Cell]]] = {}
     for experiment in EXPERIMENTS:
         for cell in experiment.cells:
             rows.setdefault(cell.item, []).append((experiment, cell))
     lines = ['| what | paper | full size | reduced size | command | minutes, GPU / CPU |', '|---' * 6 + '|']
     for item, pairs in sorted(rows.items()):
-        if not pairs:
-            lines.append(f'| {item} | | not yet | | {WITHOUT[item]} | |')
-            continue
         reached: dict[str, str] = {}
         for label in dict.fromkeys(cell.label for _, cell in pairs):
             alike = [(e, cell) for e, cell in pairs if cell.label == label]
