@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-EXTRAS ?= onedl,dev,demo
+EXTRAS ?= onedl,dev,demo,transformers
 LATEST ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=

@@ -200,18 +200,17 @@ def tiny_vit() -> nn.Module:
 
 
 def transformers_vit() -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
-
+    transformers = pytest.importorskip('transformers', reason='mmpretrain 1.2.0 cannot be imported beside it')
     sizes = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48)
-    return ViTForImageClassification(ViTConfig(**sizes, image_size=32, patch_size=8))
+    config = transformers.ViTConfig(**sizes, image_size=32, patch_size=8)
+    return transformers.ViTForImageClassification(config)
 
 
 def transformers_segformer() -> nn.Module:
-    from transformers import SegformerConfig, SegformerForImageClassification
-
+    transformers = pytest.importorskip('transformers', reason='mmpretrain 1.2.0 cannot be imported beside it')
     sizes = dict(depths=[1, 1], hidden_sizes=[8, 16], num_attention_heads=[1, 2], mlp_ratios=[2, 2], sr_ratios=[2, 1])
-    config = SegformerConfig(num_encoder_blocks=2, patch_sizes=[7, 3], strides=[4, 2], **sizes)
-    return SegformerForImageClassification(config)
+    config = transformers.SegformerConfig(num_encoder_blocks=2, patch_sizes=[7, 3], strides=[4, 2], **sizes)
+    return transformers.SegformerForImageClassification(config)
 
 
 DEIT = 'deit_tiny_distilled_patch16_224'
