@@ -128,6 +128,7 @@ def interval(probe: LocationProbe, layer: str, control: str, measure: str) -> st
         return '-'
     value, low, high = probe.measures[layer][control][measure]
     digits = 2 if abs(value) < 1 and measure not in READOUTS else 1
+    value, low, high = (round(number, digits) + 0.0 for number in (value, low, high))  # no -0.00
     return f'{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]'
 
 
@@ -149,8 +150,8 @@ def atlas_shares() -> list[list[str]]:
         'interaction',
         'top-bottom',
         'left-right',
-        'random: position',
-        'interaction',
+        'position, random weights',
+        'interaction, random weights',
     ]
     cells = [('none', measure) for measure in measures] + [('random', 'position'), ('random', 'interaction')]
     return [head, *rows(NETWORKS, cells)]
@@ -175,7 +176,7 @@ def atlas_canvas() -> list[list[str]]:
 
 def atlas_sizes() -> list[list[str]]:
     """Position for other patches and grids, 100 images."""
-    head = ['network', 'patch, grid', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'order']
+    head = ['network', 'patch and grid', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'order']
     cells = [('none', measure) for measure in ('position', 'interaction', 'top_bottom', 'left_right', 'order')]
     found = []
     for suffix, size in (

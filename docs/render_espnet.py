@@ -7,7 +7,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / 'results' / 'espnet'
 RANKINGS = {
     'Eq. 2': 'Eq. 2 (mirror)',
-    'vertical': 'mirror, vertical',
+    'vertical': 'vertical mirror',
     'roll': 'roll',
     'position': 'position share (probe)',
     'left': 'left, Eq. 3',
@@ -29,7 +29,7 @@ def espnet_harm() -> list[list[str]]:
     rows = [[RANKINGS[name], *map(_points, found['harm']['overall'][name])] for name in _sorted(found)]
     band = [f'{_points(low)} to {_points(high)}' for low, high in zip(random['low'], random['high'], strict=True)]
     head = ['ranking', *(f'N = {number}' for number in found['num_channels'])]
-    return [head, *rows, ['random, mean', *map(_points, random['mean'])], ['random, 95% of orders', *band]]
+    return [head, *rows, ['random orders, mean', *map(_points, random['mean'])], ['random orders, 95% of them', *band]]
 
 
 def espnet_claims() -> list[list[str]]:
@@ -39,12 +39,19 @@ def espnet_claims() -> list[list[str]]:
         channels = f'{found["channels"] - found["inert"]} of {found["channels"]}'
         numbers = ', '.join(map(str, found['num_channels']))
         for row in (row for row in found['claims'] if row['region'] == 'overall' and name != 'end-code'):
-            null = 'equally active' if name == 'end-matched' else 'random'
+            null = 'matched orders' if name == 'end-matched' else 'random orders'
             place = [f'`{found["layer"]}`', channels, numbers]
             rows.append(
-                [*place, RANKINGS[row['ranking']], null, *map(_points, (row['harm'], row['random'])), f'{row["p"]:.3f}']
+                [
+                    *place,
+                    RANKINGS[row['ranking']],
+                    _points(row['harm']),
+                    null,
+                    _points(row['random']),
+                    f'{row["p"]:.3f}',
+                ]
             )
-    return [['layer', 'live channels', 'N', 'ranking', 'against', 'harm', 'theirs', 'p'], *rows]
+    return [['layer', 'live channels', 'N', 'ranking', 'harm', 'compared with', 'their harm', 'p'], *rows]
 
 
 def espnet_halves() -> list[list[str]]:
@@ -59,7 +66,7 @@ def espnet_halves() -> list[list[str]]:
             ]
             tail = [f'{row["difference"]:.2f}', f'{row["p"]:.3f}']
             rows.append([f'`{found["layer"]}`', by, row['region'], *harm, *tail])
-    return [['layer', 'rankings by', 'half', 'left', 'Eq. 2', 'right', 'D', 'p'], *rows]
+    return [['layer', 'rankings by', 'half', 'left ranking', 'Eq. 2', 'right ranking', 'D', 'p'], *rows]
 
 
 def espnet_similar() -> list[list[str]]:
