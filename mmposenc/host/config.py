@@ -1,6 +1,7 @@
 """Reading a config, and what the command line changes in it before it runs."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,11 +62,18 @@ def read_config(path: str, options: Sequence[str] = ()) -> Config:
         raise ValueError(f'config {path}, or one that it starts from, fails: {reason}') from error
     try:
         pairs = (option.split('=', maxsplit=1) for option in options)
-        cfg.merge_from_dict({name: DictAction._parse_iterable(value) for name, value in pairs})
+        cfg.merge_from_dict({name: _parse(value) for name, value in pairs})
     except Exception as error:
         shown, reason = ' '.join(options), f'{type(error).__name__}: {error!s:.300}'
         raise ValueError(f'--cfg-options {shown:.200} do not fit config {path}: {reason}') from error
     return cfg
+
+
+def _parse(text: str) -> Any:
+    """An override's value. mmengine's parser never ends on dicts, or cuts them up: they are read as by a config."""
+    if re.match(r'[\s([]*(dict\(|{)', text):
+        return Config.fromstring(f'value = {text}', '.py').value
+    return DictAction._parse_iterable(text)
 
 
 def type_name(part: Mapping[str, Any]) -> str:

@@ -2,12 +2,11 @@
 
 import inspect
 import logging
-import os
-import subprocess
 import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlparse
 
 import mmengine.evaluator.metric
@@ -16,6 +15,7 @@ import mmengine.hub.hub
 import mmengine.logging
 import torch
 from mmengine.config import Config
+from mmengine.dist import utils as host_processes
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as host_checkpoint
 from torch import distributed
@@ -28,10 +28,9 @@ _print_log = mmengine.logging.print_log
 
 
 def prepare_hosts(trust_checkpoint: bool = False) -> None:
-    """Make the hosts run as one expects; called by the command line, never by an import.
+    """Change the hosts' config packages, checkpoint loaders and noise; called by the command line, never by an import.
 
-    Changes the process: config packages, checkpoint loaders, and what the hosts print that a user can do nothing
-    about. Calling it again changes nothing but whether checkpoints may run code.
+    Calling it again changes nothing but whether checkpoints may run code.
     """
     resolve_config_packages()
     # It runs the pip of PATH when it believes that a package is missing, over an `onedl-` stack that would overwrite
@@ -44,8 +43,8 @@ def prepare_hosts(trust_checkpoint: bool = False) -> None:
 def prepare_processes(cfg: Config) -> bool:
     """Make several processes possible without a GPU; returns whether SyncBN, which needs one, was replaced.
 
-    mmengine selects a CUDA device before it starts the process group, and hands its index to the model wrapper; on a
-    CPU both fail. It leaves a group alone that exists already, so without a GPU the group is started here.
+    mmengine selects a CUDA device when it starts the process group, and hands its index to the model wrapper; on a CPU
+    both fail. It leaves a group alone that exists already, so without a GPU the group is started here.
     """
     # PyTorch renamed the option, and warns of the old name.
     renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
@@ -62,33 +61,15 @@ def prepare_processes(cfg: Config) -> bool:
     cfg.model_wrapper_cfg.device_ids = None
     cfg.env_cfg.dist_cfg.backend = 'gloo'
     if not distributed.is_initialized():
-        start_processes(cfg.launcher, cfg.env_cfg.dist_cfg.timeout)
+        start = getattr(host_processes, f'_init_dist_{cfg.launcher}')
+        try:
+            with patch.object(torch.cuda, 'set_device'):
+                start('gloo', timeout=timedelta(seconds=cfg.env_cfg.dist_cfg.timeout))
+        except KeyError as error:
+            raise ValueError(
+                f'--launcher {cfg.launcher} needs {error.args[0]} in the environment; start it by its launcher'
+            ) from None
     return replace_sync_bn(cfg.get('model'))
-
-
-def start_processes(launcher: str, timeout: float) -> None:
-    """Start the process group of a launcher ('pytorch', 'slurm' or 'mpi') on CPUs."""
-    environment = os.environ
-    try:
-        if launcher == 'slurm':
-            command = ['scontrol', 'show', 'hostname', environment['SLURM_NODELIST']]
-            environment.update(RANK=environment['SLURM_PROCID'], WORLD_SIZE=environment['SLURM_NTASKS'])
-            environment['LOCAL_RANK'] = environment.get('SLURM_LOCALID', '0')
-            if 'MASTER_ADDR' not in environment:
-                hosts = subprocess.run(command, capture_output=True, text=True, check=True)
-                environment['MASTER_ADDR'] = hosts.stdout.split()[0]
-        elif launcher == 'mpi':
-            for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
-                environment[name] = environment[f'OMPI_COMM_WORLD_{name.removeprefix("WORLD_")}']
-        environment.setdefault('MASTER_PORT', '29500')
-        absent = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR') if name not in environment]
-    except KeyError as error:
-        absent = [str(error.args[0])]
-    if absent:
-        raise ValueError(
-            f'--launcher {launcher} needs {", ".join(absent)} in the environment; start it by its launcher'
-        )
-    distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
 
 
 def _require_package(package: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,11 +34,11 @@ EPOCH = 'epoch_began'  # in the message hub: the epoch, the iteration it began w
 class AtomicLocalBackend(LocalBackend):
     """Local files that are never partially written, and removed only when told that it is safe."""
 
-    def __init__(self) -> None:
-        self._outdated: dict[Path, int] = {}
+    _outdated: ClassVar[set[Path]] = set()  # mmengine makes a backend for each file
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file; if that fails, the one that was there before is untouched."""
+        self._outdated.discard(Path(filepath))
         try:
             atomic_write(filepath, obj)
         except OSError as error:
@@ -47,23 +47,20 @@ class AtomicLocalBackend(LocalBackend):
 
     def remove(self, filepath: str | Path) -> None:
         """Note the file as outdated; `remove_outdated` removes it."""
-        self._outdated[Path(filepath)] = Path(filepath).stat().st_mtime_ns
+        self._outdated.add(Path(filepath))
 
     def remove_outdated(self) -> None:
         """Remove what `remove` noted, except files that were written anew since."""
         while self._outdated:
-            path, noted = self._outdated.popitem()
-            if path.is_file() and path.stat().st_mtime_ns == noted:
-                path.unlink()
+            self._outdated.pop().unlink(missing_ok=True)
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's `CheckpointHook`, which never gives up a whole checkpoint for a part of one.
 
-    No checkpoint is ever partially written. Older ones that `max_keep_ckpts` and `save_best` do away with are removed
-    once the new one is in place; mmengine removes them before. Accepts mmengine's arguments, and leaves saving to it
-    where `backend_args` or a remote `out_dir` name another storage.
+    Older ones are removed once the new one is in place; mmengine removes them before. Accepts mmengine's arguments,
+    and leaves saving to it where `backend_args` or a remote `out_dir` name another storage.
     """
 
     backend_args: dict | None
@@ -118,9 +115,8 @@ def kept_random_state() -> Iterator[None]:
 class RandomStateHook(Hook):
     """Saves the random state of every process in the checkpoint, and restores it on resume.
 
-    mmengine saves none, so that a resumed training repeats the random numbers of its beginning. A validation draws from
-    the same generators; their state before it is restored after it, so that the training does not depend on when it
-    is validated, nor on whether it was interrupted before or after that.
+    The state before a validation is restored after it, so that the training does not depend on when it is validated,
+    nor on whether it was interrupted before or after that.
 
     With several processes every one must take part before the first saves: `AtomicCheckpointHook` and `StopSignalHook`
     call `before_checkpoint` for that. Other checkpoint hooks save no random state then, and the resumed run says so.
@@ -130,22 +126,22 @@ class RandomStateHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        # The states of all processes, each: in the loaded checkpoint, before a validation, for the next checkpoint.
-        self._loaded: list | None = None
+        # Of all processes: in the loaded checkpoint, before a validation, for the next checkpoint.
+        self._loaded: list = []
         self._before_val: list = []
         self._gathered: list = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self._loaded = checkpoint.get(RANDOM_STATES)
+        self._loaded = checkpoint.get(RANDOM_STATES) or []
 
     def before_train(self, runner: Runner) -> None:
         """Restore, unless the checkpoint only gave the weights to begin with."""
-        states, self._loaded = self._loaded or [], None
+        states, self._loaded = self._loaded, []
         if runner.iter and len(states) == get_world_size():
             set_random_state(states[get_rank()])
         elif runner.iter:
-            found = f'is of {len(states)} processes, this run has {get_world_size()}'
-            found = found if states else 'holds no random state'
+            processes = f'is of {len(states)} processes, this run has {get_world_size()}'
+            found = processes if states else 'holds no random state'
             runner.logger.warning(f'the checkpoint {found}: augmentations are drawn anew')
 
     def before_val(self, runner: Runner) -> None:
@@ -199,9 +195,8 @@ class _ResumableLoop(BaseLoop):
 class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
     """mmengine's `EpochBasedTrainLoop`, which resumes inside an epoch.
 
-    The batches that the checkpoint has seen are skipped without loading them; a loader without a batch sampler begins
-    its epoch again. A validation that was due when the checkpoint was saved, and is not in it, comes first; mmengine
-    leaves it out. Accepts mmengine's arguments.
+    The batches that the checkpoint has seen are skipped without loading them. A validation that was due when the
+    checkpoint was saved, and is not in it, comes first. Accepts mmengine's arguments.
     """
 
     def _train(self) -> None:
@@ -218,10 +213,10 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         """Train for the rest of an epoch, of which `done` of `batches` are in the checkpoint."""
         found = len(self.dataloader)
         if done and (batches != found or self.dataloader.batch_sampler is None):
-            self.runner.logger.warning(
-                f'the checkpoint is of batch {done} of {batches}, this run has a loader of {found} batches that '
-                'cannot continue there: the epoch begins again'
+            loaders = (
+                f'of batch {done} of {batches}, this run has a loader of {found} batches that cannot continue there'
             )
+            self.runner.logger.warning(f'the checkpoint is {loaders}: the epoch begins again')
             done = 0
         self.runner.message_hub.update_info(EPOCH, [self._epoch, self._iter - done, found])
         self.runner.call_hook('before_train_epoch')
@@ -263,7 +258,7 @@ def _batches_from(loader: DataLoader, start: int) -> Iterator:
         return iter(loader)
     names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor', 'multiprocessing_context')
     same = {name: getattr(loader, name) for name in names}
-    batches = islice(iter(loader.batch_sampler or ()), start, None)
+    batches = islice(loader.batch_sampler or (), start, None)
     with kept_random_state():
         return iter(DataLoader(loader.dataset, batch_sampler=batches, **same))
 

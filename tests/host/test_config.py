@@ -27,6 +27,10 @@ def test_a_config_is_read_with_its_overrides(tmp_path: Path) -> None:
     cfg = read_config(str(path), ['model.depth=34', 'pipeline.0.size=1,2'])
     assert cfg.to_dict() == {'model': {'type': 'Net', 'depth': 34}, 'pipeline': [{'size': [1, 2]}]}
     assert read_config(str(path), ['a.b=x=y']).a.b == 'x=y'
+    dicts = ["custom_hooks=[dict(type='mmposenc.X', layer='a', num_channels=5)]", "model={'depth': (5, None)}"]
+    cfg = read_config(str(path), dicts)
+    assert cfg.custom_hooks == [dict(type='mmposenc.X', layer='a', num_channels=5)]
+    assert cfg.model == dict(type='Net', depth=(5, None))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,7 @@ def test_a_config_is_read_with_its_overrides(tmp_path: Path) -> None:
         ("_base_ = './b.py'", [], r'config .*a\.py cannot be read: .*b\.py'),
         ('model = dict(', [], r'config .*a\.py, or one that it starts from, fails: .*SyntaxError'),
         ("custom_imports = dict(imports=['absent'])", [], r'fails: ImportError: Failed to import.*absent'),
+        ('a = 1', ['custom_hooks=[dict(type=mmposenc.X)]'], r'dict\(type=mmposenc.X\)\] do not fit .*NameError'),
         ('pipeline = [dict(size=3)]', ['pipeline.7.size=5'], r'--cfg-options pipeline\.7\.size=5 do not fit .*Index 7'),
     ],
 )

@@ -111,7 +111,7 @@ def test_several_processes_without_a_gpu(without_gpu: None) -> None:
         distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize('launcher, absent', [('pytorch', 'RANK'), ('slurm', 'SLURM_NODELIST'), ('mpi', 'OMPI_COMM')])
+@pytest.mark.parametrize('launcher, absent', [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM')])
 def test_a_launcher_that_did_not_start_it(
     without_gpu: None, monkeypatch: pytest.MonkeyPatch, launcher: str, absent: str
 ) -> None:
