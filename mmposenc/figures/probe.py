@@ -72,7 +72,7 @@ def plot_depth(probe: 'LocationProbe') -> Figure:
     interaction.set_ylim(0, max(10, interaction.get_ylim()[1]))
     for panel in (axes, accuracy):
         panel.set_xticks(range(len(probe.layers)), probe.layers, rotation=30, ha='right', rotation_mode='anchor')
-    for panel in (interaction, axes):
+    for panel in (position, axes):
         panel.set_ylim(top=1.3 * panel.get_ylim()[1])  # room for the legend
         panel.legend(loc='upper left', ncols=2)
     accuracy.legend(loc='upper left', ncols=3)
@@ -156,9 +156,9 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         grid = points.reshape(n, n, 2)
         for line in [*grid, *grid.transpose(1, 0, 2)]:
             panel.plot(*line.T, color=GREY, linewidth=1, zorder=1)
-        panel.scatter(*points.T, s=150, zorder=2, c=[_cell_colour(cell, n) for cell in range(n**2)], edgecolors='black')
-        for cell, point in enumerate(points):
-            panel.annotate(f'{cell // n},{cell % n}', point, ha='center', va='center', fontsize=6, zorder=3)
+        panel.scatter(*points.T, s=80, zorder=2, c=[_cell_colour(cell, n) for cell in range(n**2)], edgecolors='black')
+        for cells in _groups(points, 0.06 * np.ptp(points, axis=0).max()):
+            _name_cells(panel, cells, points[cells].mean(0), n)
         shares = 100 * singular**2 / (singular**2).sum()
         panel.set(title=layer, ylabel=f'component 2 ({shares[1]:.0f}%)')
         panel.set_xlabel(f'component 1 ({shares[0]:.0f}% of the code)')
@@ -166,6 +166,27 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         panel.margins(0.15)
     figure.suptitle(f'{probe.model}: position code, cells as row,column')
     return figure
+
+
+def _groups(points: np.ndarray, distance: float) -> list[list[int]]:
+    """Numbers of the points (N, 2) in groups; those of a group lie within the distance of its first."""
+    groups: list[list[int]] = []
+    for number, point in enumerate(points):
+        near = [group for group in groups if np.linalg.norm(points[group[0]] - point) <= distance]
+        if near:
+            near[0].append(number)
+        else:
+            groups.append([number])
+    return groups
+
+
+def _name_cells(panel: Axes, cells: Sequence[int], point: np.ndarray, n: int) -> None:
+    """Write the names of cells beside their point, on the side that faces away from the middle (0, 0)."""
+    x, y = point / max(np.linalg.norm(point), 1e-12)
+    ha = 'left' if x > 0.35 else 'right' if x < -0.35 else 'center'
+    va = 'bottom' if y > 0.35 else 'top' if y < -0.35 else 'center'
+    text = '\n'.join(f'{cell // n},{cell % n}' for cell in cells)
+    panel.annotate(text, point, (7 * x, 7 * y), textcoords='offset points', ha=ha, va=va, fontsize=8, zorder=3)
 
 
 def _cell_colour(cell: int, n: int) -> tuple[float, float, float]:

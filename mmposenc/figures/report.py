@@ -18,11 +18,15 @@ from mmposenc.figures.sweeps import class_claims, metric_label, ranking_labels
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report; numbers are aligned to the right, None is an empty cell."""
+    """A table of a report; None is an empty cell."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
     caption: str = ''
+
+    def right(self) -> list[bool]:
+        """Which columns are aligned to the right: those that hold numbers alone."""
+        return [all(map(_is_number, column)) for column in zip(*self.rows, strict=True)]
 
 
 class Picture:
@@ -76,7 +80,7 @@ def build_report(title: str, sections: Sequence[Section], summary: Sequence[str]
     """
     loader = PackageLoader('mmposenc.figures')
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.tests['number'] = _is_number
+    environment.filters['cell'] = _cell
     page = environment.get_template('page.html')
     return page.render(title=title, sections=sections, summary=summary, introduction=introduction)
 
@@ -124,8 +128,8 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
         )
     if len(claims) > 1:
         sentences.append(
-            f'{len(claims)} rankings were tested at 5%; {len(claims) / 20:.2g} of as many tests come out below 0.05 by '
-            'chance alone.'
+            f'{len(claims)} rankings were tested at 5%; on average, chance alone makes {len(claims) / 20:.2g} of as '
+            'many tests come out below 0.05.'
         )
     return sentences
 
@@ -206,7 +210,11 @@ def describe_sweep(sweep: Sweep) -> list[str | Table]:
     facts = {'images': len(sweep.counts), 'layers': ', '.join(sweep.layers), 'channels': plan.total}
     facts |= {'N': ', '.join(map(str, plan.num_channels)), 'random orders': plan.num_random}
     facts |= {'random orders matched in strength': plan.num_matched, 'window': plan.window}
-    facts |= {name.replace('_', ' '): _text(value) for name, value in sweep.about.items()}
+    # Twelve digits of a hash tell two files apart.
+    facts |= {
+        name.replace('_', ' '): _text(value)[: 12 if name.endswith('sha256') else None]
+        for name, value in sweep.about.items()
+    }
     rankings = [
         [name, labels[name], of.region, of.pair, of.statistic, of.layer, of.num_images, of.data_set]
         for name, of in plan.rankings.items()
@@ -228,8 +236,9 @@ def _text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    try:
-        float(str(value).removesuffix('%'))
-    except ValueError:
-        return bool(re.fullmatch(r'-?[\d.]+ (to|of) -?[\d.]+', str(value)))
-    return True
+    return value is None or bool(re.fullmatch(r'-?[\d.,]+%?( (to|of) -?[\d.]+)?|nan', str(value)))
+
+
+def _cell(value: Any) -> str:
+    """What stands in the cell of a table; zero has no sign."""
+    return '' if value is None else re.sub(r'^-(0\.0*)$', r'\1', str(value))

@@ -67,8 +67,9 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
         axis.axhline(0, color='black', linewidth=0.8)
         for curve in (curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)):
             (_draw_top if kind == 'top' else _draw_window)(axis, curve, whole, looks)
-        axis.set_title(f'ablated at {layer}')
         axis.grid(True)
+    for axis, layer in zip(places[0], sweep.layers, strict=True):
+        axis.set_title(f'ablated at {layer}')
     for axis in places[:, 0]:
         where = '' if region == 'overall' else f' in {region}'
         axis.set_ylabel(f'loss of {metric_label(metric)}{where}, points')
@@ -80,8 +81,8 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
 def draw_dissociation(sweep: Sweep) -> Figure:
     """What the left and the right half lose to left, overall and right channels (Fig. 6).
 
-    A column for each half, a row for each layer. Bands are 95% intervals over images of the left and right curves; the
-    dashed line is the mean of the random orders. In each row stand D, the double dissociation, and its p value.
+    A column for each half, a row for each layer. Bands are 95% intervals over images, the dashed line is the mean of
+    the random orders. In each row stand D, the double dissociation, and its p value.
 
     Raises:
         ValueError: If rankings of left and right, these regions, or 19 random orders are missing.
@@ -97,9 +98,8 @@ def draw_dissociation(sweep: Sweep) -> Figure:
             axis.plot(numbers, sweep.random_harm(half, layer).mean(0).tolist(), **_MEAN)
             for side in sides:
                 axis.plot(numbers, sweep.harm(first[side], half, layer).tolist(), **_SIDES[side])
-                if side != 'overall':
-                    low, high = (end.tolist() for end in sweep.interval(first[side], half, layer))
-                    axis.fill_between(numbers, low, high, color=_SIDES[side]['color'], alpha=0.15, lw=0)
+                low, high = (end.tolist() for end in sweep.interval(first[side], half, layer))
+                axis.fill_between(numbers, low, high, color=_SIDES[side]['color'], alpha=0.15, lw=0)
             axis.set(title=f'{half} half of the image, ablated at {layer}', xlabel='channels ablated')
             axis.grid(True)
         row[0].set_ylabel(f'loss of {metric_label(sweep.harm_of)} in the half, points')
@@ -175,7 +175,7 @@ def _label(ranking: Ranking) -> str:
         return f'{ranking.region}-specific (Eq. 3{centred}){by}'
     if ranking.statistic == 'relative' and ranking.region == 'overall':
         return f'most sensitive to {pair}, relative'
-    return 'mean activation' if ranking.statistic == 'mean_activation' else ''
+    return 'highest mean activation' if ranking.statistic == 'mean_activation' else ''
 
 
 def _band(draws: Tensor, whole: float) -> tuple[list[float], list[float], str]:
@@ -209,6 +209,6 @@ def _draw_window(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str
         axis.axhline(harm[0], **_MEAN)
     elif curve.ranking != 'matched':
         look = looks[curve.ranking]
-        axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=look['color'])
+        axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=look['color'], alpha=0.4)
         axis.plot([start + size / 2 for start in curve.starts], harm, **{**look, 'linestyle': ''})
     axis.set_xlabel(f'rank of the {size} channels ablated')

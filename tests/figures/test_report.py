@@ -73,6 +73,16 @@ def test_everything_is_in_the_page(pictures: list[Picture]) -> None:
     assert page.under('figcaption') == ['Picture png', 'Picture svg']
 
 
+def test_a_column_of_numbers_alone_is_aligned_to_the_right() -> None:
+    rows = [[1, 'images', 100, '-0.00'], [None, 'layer', 'pool', '1.2 to 3.4'], [3, 'N', '0, 8', '-0.01']]
+    table = Table(['N', 'what', 'which', 'p'], rows)
+    assert table.right() == [True, False, False, True]
+    page = Page(build_report('t', [Section('s', [table])]))
+    assert [cell.get('class') for cell in page.attributes('th')] == ['number', None, None, 'number']
+    assert page.under('td')[3] == '0.00'  # zero has no sign
+    assert page.under('td')[-1] == '-0.01'
+
+
 def test_pictures_are_inside_byte_for_byte_and_of_one_scale(pictures: list[Picture]) -> None:
     page = Page(build_report('t', [Section('s', pictures)]))
     for image, picture, kind in zip(page.attributes('img'), pictures, ('png', 'svg+xml'), strict=True):
@@ -134,7 +144,9 @@ def test_what_a_sweep_has_found_in_words_and_tables() -> None:
     assert '19 of 19 random orders cost at least as much (p = 1.000): not distinguishable from chance' in dull
     assert 'the left half loses 8.0 points to left channels and 2.0 to right ones, the right half 2.0 and 8.0' in halves
     assert f'D = 12.00, p = {1 / 420:.3f}: each half depends on its own channels' in halves
-    assert number.startswith('4 rankings were tested at 5%; 0.2 ')
+    assert number == (
+        '4 rankings were tested at 5%; on average, chance alone makes 0.2 of as many tests come out below 0.05.'
+    )
     (claims,) = report.describe_claims(sweep)
     assert claims.rows[0] == [
         *('pool', 'most sensitive to mirroring (Eq. 2)', '10.00', '1.18', '0.94 to 1.42', '0.050'),

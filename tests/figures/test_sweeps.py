@@ -76,7 +76,7 @@ def test_the_halves_with_intervals_and_d() -> None:
     assert lines(left)['right channels'] == lines(right)['left channels'] == [(0, 0), (2, 2), (4, 4)]
     assert lines(left)['overall (Eq. 2)'] == [(0, 0), (2, 6), (4, 12)]
     assert lines(left)[RANDOM][-1] == (4, 2.36)
-    assert len(left.collections) == 2  # all images are alike, so both intervals have no width
+    assert len(left.collections) == 3  # all images are alike, so the intervals have no width
     # Mean losses 8 and 2 in each half: D = (8 - 2) + (8 - 2), above all 21 * 20 pairs but itself.
     assert [text.get_text() for text in right.texts] == [f'D = 12.00 points, p = {1 / 420:.3f}']
 
