@@ -1,4 +1,5 @@
-# AugShift with 16 channels for 64, without a GPU: 10 epochs in half an hour on one CPU core, or less, compiled.
+# AugShift with 16 channels instead of 64 in the first stage, for use without a GPU: 10 epochs take half an hour on one
+# CPU core, or less if compiled.
 _base_ = 'baseline_r18-narrow_cifar10.py'
 model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))
 data_preprocessor = dict(

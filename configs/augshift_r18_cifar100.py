@@ -1,4 +1,4 @@
-# AugShift on CIFAR-100 (Sec. 4.1, Fig. 2, Table 2): the headline. The flip is shared, each view has its own position.
+# AugShift on CIFAR-100 (Sec. 4.1, Fig. 2, Table 2). Both views share the flip, and each has its own shift.
 _base_ = 'baseline_r18_cifar100.py'
 model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))  # our choice
 data_preprocessor = dict(

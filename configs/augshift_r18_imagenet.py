@@ -1,4 +1,5 @@
-# AugShift on ImageNet (Sec. 4.1, Table 2), 8 GPUs: mmpretrain's MultiView cuts two 224x224 windows of one 256x256 crop.
+# AugShift on ImageNet (Sec. 4.1, Table 2), for 8 GPUs. mmpretrain's MultiView cuts two windows of 224x224 px from one
+# crop of 256x256 px.
 _base_ = 'baseline_r18_imagenet.py'
 model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))  # our choice
 train_dataloader = dict(

@@ -1,3 +1,3 @@
-# The demo's network that has only seen digits in the middle: no crop at all.
+# The demo's network without a random crop: in training it only sees digits in the middle of the image.
 _base_ = 'baseline_r18_digits.py'
 data_preprocessor = dict(train_transforms=[])

@@ -1,4 +1,4 @@
-# The baseline with 16 channels for 64, without a GPU: a sixteenth of the cost.
+# The baseline with 16 channels instead of 64 in the first stage, for use without a GPU: a sixteenth of the cost.
 _base_ = 'baseline_r18_cifar10.py'
 _warmup, _epochs = 2, 10
 data_preprocessor = dict(channels_last=True)  # a CPU prefers it too

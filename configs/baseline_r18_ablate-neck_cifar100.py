@@ -1,4 +1,4 @@
-# A classifier without its top-ranked channels, behind GAP (Sec. 5 names object recognition too; N is our choice).
+# Ablates the top-ranked channels of a classifier behind its GAP (Sec. 5 mentions object recognition; N is our choice).
 _base_ = 'baseline_r18_cifar100.py'
 custom_hooks = [
     dict(

@@ -1,4 +1,4 @@
-# The demo's baseline: one view, cross entropy, on scikit-learn's handwritten digits.
+# The demo's baseline: one view and cross entropy, on the handwritten digits of scikit-learn.
 _base_ = [
     '_base_/models/resnet18_cifar.py',
     '_base_/datasets/digits.py',

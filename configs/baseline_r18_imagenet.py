@@ -1,4 +1,4 @@
-# ResNet-18 on ImageNet with Cons.8 and Cons.16 (Table 2), 8 GPUs, mmpretrain's recipe and per-sample pipeline.
+# ResNet-18 on ImageNet with Cons.8 and Cons.16 (Table 2), for 8 GPUs, by mmpretrain's recipe and per-sample pipeline.
 _base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
 custom_imports = dict(imports=['mmposenc'])
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# The top-ranked channels ablated behind the pooling branch's GAP (Sec. 4.2.2, Fig. 4). N is num_channels.
+# Ablates the top N channels of a ranking behind the pooling branch's GAP (Sec. 4.2.2, Fig. 4). N is num_channels.
 _base_ = 'deeplabv3_r18_digitscenes.py'
 custom_hooks = [
     dict(

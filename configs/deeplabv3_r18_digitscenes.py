@@ -1,4 +1,4 @@
-# A small DeepLabv3 on scenes composed of digits: about a minute on two cores, without a download; for the demo.
+# The demo's DeepLabv3, a small one on scenes composed of digits: about a minute on two cores, without a download.
 _base_ = ['_base_/models/deeplabv3_scratch.py', '_base_/segmentation_runtime.py']
 _size = (64, 128)
 _norm = dict(type='BN', requires_grad=True)

@@ -1,4 +1,5 @@
-# The top-ranked channels ablated at the backbone's end, for all branches (released code; Sec. 4.2.2, Fig. 4).
+# Ablates the top N channels of a ranking at the backbone's end, for all branches of ASPP, as the released code does
+# (Sec. 4.2.2, Fig. 4). N is num_channels.
 _base_ = 'deeplabv3_r50_camvid.py'
 custom_hooks = [
     dict(

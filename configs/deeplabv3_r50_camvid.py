@@ -1,4 +1,4 @@
-# DeepLabv3-R50 on CamVid, from scratch: minutes on one GPU; stands beside the paper's Cityscapes (Sec. 4.2).
+# DeepLabv3-R50 on CamVid, trained from scratch in minutes on one GPU, beside the paper's Cityscapes (Sec. 4.2).
 _base_ = [
     '_base_/models/deeplabv3_scratch.py',
     '_base_/datasets/camvid.py',

@@ -1,4 +1,4 @@
-# DeepLabv3-R50, output stride 8, on Cityscapes (Sec. 4.2). Takes mmseg's checkpoint as it is:
+# DeepLabv3-R50 with output stride 8 on Cityscapes (Sec. 4.2). It takes mmseg's checkpoint without changes:
 # deeplabv3_r50-d8_512x1024_80k_cityscapes_20200606_113404-b92cfdd4.pth, 79.32 mIoU.
 _base_ = 'mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-80k_cityscapes-512x1024.py'
 custom_imports = dict(imports=['mmposenc'])

@@ -1,4 +1,4 @@
-# GAPNet locates a CIFAR-10 patch on a 3x3 grid, zero padding (Table 1).
+# GAPNet locates a CIFAR-10 patch on a 3x3 grid, with zero padding (Table 1).
 _base_ = [
     '_base_/models/gapnet_r18.py',
     '_base_/datasets/grid_cifar10.py',

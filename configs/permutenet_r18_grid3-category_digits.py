@@ -1,4 +1,5 @@
-# PermuteNet classifies a digit on a 3x3 grid: Table 1 on a CPU, offline. Three stages of a ResNet-18, of 16 channels.
+# PermuteNet classifies a digit on a 3x3 grid: Table 1 on a CPU, offline. It has three stages of a ResNet-18 with 16
+# channels.
 _base_ = [
     '_base_/models/permutenet_r18.py',
     '_base_/datasets/grid_digits.py',

@@ -1,4 +1,4 @@
-# PermuteNet locates a CIFAR-10 patch on a 7x7 grid, zero padding (Table 1).
+# PermuteNet locates a CIFAR-10 patch on a 7x7 grid, with zero padding (Table 1).
 _base_ = [
     '_base_/models/permutenet_r18.py',
     '_base_/datasets/grid_cifar10.py',

@@ -1,4 +1,4 @@
-# A small RetinaNet on scenes composed of digits, one of whose classes is the pedestrian: minutes on a CPU.
+# A small RetinaNet on scenes composed of digits, which have a class pedestrian: minutes on a CPU.
 _base_ = ['_base_/models/retinanet_scratch.py', '_base_/detection_runtime.py']
 _size = (64, 128)
 _keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction', 'instances')

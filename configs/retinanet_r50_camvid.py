@@ -1,5 +1,5 @@
-# RetinaNet-R50 on CamVid's pedestrians, from scratch (supplement). Their boxes are those of connected components of the
-# label maps: pedestrians who touch share one. 4000 iterations of 8 images of 960x720 px.
+# RetinaNet-R50 on CamVid's pedestrians, from scratch (supplement): 4000 iterations of 8 images of 960x720 px. The boxes
+# are drawn around connected components of the label maps, so pedestrians who touch share a box.
 _base_ = ['_base_/models/retinanet_scratch.py', '_base_/detection_runtime.py']
 _keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction', 'instances')
 _size = (720, 960)  # twice that of the images: many pedestrians are 10 px wide
