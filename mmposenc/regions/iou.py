@@ -24,7 +24,7 @@ def margin_figures(margins: Tensor) -> dict[str, Tensor]:
     `margins` (..., 3, K) are those of the whole data set, from `confusion_margins`, or weighted sums of them. The
     figures are float64 on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice (...); by class IoU, Acc, Dice
     (..., K). A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel
-    has no Acc. They are NaN, and mIoU, mDice and mAcc are the means over the rest. Nothing is rounded.
+    has no Acc: they are NaN, and left out of the means.
 
     A difference of two mIoU does not measure harm: mIoU takes in an absent class as soon as one pixel is predicted as
     that class. `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
@@ -78,12 +78,10 @@ class MeanIoU:
         return tuple(self.strips.regions)
 
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Margins of each image, int64 (N, strips, 3, K).
+        """Margins of each image, int64 (N, strips, 3, K), of integer label maps (N, H, W) or (N, 1, H, W).
 
-        Args:
-            outputs: Scores (N, K, h, w), resized to the labels' size if they differ (bilinear, as mmseg does without
-                `align_corners`), or predicted classes (N, H, W) as integers.
-            targets: Integer label maps (N, H, W) or (N, 1, H, W).
+        Outputs are scores (N, K, h, w), resized to the labels' size if they differ (bilinear, as mmseg does without
+        `align_corners`), or predicted classes (N, H, W) as integers.
         """
         if targets.ndim == 4 and targets.shape[1] == 1:
             targets = targets[:, 0]
@@ -91,10 +89,8 @@ class MeanIoU:
         labels_only = outputs.ndim == 3 and not outputs.is_floating_point() and self.classes is not None
         if targets.ndim != 3 or targets.is_floating_point() or len(outputs) != len(targets) or not scores | labels_only:
             got = [f'{each.dtype} {tuple(each.shape)}' for each in (targets, outputs)]
-            raise ValueError(
-                'mIoU needs label maps (N, H, W) of integers and scores (N, classes, h, w) or, with classes= given, '
-                f'predictions (N, H, W) of integers, got {" and ".join(got)}'
-            )
+            outputs_of = 'scores (N, classes, h, w) or, with classes= given, predictions (N, H, W) of integers'
+            raise ValueError(f'mIoU needs label maps (N, H, W) of integers and {outputs_of}, got {" and ".join(got)}')
         num_classes = outputs.shape[1] if self.classes is None else len(self.classes)
         if scores and outputs.shape[1] != num_classes:
             raise ValueError(f'the network has {outputs.shape[1]} scores for {num_classes} classes')
@@ -109,10 +105,7 @@ class MeanIoU:
         return confusion_margins(torch.stack(counts))
 
     def finish(self, sums: Tensor) -> dict[str, Tensor]:
-        """Figures of each region in percent, by 'region/figure', of the margins of the whole data set.
-
-        mIoU and aAcc as mmseg defines them, mIoU_labelled, from which harm is computed, and IoU/class.
-        """
+        """mIoU, aAcc, mIoU_labelled and IoU/class in percent, by 'region/figure', of the whole data set's margins."""
         classes = self.classes or tuple(map(str, range(sums.shape[-1])))
         named: dict[str, Tensor] = {}
         for region, margins in self.strips.sum_regions(sums).items():

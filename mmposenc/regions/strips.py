@@ -60,10 +60,8 @@ class RegionStrips:
         """
         for name, (x0, y0, x1, y1) in self.regions.items():
             if _pixel(x0, width) == _pixel(x1, width) or _pixel(y0, height) == _pixel(y1, height):
-                raise ValueError(
-                    f'region {name!r:.100} = {(x0, y0, x1, y1)} holds no pixel of an image {width} px wide and '
-                    f'{height} px high; widen the region or leave it out'
-                )
+                image = f'an image {width} px wide and {height} px high; widen the region or leave it out'
+                raise ValueError(f'region {name!r:.100} = {(x0, y0, x1, y1)} holds no pixel of {image}')
         rows = _interval(tuple(self.rows), height, device)[:, None]
         return rows * (len(self.columns) - 1), _interval(tuple(self.columns), width, device)[None]
 
@@ -83,20 +81,15 @@ def count_strips(
 ) -> Tensor:
     """Count the pixels of each label, prediction and strip of one image, for one prediction or many (Sec. 4.2.2).
 
-    This takes one `bincount` per prediction, on its device. Labels are checked and prepared once for all predictions.
-
     Args:
         labels: Integer label map (H, W).
         prediction: Predicted classes (..., H, W) of any type (uint8 is the fastest). Leading dimensions are variants,
             e.g. the same network with different channels ablated.
-        num_classes: K; labels and predictions are in [0, K).
+        num_classes: K; labels and predictions are in [0, K), or it is a ValueError.
         ignore_index: Label of void pixels, which are not counted.
 
     Returns:
         int64 (..., strips, K, K), indexed [strip, label, prediction].
-
-    Raises:
-        ValueError: If the sizes differ, or a counted pixel has a label or prediction outside the classes.
     """
     if labels.ndim != 2 or prediction.shape[-2:] != labels.shape:
         shapes = f'{tuple(labels.shape)} and {tuple(prediction.shape)}'
@@ -149,7 +142,6 @@ def _check_classes(what: str, classes: Tensor, void: Tensor, num_classes: int, o
     wrong = ~((classes >= 0) & (classes < num_classes)) & ~void  # NaN compares with nothing
     if wrong.any():
         listed = ', '.join(map(str, classes[wrong].unique()[:5].tolist()))
-        raise ValueError(
-            f'{what} {listed} in {int(wrong.sum())} pixels is outside the {num_classes} classes: allowed are '
-            f'0..{num_classes - 1}{other}; check num_classes, ignore_index and reduce_zero_label'
-        )
+        advice = f'0..{num_classes - 1}{other}; check num_classes, ignore_index and reduce_zero_label'
+        where = f'{what} {listed} in {int(wrong.sum())} pixels'
+        raise ValueError(f'{where} is outside the {num_classes} classes: allowed are {advice}')

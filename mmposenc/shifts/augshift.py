@@ -55,18 +55,13 @@ class AugShiftLoss(nn.Module):
 
     The mean squared error runs over batch and channels, and neither side is detached. It is in the units of the
     features, so a network can lower it by shrinking all of them. `mse='relative'` divides it by the variance of the
-    features, the mean over channels of their variance over the 2N views of the batch (of one process). The quotient
-    does not change when all features are scaled: 0 for identical views, near 2 if the views of one image differ as
-    much as different images do, at most 4. The variance is not detached, since the gradient would still shrink the
-    features. As the units differ, so do useful values of lambda.
+    features, the mean over channels of their variance over the 2N views of the batch (of one process), not detached.
+    The quotient does not change when all features are scaled: 0 for identical views, near 2 if the views of one image
+    differ as much as different images do, at most 4. As the units differ, so do useful values of lambda.
 
     Args:
         mse_weight: The paper's lambda, at least 0. The paper gives no value; 0 leaves the cross entropies of two views.
         mse: 'absolute', the paper's, or 'relative'.
-
-    Raises:
-        ValueError: If an argument is none of these; when called, if the pooled features are not two of the same shape
-            (N, C), or 'relative' gets a single image.
     """
 
     def __init__(self, mse_weight: float = 10.0, mse: str = 'absolute') -> None:

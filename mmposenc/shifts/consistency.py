@@ -20,15 +20,11 @@ class ConsistencyCard(Result):
     """Top-1 and consistency under shifts, by protocol and N (Cons.N of Table 2).
 
     With label y, reference prediction r, and a, b the predictions of a protocol's first and second view (a is r in the
-    `_ref` protocols):
-
-    - Top-1: share of images with r = y.
-    - consistency: share of images with a = b.
-    - consistency among correct: share of images with b = y among those with a = y; NaN if there are none.
+    `_ref` protocols), Top-1 is the share of images with r = y, consistency that with a = b, and consistency among
+    correct that with b = y among those with a = y; NaN if there are none.
 
     Attributes:
-        images: Number of images.
-        correct: How many have r = y.
+        images, correct: Number of images, and how many have r = y.
         protocols, max_shifts: Of each figure, a name from `PROTOCOLS`, and N in px; None for 'crop_pair'.
         counts: Images with a = b, with a = y, and with a = b = y, (figures, 3), int64.
         crop_size: Side in px of what the model saw; None for whole images.
@@ -100,7 +96,6 @@ def shift_consistency(
     the same shifts. With `torch.distributed` initialised each process measures its share and all return the same card.
 
     Args:
-        model: Any classifier; it is put into evaluation mode meanwhile.
         loader: Gives `(images, labels)` or dicts of them, in the order of the data set. Images are normalised, and all
             of one size.
         max_shifts: The N of Cons.N: largest shifts in px, each axis.
@@ -109,10 +104,6 @@ def shift_consistency(
             protocols then use the center crop. None shows whole images.
         unpack: Returns `(images, labels)` of a batch of any other kind.
         forward: How the network takes images, default `model` itself.
-
-    Raises:
-        TypeError, ValueError: If an argument is not one of those above, the loader is empty or shuffles, images are
-            integers or differ in size, labels are missing or no class of the model, or scores are NaN.
 
     Example:
         >>> import torchvision
@@ -153,10 +144,8 @@ def predict_views(
     def predict(view: Tensor) -> tuple[Tensor, Tensor]:
         scores = read_logits(score(view))
         if scores.ndim != 2 or len(scores) != len(images) or scores.shape[1] < 2:
-            raise ValueError(
-                f'the model must give scores ({len(images)}, classes) of two or more classes, got '
-                f'{tuple(scores.shape)}; add a classification head'
-            )
+            got = f'{tuple(scores.shape)}; add a classification head'
+            raise ValueError(f'the model must give scores ({len(images)}, classes) of two or more classes, got {got}')
         # arg max would take NaN for the largest.
         return scores, scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
 
@@ -205,30 +194,25 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def _check_labels(labels: Any, number: int) -> Tensor:
-    if isinstance(labels, (list, tuple)):
-        labels = torch.as_tensor(labels)
-    got = type(labels).__name__
-    if isinstance(labels, Tensor):
-        if labels.shape == (number,) and not labels.is_floating_point():
-            return labels.long()
-        got = f'{labels.dtype} {tuple(labels.shape)}'
+    labels = torch.as_tensor(labels) if isinstance(labels, (list, tuple)) else labels
+    if isinstance(labels, Tensor) and labels.shape == (number,) and not labels.is_floating_point():
+        return labels.long()
+    got = f'{labels.dtype} {tuple(labels.shape)}' if isinstance(labels, Tensor) else type(labels).__name__
     raise ValueError(f'every image needs the number of its class: labels ({number},) of integers, got {got}')
 
 
 def _ordered_size(loader: Iterable[Any]) -> int | None:
     """The number of images if it is known; refuses a loader that gives them in another order than the data set's."""
     several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    given: Any = loader
     if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
         plain = type(loader.batch_sampler) in (BatchSampler, type(None))
-        sampler = loader.sampler if plain else loader.batch_sampler
-        if isinstance(sampler, SequentialSampler) or (isinstance(sampler, DistributedSampler) and not sampler.shuffle):
+        given = loader.sampler if plain else loader.batch_sampler
+        if isinstance(given, SequentialSampler) or (isinstance(given, DistributedSampler) and not given.shuffle):
             return len(loader.dataset)  # type: ignore[arg-type]
-        got = type(sampler).__name__
     elif not several:
         return None
-    else:
-        got = type(loader).__name__
     raise ValueError(
         'the shifts of an image follow from its position in the data set: give a DataLoader with shuffle=False'
-        f'{", and a DistributedSampler for several processes" if several else ""}, got {got}'
+        f'{", and a DistributedSampler for several processes" if several else ""}, got {type(given).__name__}'
     )

@@ -56,18 +56,12 @@ class ShiftedViews:
     Images are already normalised: a fill of zero is the mean colour.
 
     Args:
-        max_shifts: The N of Cons.N, in px, each at least 1.
-        protocols: Names from `PROTOCOLS`.
+        max_shifts, protocols, crop_size: As for `shift_consistency`. The model sees the center crop of larger images,
+            or for 'crop_pair' a window anywhere.
         num_samples: Length of the data set; None draws as many shifts as are asked for.
-        crop_size: Side in px of what the model sees of larger images: the center crop, or for 'crop_pair' a window
-            anywhere. None shows whole images.
 
     Attributes:
         figures: Protocol and N by name: `cons8_zero_ref` for N = 8, `cons_crop_pair` (N is None) for windows.
-
-    Raises:
-        TypeError, ValueError: If an argument is not one of those above; when called, if the images are smaller than a
-            crop or shift needs.
     """
 
     def __init__(
@@ -84,8 +78,7 @@ class ShiftedViews:
         if not protocols or len(set(protocols)) < len(protocols) or set(protocols) - PROTOCOLS.keys():
             names = ', '.join(PROTOCOLS)
             raise ValueError(f'protocols must name one or more of {names}, each once; got {list(protocols)}')
-        integers = all(isinstance(n, int) and n >= 1 for n in max_shifts)
-        if not integers or not max_shifts or len(set(max_shifts)) < len(max_shifts):
+        if not max_shifts or len({n for n in max_shifts if isinstance(n, int) and n >= 1}) < len(max_shifts):
             rule = 'one or more different px, integers of at least 1'
             raise ValueError(f'max_shifts must be {rule}; got {list(max_shifts)}')
         if crop_size is None and 'crop_pair' in protocols:
@@ -107,10 +100,8 @@ class ShiftedViews:
             return images
         height, width = images.shape[-2:]
         if self.crop_size > min(height, width) - 2:
-            raise ValueError(
-                f'crop_size must be at least 2 px smaller than the images ({height}x{width} px), got {self.crop_size}; '
-                'resize the images to more in the pipeline'
-            )
+            size = f'the images ({height}x{width} px), got {self.crop_size}; resize the images to more'
+            raise ValueError(f'crop_size must be at least 2 px smaller than {size}')
         top, left = round((height - self.crop_size) / 2), round((width - self.crop_size) / 2)
         return images[..., top : top + self.crop_size, left : left + self.crop_size]
 
@@ -125,11 +116,11 @@ class ShiftedViews:
         if fill is not None and max_shift is not None:
             for shifts in self._draw(protocol, (range(-max_shift, max_shift + 1),) * 2, indices):
                 yield shift_images(reference, shifts, fill, max_shift)
-            return
-        height, width = reference.shape[-2:]
-        spans = (range(images.shape[-2] - height), range(images.shape[-1] - width))
-        for offsets in self._draw(protocol, spans, indices):
-            yield cut_windows(images, offsets, height, width)
+        else:
+            height, width = reference.shape[-2:]
+            spans = (range(images.shape[-2] - height), range(images.shape[-1] - width))
+            for offsets in self._draw(protocol, spans, indices):
+                yield cut_windows(images, offsets, height, width)
 
     def _draw(self, protocol: str, spans: tuple[range, range], indices: Sequence[int] | Tensor) -> tuple[Tensor, ...]:
         positions = torch.as_tensor(indices)

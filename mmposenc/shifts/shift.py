@@ -14,10 +14,8 @@ def shift_images(images: Tensor, shifts: Tensor, fill: str = 'zero', max_shift: 
         images: Floating point, (N, C, H, W); a fill of zero is the mean colour if they are normalised.
         shifts: Offsets (dy, dx) in px, (N, 2), int64: output[y, x] = input[y - dy, x - dx].
         fill: What moves in: 'zero', 'roll' (what moved out), 'reflect' or 'replicate'.
-        max_shift: Upper bound of |shifts| in px. None reads it from `shifts`, which waits for the device.
-
-    Raises:
-        ValueError: If the fill is unknown, a shift is larger than `max_shift`, or that is not smaller than the image.
+        max_shift: Upper bound of |shifts| in px, below the image's size. None reads it from `shifts`, which waits for
+            the device.
 
     Example:
         >>> shift_images(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([[0, 1]]))
