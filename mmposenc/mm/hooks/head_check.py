@@ -14,9 +14,8 @@ from mmposenc.registry import HOOKS
 class HeadCheckHook(Hook):
     """Stops a run whose head has other classes than its data, the cells of a grid among them (Sec. 3, Table 1).
 
-    Without it a head with too many outputs trains as if nothing were wrong, and mmengine loads a checkpoint of another
-    grid without its head. Ranking channels needs no labels, so any data will do there. The ValueError comes before the
-    first iteration.
+    A head with too many outputs would train as if nothing were wrong, and mmengine loads a checkpoint of another grid
+    without its head. Ranking channels needs no labels, so any data will do there.
     """
 
     priority = 'VERY_HIGH'

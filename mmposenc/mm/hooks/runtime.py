@@ -19,11 +19,7 @@ from mmposenc.registry import HOOKS
 
 @HOOKS.register_module()
 class MainProcessLoggerHook(LoggerHook):
-    """mmengine's `LoggerHook`, whose JSON file of a test is written by the first process alone.
-
-    mmengine's lets every process write to the same file at the same time, which can then end with the rest of a longer
-    one. Accepts mmengine's arguments.
-    """
+    """mmengine's `LoggerHook`, but of several processes only the first writes the JSON file of a test."""
 
     @master_only
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -32,11 +28,9 @@ class MainProcessLoggerHook(LoggerHook):
 
 @HOOKS.register_module()
 class StrictCheckpointHook(Hook):
-    """Stops a run whose checkpoint does not fit its model exactly.
+    """Stops a run whose checkpoint does not fit its model exactly, where mmengine goes on with whatever fits.
 
-    mmengine logs a warning and goes on with whatever fits, so that a test of the wrong model gives a number all the
-    same. The command line adds this hook to every test and every resumed training; starting from other weights
-    (`load_from` without resuming) stays as lenient as mmengine makes it.
+    The command line adds it to every test and every resumed training; `load_from` without resuming stays lenient.
     """
 
     # After every hook that changes the checkpoint, such as mmengine's EMAHook.
@@ -52,8 +46,8 @@ class StrictCheckpointHook(Hook):
 class ProgressBarHook(Hook):
     """One live bar each for training, validation and testing, with rate and remaining time.
 
-    mmengine's log lines scroll above it. Where the output is not a terminal (a file, a batch system), or in any process
-    but the first, nothing is drawn: the log lines already carry the rate and the remaining time.
+    mmengine's log lines scroll above it. Nothing is drawn where the output is not a terminal, or in any process but the
+    first.
     """
 
     priority = 'LOWEST'

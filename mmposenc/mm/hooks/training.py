@@ -19,9 +19,8 @@ from mmposenc.registry import HOOKS, OPTIM_WRAPPERS
 class CompileBackboneHook(Hook):
     """Compiles the backbone's training forward and backward, as one graph.
 
-    Outside training the eager code runs, so forward hooks on inner layers fire and an uneven last batch compiles
-    nothing. The state dict does not change. Use `drop_last=True` in the training loader, since another batch size
-    compiles again.
+    Outside training the eager code runs, so that forward hooks on inner layers fire. The state dict does not change.
+    Use `drop_last=True` in the training loader, since another batch size compiles again.
 
     Args:
         options: Keyword arguments of `torch.compile`, such as `dict(mode='reduce-overhead')`.
@@ -56,8 +55,8 @@ class CompileBackboneHook(Hook):
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's `RuntimeInfoHook`, reading the losses from the GPU once per logging interval.
 
-    mmengine's hook reads every loss in every iteration, and each read waits until the GPU is idle. The log and its
-    smoothing see the same numbers. In a config:
+    mmengine's reads every loss in every iteration, and each read waits until the GPU is idle. The log sees the same
+    numbers. In a config:
     `default_hooks = dict(runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'))`.
     """
 

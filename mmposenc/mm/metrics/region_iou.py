@@ -28,12 +28,10 @@ class RegionIoUMetric(BaseMetric):
     images, that is an error. So is a label or prediction outside the classes, which mmseg's metric counts in the union.
 
     Args:
-        regions: Names and boxes (x0, y0, x1, y1) in fractions of width and height, see `RegionStrips`. Default: left,
-            center and right (Sec. 4.2.2). `overall` is always added.
-        ignore_index: Label of pixels that are not counted, as in mmseg.
+        regions: Names and boxes (x0, y0, x1, y1) in fractions of width and height, see `RegionStrips`.
+        ignore_index, prefix: As in mmseg.
         iou_metrics: 'mIoU', 'mDice' or both, as in mmseg.
         classwise: Return the figures of each class too.
-        prefix: Put before each key.
 
     Example:
         >>> val_evaluator = dict(type='mmposenc.RegionIoUMetric', regions=dict(left=(0, 0, 0.5, 1)))
@@ -71,10 +69,8 @@ class RegionIoUMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             if 'gt_sem_seg' not in sample:
-                raise ValueError(
-                    'RegionIoUMetric needs label maps, but a sample has no gt_sem_seg; for a test set without labels '
-                    "use mmseg's IoUMetric with format_only=True"
-                )
+                advice = "for a test set without labels use mmseg's IoUMetric with format_only=True"
+                raise ValueError(f'RegionIoUMetric needs label maps, but a sample has no gt_sem_seg; {advice}')
             labels, prediction = (sample[key]['data'].squeeze(0) for key in ('gt_sem_seg', 'pred_sem_seg'))
             counts = count_strips(labels, prediction, len(self.classes), self.strips, self.ignore_index)
             self._last = confusion_margins(counts)
@@ -99,10 +95,8 @@ class RegionIoUMetric(BaseMetric):
         if images > size:
             sums, images = sums - repeated, images - padded
         if not images or images > size:
-            raise ValueError(
-                f'{images} images were evaluated of a data set of {size}: each must be seen once; use '
-                "sampler=dict(type='DefaultSampler', shuffle=False)"
-            )
+            advice = "each must be seen once; use sampler=dict(type='DefaultSampler', shuffle=False)"
+            raise ValueError(f'{images} images were evaluated of a data set of {size}: {advice}')
         if images < size:
             print_log(f'Only {images} of {size} images were evaluated.', logger='current', level=logging.WARNING)
         figures = self.compute_metrics([sums])

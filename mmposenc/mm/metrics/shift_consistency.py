@@ -22,11 +22,8 @@ class ShiftConsistencyMetric(BaseMetric):
     - `consistency/<key>_low`, `_high`: its 95% interval (Wilson's).
     - `consistency/<key>_correct`: the same among images whose first view is classified correctly; NaN if none is.
 
-    It takes what `mmposenc.ShiftConsistencyLoop` predicts. Each sample carries its index, by which those that a
-    distributed sampler repeats count once and any that is missing is noticed.
-
-    Attributes:
-        totals: The counts of the last evaluation, as `mmposenc.shifts.consistency.make_card` takes them.
+    It takes what `mmposenc.ShiftConsistencyLoop` predicts; a sample that a distributed sampler repeats counts once.
+    `totals` are the counts of the last evaluation, as `mmposenc.shifts.consistency.make_card` takes them.
     """
 
     default_prefix = 'consistency'
@@ -36,10 +33,8 @@ class ShiftConsistencyMetric(BaseMetric):
         for sample in data_samples:
             predictions = sample.get('shift_predictions')
             if predictions is None:
-                raise ValueError(
-                    'ShiftConsistencyMetric needs the predictions of shifted views, got samples with the keys '
-                    f"{sorted(sample.keys())}; use val_cfg (test_cfg) = dict(type='mmposenc.ShiftConsistencyLoop')"
-                )
+                advice = "use val_cfg (test_cfg) = dict(type='mmposenc.ShiftConsistencyLoop')"
+                raise ValueError(f'ShiftConsistencyMetric needs the predictions of shifted views; {advice}')
             index, label, reference = (int(sample.get(key)) for key in ('sample_idx', 'gt_label', 'pred_label'))
             self.results.append((index, label, reference, predictions))
 
@@ -48,10 +43,9 @@ class ShiftConsistencyMetric(BaseMetric):
         samples = {result[0]: result for rank in all_gather_object(self.results) for result in rank}
         self.results.clear()
         if samples.keys() != set(range(size)):
-            raise ValueError(
-                f'every sample must be seen, with sample_idx from 0 to {size - 1}; got {len(samples)} different ones '
-                f'for {size} samples. Keep the last batch; in joined data sets let the indices run through all of them'
-            )
+            advice = 'Keep the last batch; in joined data sets let the indices run through all of them'
+            got = f'{len(samples)} different ones for {size} samples. {advice}'
+            raise ValueError(f'every sample must be seen, with sample_idx from 0 to {size - 1}; got {got}')
         return self.compute_metrics(list(samples.values()))
 
     def compute_metrics(self, results: list) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmposenc.registry import MODELS
 from mmposenc.shifts import AugShiftLoss
 
+ONE_LABEL = 'AugShiftClassifier needs one label per image'
 MODELS.register_module(module=AugShiftLoss)
 
 
@@ -47,14 +48,9 @@ class AugShiftClassifier(ImageClassifier):
             data_preprocessor = {'type': 'mmposenc.BatchPreprocessor', **(data_preprocessor or {})}
             train_cfg = data_preprocessor.pop('batch_augments', None) or train_cfg
         elif getattr(data_preprocessor, 'batch_augments', None) is not None:
-            raise ValueError(
-                'AugShiftClassifier needs one label per image: leave batch_augments out of the preprocessor'
-            )
+            raise ValueError(f'{ONE_LABEL}: leave batch_augments out of the preprocessor')
         if train_cfg:
-            warnings.warn(
-                f'AugShiftClassifier needs one label per image and trains without the batch augmentations {train_cfg}',
-                stacklevel=2,
-            )
+            warnings.warn(f'{ONE_LABEL} and trains without the batch augmentations {train_cfg}', stacklevel=2)
         super().__init__(backbone, neck, head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         kind = type(self.head)
         distilled = isinstance(self.head, DeiTClsHead) or getattr(self.head, 'distillation', False)
@@ -71,14 +67,12 @@ class AugShiftClassifier(ImageClassifier):
         """Eq. 1 of two views, each (N, 3, H, W), and samples whose `gt_label`s, concatenated, are the N labels."""
         if isinstance(inputs, Tensor) or len(inputs) != 2:
             got = f'one tensor of shape {tuple(inputs.shape)}' if isinstance(inputs, Tensor) else f'{len(inputs)} views'
-            raise ValueError(
-                f'AugShiftClassifier trains on exactly two views of each image, got {got}; add mmposenc.BatchTwoViews '
-                "to the preprocessor's train_transforms, or MultiView(num_views=2) to the training pipeline"
-            )
+            advice = 'BatchTwoViews to train_transforms of the preprocessor, or MultiView(num_views=2) to the pipeline'
+            raise ValueError(f'AugShiftClassifier trains on exactly two views of each image, got {got}; add {advice}')
         scores, pooled = self._classify(self.extract_feat(torch.cat(list(inputs))))
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(scores.device)
         if len(labels) != len(inputs[0]):
-            raise ValueError(f'AugShiftClassifier needs one label per image, got {len(labels)} of {len(inputs[0])}')
+            raise ValueError(f'{ONE_LABEL}, got {len(labels)} of {len(inputs[0])}')
 
         def criterion(scores: Tensor, labels: Tensor) -> Tensor:
             return self.head.loss_module(scores, labels, avg_factor=len(scores))
@@ -94,10 +88,8 @@ class AugShiftClassifier(ImageClassifier):
             pooled = pre_logits(features)
             if not isinstance(pooled, Tensor) or pooled.ndim != 2:
                 got = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
-                raise ValueError(
-                    f'AugShiftClassifier compares pooled features of shape (N, C), got {got} in '
-                    f"{type(self.head).__name__}; add a pooling neck such as dict(type='GlobalAveragePooling')"
-                )
+                got = f"{got} in {type(self.head).__name__}; add a neck such as dict(type='GlobalAveragePooling')"
+                raise ValueError(f'AugShiftClassifier compares pooled features of shape (N, C), got {got}')
             taken.append(pooled)
             return pooled
 
@@ -106,6 +98,4 @@ class AugShiftClassifier(ImageClassifier):
             scores = self.head(features)
         finally:
             del self.head.pre_logits
-        if len(taken) != 1:
-            raise ValueError(f'{type(self.head).__name__} must call pre_logits once per forward, got {len(taken)}')
         return scores, taken[0]

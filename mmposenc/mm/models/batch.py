@@ -78,11 +78,10 @@ class BatchTwoViews:
 class BatchPreprocessor(ClsDataPreprocessor):
     """mmpretrain's preprocessor, for whole batches and for several views too.
 
-    A whole batch (`inputs` (B, 3, H, W) uint8, `labels` (B,), `indices` (B,), made by one gather, see
-    `mmposenc.mm.datasets`) goes to the device as uint8 and is normalised and transformed there, to float32. In training
-    the labels travel as ONE data sample that holds them all, which mmpretrain's heads concatenate as they do many;
-    where labels are mixed, one sample per image carries its score. Samples of an ordinary per-sample pipeline go
-    through mmpretrain's code, each view by itself.
+    A whole batch (`inputs` (B, 3, H, W) uint8, `labels` (B,), `indices` (B,), see `mmposenc.mm.datasets`) goes to the
+    device as uint8 and is normalised and transformed there, to float32. In training the labels travel as ONE data
+    sample that holds them all, which mmpretrain's heads concatenate as they do many; where labels are mixed, one sample
+    per image carries its score. Samples of an ordinary pipeline go through mmpretrain's code, each view by itself.
 
     Args:
         train_transforms: Transforms of a whole batch in training.
@@ -108,20 +107,16 @@ class BatchPreprocessor(ClsDataPreprocessor):
         """Return `dict(inputs, data_samples)` for either kind of data."""
         prepared = self._whole_batch(data, training) if 'labels' in data else self._samples(data, training)
         if self.channels_last:
-            inputs = prepared['inputs']
-            views = [
-                view.contiguous(memory_format=torch.channels_last)
-                for view in ([inputs] if isinstance(inputs, Tensor) else inputs)
-            ]
-            prepared['inputs'] = views[0] if isinstance(inputs, Tensor) else views
+            inputs, layout = prepared['inputs'], torch.channels_last
+            several = [view.contiguous(memory_format=layout) for view in inputs] if isinstance(inputs, list) else None
+            prepared['inputs'] = several or inputs.contiguous(memory_format=layout)
         return prepared
 
     def _samples(self, data: Batch, training: bool) -> Batch:
         if self.train_transforms if training else self.test_transforms:
             raise ValueError(
-                f'{"train" if training else "test"}_transforms act on whole batches, got samples of a per-sample '
-                'pipeline: put the transforms into the pipeline (two views: MultiView), or use a data set of '
-                'mmposenc with collate_fn=mmposenc.pass_batch'
+                f'{"train" if training else "test"}_transforms act on whole batches, got samples of a pipeline: put '
+                'them there (two views: MultiView), or use a data set of mmposenc with collate_fn=mmposenc.pass_batch'
             )
         inputs = data['inputs']
         if not isinstance(inputs, (list, tuple)) or (isinstance(inputs[0], Tensor) and inputs[0].ndim == 3):
@@ -141,10 +136,8 @@ class BatchPreprocessor(ClsDataPreprocessor):
         inputs, labels = batch['inputs'], batch['labels']
         if training and not self.to_onehot:
             return {'inputs': inputs, 'data_samples': [DataSample().set_gt_label(labels)]}
-        samples = [
-            DataSample(metainfo={'sample_idx': index}).set_gt_label(label)
-            for index, label in zip(batch['indices'].tolist(), labels, strict=True)
-        ]
+        pairs = zip(batch['indices'].tolist(), labels, strict=True)
+        samples = [DataSample(metainfo={'sample_idx': index}).set_gt_label(label) for index, label in pairs]
         if self.to_onehot:
             if self.num_classes is None:
                 raise ValueError('to_onehot and batch_augments (Mixup, CutMix) need num_classes in data_preprocessor')
@@ -158,10 +151,8 @@ class BatchPreprocessor(ClsDataPreprocessor):
 
     def _check_one_view(self, is_several: bool) -> None:
         if is_several and self.batch_augments is not None:
-            raise ValueError(
-                'batch_augments (Mixup, CutMix) mix the labels of one view, got several views of each image: '
-                'leave batch_augments out'
-            )
+            views = 'got several views of each image: leave batch_augments out'
+            raise ValueError(f'batch_augments (Mixup, CutMix) mix the labels of one view, {views}')
 
 
 def _build(transforms: Transforms) -> list[Callable[[Batch], Batch]]:

@@ -30,14 +30,8 @@ class BatchPlaceOnGrid:
         cell_size: Width of a cell in px. The patch lies in its middle. None takes the patch's own size.
 
     Required Keys: inputs (B, C, h, w); labels; grid, anything with the attributes grid_size and task; cells (optional,
-    drawn uniformly without it).
-
-    Modified Keys: inputs (B, C, grid_size * cell_size, grid_size * cell_size); labels (the cells, for task 'location').
-
-    Added Keys: cells.
-
-    Raises:
-        ValueError: When called, if the batch names no grid or a patch exceeds its cell.
+    drawn uniformly without it). Modified Keys: inputs (B, C, grid_size * cell_size, grid_size * cell_size); labels (the
+    cells, for task 'location'). Added Keys: cells.
     """
 
     def __init__(self, canvas_value: float = 0.0, cell_size: int | None = None) -> None:
@@ -45,10 +39,8 @@ class BatchPlaceOnGrid:
 
     def __call__(self, batch: dict) -> dict:
         if 'grid' not in batch:
-            raise ValueError(
-                f'BatchPlaceOnGrid needs a batch that names its grid, got the keys {sorted(batch)}; '
-                'use a data set such as mmposenc.GridCIFAR10'
-            )
+            got = f'the keys {sorted(batch)}; use a data set such as mmposenc.GridCIFAR10'
+            raise ValueError(f'BatchPlaceOnGrid needs a batch that names its grid, got {got}')
         patches, grid, cells = batch['inputs'], batch['grid'], batch.get('cells')
         if cells is None:
             cells = torch.randint(grid.grid_size**2, (len(patches),), device=patches.device)
@@ -96,15 +88,14 @@ class GAPLogitHead(ClsHead):
     """One 3x3 convolution to K channels, then global average pooling (Sec. 3, Fig. 1, GAPNet).
 
     The K pooled channels are the logits: no linear layer sees a pooled vector, so what the network says about position
-    went through the pooling channel by channel. Losses and predictions are mmpretrain's. Behind a backbone, without
-    neck.
+    went through the pooling channel by channel. Losses, predictions and other arguments are those of mmpretrain's
+    `ClsHead`. Behind a backbone, without neck.
 
     Args:
         num_classes: Channels of the convolution: grid_size * grid_size for location, the classes for category.
         in_channels: Channels of the backbone's last stage.
         padding_mode: Of the convolution, the same as the backbone's so that one padding reaches the whole network.
         init_cfg: Default: normal weights with std 0.01, as `LinearClsHead` has.
-        **kwargs: Other arguments of mmpretrain's `ClsHead`, such as `loss`, `topk` and `cal_acc`.
 
     Shape:
         Input a tuple of features whose last is (N, in_channels, H, W), or that feature alone; output (N, num_classes).
@@ -115,18 +106,14 @@ class GAPLogitHead(ClsHead):
     ) -> None:
         super().__init__(init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}, **kwargs)
         self.num_classes, self.in_channels = num_classes, in_channels
-        self.conv = build_conv_layer(
-            conv_cfg_with_padding(padding_mode), in_channels, num_classes, kernel_size=3, padding=1, bias=True
-        )
+        self.conv = build_conv_layer(conv_cfg_with_padding(padding_mode), in_channels, num_classes, 3, padding=1)
 
     def pre_logits(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the feature map of the last stage."""
         maps = feats if isinstance(feats, Tensor) else feats[-1]
         if maps.ndim != 4:
-            raise ValueError(
-                f'GAPLogitHead pools logits, so it takes feature maps (N, C, H, W), got {tuple(maps.shape)}; '
-                'remove the neck that pools before it'
-            )
+            got = f'{tuple(maps.shape)}; remove the neck that pools before it'
+            raise ValueError(f'GAPLogitHead pools logits, so it takes feature maps (N, C, H, W), got {got}')
         return maps
 
     def forward(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:

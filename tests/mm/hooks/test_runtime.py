@@ -13,7 +13,7 @@ from mmengine.model import BaseTTAModel
 from rich.console import Console
 from torch import nn
 
-from mmposenc.mm.hooks.runtime import MainProcessLoggerHook, ProgressBarHook, StrictCheckpointHook, _Rate
+from mmposenc.mm.hooks.runtime import MainProcessLoggerHook, ProgressBarHook, StrictCheckpointHook
 
 
 @pytest.mark.parametrize('rank, written', [(0, ['test.json']), (1, [])])
@@ -83,11 +83,6 @@ def test_a_resumed_run_counts_on_and_validation_has_its_own_bar(runner: SimpleNa
         each.after_train(runner)
         assert each._progress is None
     assert elsewhere._console.file.getvalue() == '', 'nothing is drawn where there is no terminal'
-
-
-def test_the_rate_is_iterations_per_second() -> None:
-    assert _Rate().render(SimpleNamespace(speed=2.04)).plain == '2.0 it/s'
-    assert _Rate().render(SimpleNamespace(speed=None)).plain == ''
 
 
 def test_the_log_goes_above_the_bar_and_gets_its_stream_back(runner: SimpleNamespace) -> None:
