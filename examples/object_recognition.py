@@ -48,7 +48,8 @@ def main() -> None:
     args = parser.parse_args()
     model, known = models.build(args, args.model)
     models.load_weights(args, model, args.weights)
-    model = model.eval().to(memory_format=torch.channels_last)  # on a CPU twice as fast
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = model.eval().to(device, memory_format=torch.channels_last)  # on a CPU twice as fast
     whole = known.transform(known.resize or known.crop, known.interpolation)
     data = open_images(args.images, args.labels, Compose([whole, CenterCrop(known.crop)]), known.crop)
     even, odd = (list(range(start, len(data), 2)) for start in (0, 1))
