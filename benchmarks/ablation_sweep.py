@@ -14,8 +14,10 @@ what the parts cost that no variant can do without.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,8 +57,8 @@ def timed(action: Callable[[], Any], device: torch.device, repetitions: int) -> 
 
 
 @torch.no_grad()
-def measure_plain(name: str, layer: str, channels: int, size: int, device: torch.device, repetitions: int) -> None:
-    """Print the ratio for a network of torchvision, after checking that the scores agree."""
+def measure_plain(name: str, layer: str, channels: int, size: int, device: torch.device, repetitions: int) -> dict:
+    """Seconds and ratio for a network of torchvision, after checking that the scores agree."""
     torch.manual_seed(0)
     options = dict(image_size=size) if name.startswith('vit') else {}
     model = getattr(torchvision.models, name)(**options)
@@ -92,6 +94,7 @@ def measure_plain(name: str, layer: str, channels: int, size: int, device: torch
     slow = timed(plain, device, repetitions) * (plan.num_runs - 1) / len(runs)
     print(f'{name} at {layer}, 8 images of {size} px, {plan.num_runs - 1} variants: ratio {slow / fast:.1f}')
     print(f'  {said[0].partition(": ")[2]}; sweep {fast:.2f} s, plain loop {slow:.2f} s')
+    return dict(sweep=fast, plain=slow, ratio=slow / fast)
 
 
 def build_model() -> Any:
@@ -189,8 +192,8 @@ def limit(sweep: Any, layer: str, data: dict, device: torch.device, repetitions:
     return sum(parts.values())
 
 
-def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float) -> None:
-    """Print the ratios at one layer, after checking that the counts agree."""
+def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float) -> dict:
+    """Seconds and ratios at one layer by precision, after checking that the counts agree."""
     sweep = sweep_of(model, layer, 0, memory)
     plan, device = sweep.plan, data['inputs'].device
     pixels = data['inputs'].shape[-2] * data['inputs'].shape[-1]
@@ -211,6 +214,7 @@ def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float)
     print(f'{layer}: {len(plan.variants)} variants in {plan.num_runs} runs, level {sweep.level(layer)}')
     more = sweep_of(model, layer, 4, memory)
     more.count(data, [0])
+    figures = {}
     for tf32 in (False, True) if device.type == 'cuda' else (False,):
         torch.backends.cudnn.allow_tf32 = tf32
         if device.type == 'cuda':
@@ -219,7 +223,8 @@ def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float)
         peak = f', peak {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB' if device.type == 'cuda' else ''
         slow = timed(lambda: plain_counts(sweep, layer, data, variants), device, repetitions)
         slow *= len(plan.variants) / len(variants)
-        print(f'  {"TF32" if tf32 else "float32"}: sweep {fast:.3f} s{peak}')
+        precision = 'TF32' if tf32 else 'float32'
+        print(f'  {precision}: sweep {fast:.3f} s{peak}')
         print(f'    plain {slow:.2f} s (scaled from {len(variants)} of {len(plan.variants)} variants)')
         best = limit(sweep, layer, data, device, repetitions)
         print(f'    ratio {slow / fast:.1f}, limit of the parts {slow / best:.1f}, reached {100 * best / fast:.0f}%')
@@ -228,22 +233,12 @@ def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float)
             f'    one more random order of {len(plan.num_channels)} N: {1000 * order:.0f} ms, '
             f'39 of them {39 * order:.1f} s'
         )
+        figures[precision] = dict(sweep=fast, plain=slow, ratio=slow / fast, limit=slow / best, random_order=order)
+    return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--small', action='store_true', help='small images and one repetition')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB')
-    parser.add_argument('--layer', nargs='*', default=[POOLED_LAYER, 'backbone[-1]'], help='of DeepLabv3')
-    parser.add_argument('--skip-plain', action='store_true', help='DeepLabv3 only')
-    args = parser.parse_args()
-    device, repetitions = torch.device(args.device), 1 if args.small else 3
-    print(f'{device}, torch {torch.__version__}, {torch.get_num_threads()} threads')
-    for name, layer, channels in () if args.skip_plain else PLAIN:
-        measure_plain(name, layer, channels, 96 if args.small else 224, device, repetitions)
-    if not args.layer:
-        return
+def measure_deeplab(args: argparse.Namespace, device: torch.device, repetitions: int) -> dict:
+    """The figures of DeepLabv3 by layer."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -254,8 +249,28 @@ def main() -> None:
     meta = dict(ori_shape=(height, width), img_shape=(height, width), pad_shape=(height, width))
     sample = SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels.repeat_interleave(32, 2)))
     data = dict(inputs=torch.randn(1, 3, height, width, device=device), data_samples=[sample])
-    for layer in args.layer:
-        measure(model, layer, data, repetitions, args.memory_budget)
+    return {layer: measure(model, layer, data, repetitions, args.memory_budget) for layer in args.layer}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--small', action='store_true', help='small images and one repetition')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB')
+    parser.add_argument('--layer', nargs='*', default=[POOLED_LAYER, 'backbone[-1]'], help='of DeepLabv3')
+    parser.add_argument('--skip-plain', action='store_true', help='DeepLabv3 only')
+    parser.add_argument('--json', help='also write the figures, in seconds, to this file')
+    args = parser.parse_args()
+    device, repetitions = torch.device(args.device), 1 if args.small else 3
+    print(f'{device}, torch {torch.__version__}, {torch.get_num_threads()} threads')
+    figures = {}
+    for name, layer, channels in () if args.skip_plain else PLAIN:
+        size = 96 if args.small else 224
+        figures[f'{name} {layer}'] = measure_plain(name, layer, channels, size, device, repetitions)
+    if args.layer:
+        figures['DeepLabv3'] = measure_deeplab(args, device, repetitions)
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures))
 
 
 if __name__ == '__main__':
