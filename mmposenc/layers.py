@@ -178,7 +178,7 @@ class _Layouts:
             raise ValueError('channel_dim must not be 0, the dimension of the images')
         self.layer, self.path, index = layer, _modules_on_path(model, layer), split_layer(layer)[1]
         self.channel_dim, self.prefix_tokens = channel_dim, prefix_tokens
-        self.dim_that_stays: int | None = None
+        self._before: torch.Size | None = None  # of an output whose layout was not established
         of_module = _LAYOUTS.setdefault(self.path[-1], {})
         self._known = of_module.setdefault((index, channel_dim, prefix_tokens), {})
         self._known_alone = of_module.setdefault((index, None, None), {})
@@ -209,7 +209,7 @@ class _Layouts:
             or (ndim in self._known_alone and self._known_alone[ndim].channel_dim)
             or _dim_of_type(self.path[-1], features)
             or self._dim_of_maps(features)
-            or self.dim_that_stays
+            or self._dim_that_stays(features)
         )
         if not dim or not -ndim < dim < ndim:
             raise UnknownLayoutError(
@@ -233,6 +233,13 @@ class _Layouts:
             return None
         dims = (1, 3) if features.ndim == 4 else (2,)
         return _only([dim for dim in dims if self._has_map_like(*_split_shape(features, dim))])
+
+    def _dim_that_stays(self, features: Tensor) -> int | None:
+        """The one dimension that another size of the images has left as it was; None if there are several, or none."""
+        before, self._before = self._before, features.shape
+        if before is None or len(before) != features.ndim:
+            return None
+        return _only([dim for dim in range(1, features.ndim) if features.shape[dim] == before[dim]])
 
     def _has_map_like(self, space: tuple[int, ...], channels: int) -> bool:
         return any(
@@ -267,7 +274,7 @@ def layer_hook(
     action: Callable[[Tensor, Layout], Tensor | None],
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
-) -> Iterator[_Layouts]:
+) -> Iterator[None]:
     """Call `action` with every output of a layer and its layout; a tensor that it returns takes the output's place.
 
     Compiled modules run eagerly meanwhile.
@@ -291,7 +298,7 @@ def layer_hook(
         return output if replaced is None else replace_output(output, layer, replaced)
 
     with layouts.watching, layouts.path[-1].register_forward_hook(hook), eager_forwards():
-        yield layouts
+        yield
 
 
 class PooledRecord:
@@ -363,13 +370,13 @@ def pooled_features(
         with suppress(_LayerReachedError):
             call(images)
 
-    with torch.no_grad(), layer_hook(model, layer, reached, channel_dim, prefix_tokens) as layouts:
+    with torch.no_grad(), layer_hook(model, layer, reached, channel_dim, prefix_tokens):
         try:
             run(images)
         except UnknownLayoutError:
-            layouts.dim_that_stays = _dim_that_stays(layouts.path[-1], layer, run, images[:1])
-            if layouts.dim_that_stays is None:
-                raise
+            with suppress(Exception):  # Networks of a fixed image size say so in many ways.
+                run(images[:1].repeat(1, 1, 2, 2))
+            record.calls.clear()
             run(images)
     features = record.take()
     if len(features) != len(images):
@@ -387,24 +394,6 @@ class _LayerReachedError(Exception):
 def _single_copy(model: nn.Module) -> nn.Module:
     """The network without `DataParallel`, in whose forward a layer runs once on every device."""
     return model.module if isinstance(model, nn.DataParallel) else model
-
-
-def _dim_that_stays(module: nn.Module, layer: str, run: Forward, image: Tensor) -> int | None:
-    """The one dimension that does not grow with the image; None if none or several do not."""
-    shapes: list[torch.Size] = []
-
-    def hook(module: nn.Module, args: tuple, output: object) -> None:
-        shapes.append(select_output(output, layer).shape[1:])
-        raise _LayerReachedError
-
-    try:
-        with module.register_forward_hook(hook, prepend=True):  # ahead of the hook that found no layout
-            run(image)
-            run(image.repeat(1, 1, 2, 2))
-        sizes = zip(*shapes, strict=True)
-        return _only([dim for dim, (first, second) in enumerate(sizes, 1) if first == second])
-    except Exception:  # Networks of a fixed image size say so in many ways.
-        return None
 
 
 def check_layer(

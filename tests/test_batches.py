@@ -16,19 +16,16 @@ from mmposenc.results import Result
 IMAGES, LABELS = torch.rand(2, 3, 4, 4), torch.tensor([1, 0])
 
 
-@pytest.mark.parametrize(
-    'batch, targets',
-    [
-        (IMAGES, None),
-        ((IMAGES,), None),
-        ([IMAGES, LABELS], LABELS),
-        ((IMAGES, LABELS, ['a.png', 'b.png']), LABELS),
-        ((list(IMAGES), LABELS), LABELS),
-        ({'image': IMAGES, 'label': LABELS}, LABELS),
-        ({'pixel_values': IMAGES, 'labels': LABELS}, LABELS),
-        ({'inputs': tuple(IMAGES), 'path': 'x'}, None),
-    ],
-)
+@pytest.mark.parametrize('batch, targets', [
+    (IMAGES, None),
+    ((IMAGES,), None),
+    ([IMAGES, LABELS], LABELS),
+    ((IMAGES, LABELS, ['a.png', 'b.png']), LABELS),
+    ((list(IMAGES), LABELS), LABELS),
+    ({'image': IMAGES, 'label': LABELS}, LABELS),
+    ({'pixel_values': IMAGES, 'labels': LABELS}, LABELS),
+    ({'inputs': tuple(IMAGES), 'path': 'x'}, None),
+])  # fmt: skip
 def test_batches_of_every_kind(batch, targets):
     images, found = read_batch(batch)
     assert torch.equal(images, IMAGES)
@@ -36,37 +33,31 @@ def test_batches_of_every_kind(batch, targets):
     assert read_batch(SimpleNamespace(a=IMAGES, b=LABELS), lambda batch: (batch.a, batch.b)) == (IMAGES, LABELS)
 
 
-@pytest.mark.parametrize(
-    'batch, message',
-    [
-        ([], 'got list: pass unpack='),
-        ({}, r'must hold one of the keys image, .*, got none: pass unpack='),
-        ({'image': IMAGES, 'img': IMAGES}, r'must hold one of the keys image, .*, got image, img'),
-        ({'image': IMAGES, 'label': LABELS, 'mask': LABELS}, 'must hold one of the keys label, .*, got image, label'),
-        ('images', 'got str'),
-        (IMAGES[0], r'got one image \(3, 4, 4\): set batch_size'),
-        ((IMAGES[0], IMAGES[1]), r'got one image \(3, 4, 4\)'),  # an unbatched pair of image and depth
-        ((list(IMAGES[0]), LABELS), r'got one image \(3, 4, 4\)'),
-        (([IMAGES[0], IMAGES[1, :, 1:]], LABELS), r'must have one size, got \[\(3, 3, 4\), \(3, 4, 4\)\]'),
-        ((IMAGES.byte(), LABELS), r'in floating point, got torch.uint8 \(2, 3, 4, 4\)'),
-    ],
-)
+@pytest.mark.parametrize('batch, message', [
+    ([], 'got list: pass unpack='),
+    ({}, r'must hold one of the keys image, .*, got none: pass unpack='),
+    ({'image': IMAGES, 'img': IMAGES}, r'must hold one of the keys image, .*, got image, img'),
+    ({'image': IMAGES, 'label': LABELS, 'mask': LABELS}, 'must hold one of the keys label, .*, got image, label'),
+    ('images', 'got str'),
+    (IMAGES[0], r'got one image \(3, 4, 4\): set batch_size'),
+    ((IMAGES[0], IMAGES[1]), r'got one image \(3, 4, 4\)'),  # an unbatched pair of image and depth
+    ((list(IMAGES[0]), LABELS), r'got one image \(3, 4, 4\)'),
+    (([IMAGES[0], IMAGES[1, :, 1:]], LABELS), r'must have one size, got \[\(3, 3, 4\), \(3, 4, 4\)\]'),
+    ((IMAGES.byte(), LABELS), r'in floating point, got torch.uint8 \(2, 3, 4, 4\)'),
+])  # fmt: skip
 def test_what_is_no_batch(batch, message):
     with pytest.raises(ValueError, match=message):
         read_batch(batch)
 
 
-@pytest.mark.parametrize(
-    'output',
-    [
-        LABELS,
-        OrderedDict(out=LABELS, aux=IMAGES),
-        {'logits': LABELS, 'out': IMAGES},
-        SimpleNamespace(loss=None, logits=LABELS),
-        (LABELS, IMAGES),
-        [{'out': LABELS}],
-    ],
-)
+@pytest.mark.parametrize('output', [
+    LABELS,
+    OrderedDict(out=LABELS, aux=IMAGES),
+    {'logits': LABELS, 'out': IMAGES},
+    SimpleNamespace(loss=None, logits=LABELS),
+    (LABELS, IMAGES),
+    [{'out': LABELS}],
+])  # fmt: skip
 def test_scores_of_every_kind_of_output(output):
     assert read_logits(output) is LABELS
 
@@ -149,15 +140,12 @@ def test_results_come_back_from_their_file_as_they_were(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    'text, message',
-    [
-        ('{', 'is not JSON, or is cut short'),
-        ('[]', "must have the format 'mmposenc.figures/1', got None"),
-        ('{"format": "mmposenc.figures/2"}', "got 'mmposenc.figures/2'"),
-        ('{"format": "mmposenc.figures/1", "colour": 3}', 'is not a complete file of the format .*colour'),
-    ],
-)
+@pytest.mark.parametrize('text, message', [
+    ('{', 'is not JSON, or is cut short'),
+    ('[]', "must have the format 'mmposenc.figures/1', got None"),
+    ('{"format": "mmposenc.figures/2"}', "got 'mmposenc.figures/2'"),
+    ('{"format": "mmposenc.figures/1", "colour": 3}', 'is not a complete file of the format .*colour'),
+])  # fmt: skip
 def test_files_of_something_else(tmp_path, text, message):
     (tmp_path / 'figures.json').write_text(text)
     with pytest.raises(ValueError, match=message):

@@ -50,25 +50,18 @@ def test_modules_are_found_by_each_of_their_names_and_behind_wrappers(planted):
 VECTOR = torch.zeros(1, 2)
 
 
-@pytest.mark.parametrize(
-    'output, layer, message',
-    [
-        (
-            (VECTOR, VECTOR),
-            'b',
-            r"gives a tuple of 2, one .* write 'b\[-1\]' for the last or 'b\[i\]' with i from -2 to 1;",
-        ),
-        ((VECTOR,), 'b[1]', 'with i from -1 to 0'),
-        ((VECTOR,), 'b[-2]', 'with i from -1 to 0'),
-        ((), 'b', 'gives a tuple of 0'),
-        (VECTOR, 'b[1]', r"gives a Tensor of 1, .* with i from -1 to 0; 'b\.i' is a child module"),
-        ({'out': VECTOR}, 'b', 'must give a tensor .* or a tuple of tensors, got dict'),
-        (torch.zeros(7), 'b', r'must give a tensor \(N, C\), \(N, C, H, W\), .* got shape \(7,\)'),
-        (VECTOR, 'a[x]', 'must be a dotted module path'),
-        (VECTOR, 'a b', 'must be a dotted module path'),
-        (VECTOR, 3, 'must be a str'),
-    ],
-)
+@pytest.mark.parametrize('output, layer, message', [
+    ((VECTOR, VECTOR), 'b', r"a tuple of 2, one .* write 'b\[-1\]' for the last or 'b\[i\]' with i from -2 to 1;"),
+    ((VECTOR,), 'b[1]', 'with i from -1 to 0'),
+    ((VECTOR,), 'b[-2]', 'with i from -1 to 0'),
+    ((), 'b', 'gives a tuple of 0'),
+    (VECTOR, 'b[1]', r"gives a Tensor of 1, .* with i from -1 to 0; 'b\.i' is a child module"),
+    ({'out': VECTOR}, 'b', 'must give a tensor .* or a tuple of tensors, got dict'),
+    (torch.zeros(7), 'b', r'must give a tensor \(N, C\), \(N, C, H, W\), .* got shape \(7,\)'),
+    (VECTOR, 'a[x]', 'must be a dotted module path'),
+    (VECTOR, 'a b', 'must be a dotted module path'),
+    (VECTOR, 3, 'must be a str'),
+])  # fmt: skip
 def test_what_is_no_layer(output, layer, message):
     with pytest.raises((TypeError, ValueError), match=message):
         select_output(output, layer)
@@ -265,16 +258,13 @@ def test_layouts_of_families(family):
 SQUARE = partial(timm.models.mlp_mixer.MlpMixer, img_size=32, patch_size=8, embed_dim=16, num_blocks=1)
 
 
-@pytest.mark.parametrize(
-    'make, size, layer, shape',
-    [
-        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', (2, 512, 4)),
-        (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', (2, 512, 256)),
-        (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', (18, 49, 96)),
-        (SQUARE, 32, 'blocks.0.mlp_tokens', (2, 16, 16)),
-        (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', None),
-    ],
-)
+@pytest.mark.parametrize('make, size, layer, shape', [
+    (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens', (2, 512, 4)),
+    (FAMILIES['timm Mixer'][0], 64, 'blocks.1.mlp_tokens.fc1', (2, 512, 256)),
+    (FAMILIES['timm Swin'][0], 64, 'layers.0.blocks.0.attn', (18, 49, 96)),
+    (SQUARE, 32, 'blocks.0.mlp_tokens', (2, 16, 16)),
+    (lambda: nn.Sequential(nn.Flatten(2)), 8, '0', None),
+])  # fmt: skip
 def test_what_is_not_established_is_an_error_that_asks_for_it(make, size, layer, shape):
     model = make().eval()
     images = torch.rand(2, 3, size, size)
