@@ -108,7 +108,7 @@ def build(name: str) -> tuple[nn.Module, str, Callable[[Tensor], Tensor]]:
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
         mean = scores_of(model, blobs(24, SIDE)).mean(0)
-        for module in model.modules():  # No class is everyone's.
+        for module in model.modules():  # No class is that of every image.
             if getattr(module, 'out_features', None) == CLASSES and module.bias is not None:
                 module.bias -= mean
 
@@ -131,20 +131,22 @@ def blobs(number: int, side: int) -> Tensor:
 @pytest.mark.parametrize('name', NETWORKS)
 def test_the_probe_divides_the_variance_of_the_networks_own_features(name: str) -> None:
     model, layer, pooled = build(name)
-    images = blobs(8, PATCH)
+    num_images, cells = 8, 9
+    images = blobs(num_images, PATCH)
     probe = probe_location(model, images, [layer], patch_size=PATCH)
-    canvases = torch.zeros(8, 9, 3, SIDE, SIDE).double()
-    for cell in range(9):
+    canvases = torch.zeros(num_images, cells, 3, SIDE, SIDE).double()
+    for cell in range(cells):
         top, left = PATCH * (cell // 3), PATCH * (cell % 3)
         canvases[:, cell, :, top : top + PATCH, left : left + PATCH] = images
     with torch.no_grad():
-        z = pooled(canvases.flatten(0, 1)).view(8, 9, -1)
-    # Mean squares of the two-way analysis of variance.
-    by_cell, by_image = z.mean(0, keepdim=True), z.mean(1, keepdim=True)
-    mean = z.mean((0, 1), keepdim=True)
-    interaction = (z - by_cell - by_image + mean).square().sum((0, 1)) / (7 * 8)
-    position = ((by_cell - mean).square().sum((0, 1)) * 8 / 8 - interaction) / 8 * 8 / 9
-    parts = torch.stack([position, (by_image - mean).square().sum((0, 1)) / 7, interaction * 8 / 9])
+        z = pooled(canvases.flatten(0, 1)).view(num_images, cells, -1)
+    # The two-way analysis of variance by its mean squares.
+    mean, by_cell, by_image = (z.mean(dim, keepdim=True) for dim in ((0, 1), 0, 1))
+    between_cells = num_images * (by_cell - mean).square().sum((0, 1)) / (cells - 1)
+    between_images = cells * (by_image - mean).square().sum((0, 1)) / (num_images - 1)
+    within = (z - by_cell - by_image + mean).square().sum((0, 1)) / ((num_images - 1) * (cells - 1))
+    fixed = (cells - 1) / cells
+    parts = torch.stack([(between_cells - within) / num_images * fixed, between_images / cells, within * fixed])
     shares = parts / parts.sum(0)
     found = probe.measures[layer]['none']
     expected = 100 * shares.mean(1)
