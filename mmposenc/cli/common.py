@@ -113,12 +113,11 @@ def resume(cfg: 'Config', checkpoint: str, trust: bool = False) -> None:
 def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
     """Keep other runs out of a folder while the block runs; the first process of several does it for all.
 
-    The lock is gone when its process ends, however that happens. If another process holds it, the error says so and
-    names `instead`, the option that gives another folder.
+    The lock is gone when its process ends, however that happens. `instead` is the option that gives another folder.
     """
     from filelock import FileLock, Timeout
 
-    if cfg.launcher != 'none' and not _is_first():
+    if cfg.launcher != 'none' and not is_first():
         yield
         return
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -128,9 +127,8 @@ def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
         held.acquire(blocking=False)
     except Timeout:
         who = holder.read_text() if holder.is_file() else 'it has just started'
-        raise ValueError(
-            f'another run works in {folder} ({who}): wait until it has ended, or give this one another {instead}'
-        ) from None
+        advice = f'wait until it has ended, or give this one another {instead}'
+        raise ValueError(f'another run works in {folder} ({who}): {advice}') from None
     except OSError as error:  # Some network file systems have no locks.
         say(f'warning: {folder} cannot be locked ({error}): start no second run in it')
     try:
@@ -165,10 +163,9 @@ def build_runner(cfg: 'Config', verbose: bool = False) -> 'Runner':
 
 def _is_brief(record: logging.LogRecord) -> bool:
     """Whether a line of the log is for the screen: warnings, progress, tables of figures, and lines of this package."""
-    if record.levelno >= logging.WARNING or record.pathname.startswith(str(Path(__file__).parents[1])):
-        return True
-    message = record.getMessage()
-    return '\n+-' in message or (record.module == 'logger_hook' and not message.startswith('Exp name'))
+    message, own = record.getMessage(), record.pathname.startswith(str(Path(__file__).parents[1]))
+    progress = record.module == 'logger_hook' and not message.startswith('Exp name')
+    return own or progress or record.levelno >= logging.WARNING or '\n+-' in message
 
 
 def training_result(runner: 'Runner') -> tuple[dict[str, Any], str | None]:
@@ -176,9 +173,8 @@ def training_result(runner: 'Runner') -> tuple[dict[str, Any], str | None]:
     history = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items() if len(buffer.data[0])}
     times = ('val/time', 'val/data_time')
     figures = {name[4:]: value for name, value in history.items() if name.startswith('val/') and name not in times}
-    if not figures and 'train/loss' in history:
-        figures = {'loss': history['train/loss']}
-    return figures, runner.message_hub.runtime_info.get('last_ckpt')
+    loss = {'loss': history['train/loss']} if 'train/loss' in history else {}
+    return figures or loss, runner.message_hub.runtime_info.get('last_ckpt')
 
 
 def report(figures: dict[str, Any], checkpoint: str | None) -> None:
@@ -190,11 +186,11 @@ def report(figures: dict[str, Any], checkpoint: str | None) -> None:
 
 def say(line: str) -> None:
     """Print, from the first process only."""
-    if _is_first():
+    if is_first():
         print(line, flush=True)
 
 
-def _is_first() -> bool:
+def is_first() -> bool:
     """Whether this is the first of several processes; until they know of one another, the environment tells."""
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():

@@ -52,7 +52,6 @@ def run(args: Namespace) -> None:
 def _table(names: list[str], compare: Callable[[str, str], str]) -> str:
     """Every pair once, below the diagonal."""
     lines = [['', *names[:-1]], ['---'] * len(names)]
-    for place, name in enumerate(names[1:], start=1):
-        cells = [compare(name, other) for other in names[:place]]
-        lines.append([name, *cells, *[''] * (len(names) - 1 - place)])
+    for i in range(1, len(names)):
+        lines.append([names[i], *(compare(names[i], other) for other in names[:i]), *[''] * (len(names) - 1 - i)])
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

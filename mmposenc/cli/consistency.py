@@ -99,10 +99,8 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
     with torch.no_grad(), evaluating(model):
         classes = read_logits(model(views.reference(data[0][0][None]))).shape[-1]
     if len(getattr(data, 'classes', range(classes))) != classes:
-        raise ValueError(
-            f'{args.data} has {len(data.classes)} classes and {args.model} has {classes}: the class of an image is the '
-            'place of its folder in alphabetical order; give all folders, or --labels'
-        )
+        advice = 'the class of an image is the place of its folder in alphabetical order; give all, or --labels'
+        raise ValueError(f'{args.data} has {len(data.classes)} classes and {args.model} has {classes}: {advice}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     loader = DataLoader(data, args.batch_size, num_workers=args.workers, pin_memory=device == 'cuda')
     return shift_consistency(model.to(device), loader, **setting)
@@ -114,17 +112,22 @@ def _setting(args: Namespace, crop: int | None) -> dict[str, Any]:
 
 
 def open_images(folder: str, labels: str | None, transform: Any, resize: int | None) -> Any:
-    """A data set of images and the numbers of their classes, in a fixed order.
+    """A data set of images and the numbers of their classes, in a fixed order, from a folder as the `--help` says.
 
-    The folder has one folder per class, or is flat with `labels`, a CSV of file names and numbers of classes (a first
-    line without a number is its head), or is of a CIFAR archive (its test split). `transform` takes a PIL image to what
-    the network takes; files must be resized to one size.
+    `transform` takes a PIL image to what the network takes; files must be resized to one size.
     """
     from torchvision.datasets import ImageFolder
 
     place = models.check_folder(folder)
     if kind := _cifar(folder):
-        return _read_cifar(kind, folder, transform)
+        from mmposenc.mm import datasets
+
+        try:
+            data = getattr(datasets, kind)(folder, 'test', download=False)
+        except ValueError:  # a re-packed copy, which no checksum vouches for
+            data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
+            common.say(f'not the official files of {kind}, whose checksums differ; read without running anything')
+        return models.Images(data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist(), transform)
     if not resize:
         raise ValueError('images of a folder differ in size: give --resize')
     if labels is not None:
@@ -133,18 +136,6 @@ def open_images(folder: str, labels: str | None, transform: Any, resize: int | N
     if not any(path.is_dir() for path in place.iterdir()):
         raise ValueError(f'{folder} has no folders of classes: give --labels, a CSV of file names and class numbers')
     return ImageFolder(folder, transform)
-
-
-def _read_cifar(kind: str, folder: str, transform: Any) -> models.Images:
-    """The test split; a re-packed copy, which no checksum vouches for, is announced."""
-    from mmposenc.mm import datasets
-
-    try:
-        data = getattr(datasets, kind)(folder, 'test', download=False)
-    except ValueError:
-        data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
-        common.say(f'not the official files of {kind}, whose checksums differ; read without running anything')
-    return models.Images(data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist(), transform)
 
 
 def _read_labels(folder: str, table: str) -> list[tuple[int, str]]:
@@ -163,11 +154,9 @@ def _read_labels(folder: str, table: str) -> list[tuple[int, str]]:
 
 def _cifar(folder: str) -> str | None:
     """Name of torchvision's class for the CIFAR archive in a folder, packed or not."""
-    if any(Path(folder, name).exists() for name in ('cifar-10-batches-py', 'cifar-10-python.tar.gz')):
-        return 'CIFAR10'
-    if any(Path(folder, name).exists() for name in ('cifar-100-python', 'cifar-100-python.tar.gz')):
-        return 'CIFAR100'
-    return None
+    kinds = {'cifar-10-batches-py': 'CIFAR10', 'cifar-10-python.tar.gz': 'CIFAR10'}
+    kinds |= dict.fromkeys(('cifar-100-python', 'cifar-100-python.tar.gz'), 'CIFAR100')
+    return next((kind for name, kind in kinds.items() if Path(folder, name).exists()), None)
 
 
 def _refuse(args: Namespace, why: str, *names: str) -> None:

@@ -48,10 +48,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Draw, and end with the paths of the pictures."""
-    if args.picture == 'overlays':
-        _draw_overlays(args)
-    else:
-        _draw_grids(args)
+    draw = _draw_overlays if args.picture == 'overlays' else _draw_grids
+    draw(args)
 
 
 def _draw_overlays(args: Namespace) -> None:
@@ -162,10 +160,8 @@ def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, float]':
     runner = common.build_runner(cfg)
     grid = runner.test_dataloader.dataset.metainfo
     if grid['task'] != 'location':
-        raise ValueError(
-            f'a confusion over the grid needs task location, got {grid["task"]} in {cfg.filename}; '
-            'leave the checkpoint out to draw the inputs'
-        )
+        got = f'{grid["task"]} in {cfg.filename}; leave the checkpoint out to draw the inputs'
+        raise ValueError(f'a confusion over the grid needs task location, got {got}')
     sums: list[Tensor] = []
 
     def add(module: 'nn.Module', args: tuple, output: 'Tensor | Sequence[Tensor]') -> None:

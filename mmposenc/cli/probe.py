@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 CONTROLS = ('circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled')
 ENDS = ('bn2', 'norm', 'final_conv', 'conv_head')
+DEPTH = (
+    'Position and interaction by layer and control, position by axis, and the accuracy with which the cell is '
+    'predicted. Bands: 95% intervals, by jackknife over images, over test images, or over random networks.'
+)
+CURVES = 'The accuracy depends on the number of training images.'
+CODE_MAP = (
+    'The position code, the cell means of the features, along its two leading principal components. Cells that lie on '
+    'one another cannot be told apart by these two.'
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,21 +67,18 @@ def run(args: Namespace) -> list['LocationProbe']:
     import torch
 
     if len(args.weights) != len(args.models):
-        raise ValueError(
-            f'--weights must name one file (or none) per model: {len(args.models)}, got {len(args.weights)}'
-        )
+        numbers = f'{len(args.models)}, got {len(args.weights)}'
+        raise ValueError(f'--weights must name one file (or none) per model: {numbers}')
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
     probes = [_probe(args, model, file) for model, file in zip(args.models, args.weights, strict=True)]
-    if _is_first():
+    if common.is_first():
         for probe in probes:
             common.say(f'{probe.model}: position, top-bottom, left-right, interaction in % of variance; cell in order')
             for row in probe.table():
                 shares = (row[name] for name in ('position', 'top_bottom', 'left_right', 'interaction', 'order'))
                 common.say(f'  {row["layer"]:28} {row["control"]:10}' + ''.join(f'{share:8.2f}' for share in shares))
         common.say(f'wrote {_write_page(args, probes)}')
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
     return probes
 
 
@@ -99,9 +105,8 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     if path.is_file():
         common.say(f'{name}: {path} is there already')
         return LocationProbe.load(path)
-    whole = {'images', 'rolled'} & set(args.controls)
     canvas = args.grid_size * (args.cell_size or args.patch_size)
-    side = canvas if whole else args.patch_size
+    side = canvas if {'images', 'rolled'} & set(args.controls) else args.patch_size
     pictures = models.Images(files, [0] * len(files), preprocessing.transform(side, 'bicubic'))
     images = torch.stack([pictures[i][0] for i in range(len(files))])
     layers = args.layers
@@ -112,26 +117,16 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     begun = time.monotonic()
 
     def progress(done: int, total: int) -> None:
-        if _is_first() and sys.stderr.isatty():
+        if common.is_first() and sys.stderr.isatty():
             left = round((time.monotonic() - begun) / done * (total - done))
             line = f'\r{name}: batch {done} of {total}, {left // 60}:{left % 60:02} left '
             print(line, end='' if done < total else '\n', file=sys.stderr, flush=True)
 
-    probe = probe_location(
-        model,
-        images,
-        layers,
-        args.grid_size,
-        args.patch_size,
-        args.cell_size,
-        args.controls,
-        build=lambda seed: models.build(args, name)[0],  # seeded by probe_location
-        seeds=args.seeds,
-        batch_size=args.batch_size,
-        progress=progress,
-        name=name,
-    )
-    if _is_first():
+    options: Any = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls', 'seeds')}
+    options |= dict(batch_size=args.batch_size, progress=progress, name=name)
+    # Another network of the same name, seeded by `probe_location`.
+    probe = probe_location(model, images, layers, build=lambda seed: models.build(args, name)[0], **options)
+    if common.is_first():
         probe.save(path)
     return probe
 
@@ -180,14 +175,12 @@ def _image_files(folder: str, number: int) -> list[Path]:
 
 
 def _write_page(args: Namespace, probes: list['LocationProbe']) -> Path:
+    from mmposenc.grids import LocationProbe
     from mmposenc.results import atomic_write
 
     out = Path(args.out)
-    for file, rows in (
-        ('probe.csv', [{'model': p.model, **row} for p in probes for row in p.table()]),
-        ('curves.csv', [{'model': p.model, **row} for p in probes for row in p.curve_table()]),
-    ):
-        text = io.StringIO()
+    for file, table in (('probe.csv', LocationProbe.table), ('curves.csv', LocationProbe.curve_table)):
+        rows, text = [{'model': probe.model, **row} for probe in probes for row in table(probe)], io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
@@ -220,23 +213,13 @@ def _section(out: Path, probe: 'LocationProbe') -> 'Section':
     rows = [[row['layer'], row['control'], *(f'{row[name]:.2f}' for name in measures)] for row in probe.table()]
     head = ['layer', 'control', *(name.replace('_', '-') for name in measures)]
     shown = dict.fromkeys([_strongest(probe), probe.layers[-1]])
-    drawn = {
-        'depth': (
-            probe.plot(),
-            'Position and interaction by layer and control, position by axis, and the accuracy with which the cell is '
-            'predicted. Bands: 95% intervals, by jackknife over images, over test images, or over random networks.',
-        ),
-        'curves': (probe.plot_curves(), 'The accuracy depends on the number of training images.'),
-        'map': (
-            plot_code_map(probe, *shown),
-            'The position code, the cell means of the features, along its two leading principal components. Cells that '
-            'lie on one another cannot be told apart by these two.',
-        ),
-    }
-    parts: list[Any] = [
-        save_picture(figure, out / f'{_slug(probe.model)}-{name}.svg', caption)
-        for name, (figure, caption) in drawn.items()
+    drawn = [
+        ('depth', probe.plot(), DEPTH),
+        ('curves', probe.plot_curves(), CURVES),
+        ('map', plot_code_map(probe, *shown), CODE_MAP),
     ]
+    stem = _slug(probe.model)
+    parts: list[Any] = [save_picture(figure, out / f'{stem}-{name}.svg', text) for name, figure, text in drawn]
     parts.append(Table(head, rows, 'Shares of variance and accuracies with all training images, in %.'))
     for layer, controls in probe.left_out.items():
         for control, reason in controls.items():
@@ -259,9 +242,3 @@ def _sentence(probe: 'LocationProbe') -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r'[^\w.-]', '_', name)
-
-
-def _is_first() -> bool:
-    import torch
-
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -68,9 +68,8 @@ def numbers(text: str) -> list[int]:
             bounds = [int(bound) for bound in part.split(':')]
             found = bounds if len(bounds) == 1 else range(*bounds)
         except (ValueError, TypeError):
-            raise ArgumentTypeError(
-                f'must be integers and ranges begin:end:step joined by commas, such as 10,0:2000:100, got {text!r:.100}'
-            ) from None
+            form = 'integers and ranges begin:end:step joined by commas, such as 10,0:2000:100'
+            raise ArgumentTypeError(f'must be {form}, got {text!r:.100}') from None
         if found[_MOST - len(listed) :]:
             raise ArgumentTypeError(f'names more than {_MOST} numbers, far more than channels: {text!r:.100}')
         listed += found

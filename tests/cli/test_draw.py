@@ -9,38 +9,21 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc.host import errors
 from mmposenc.ranking import Ranking, model_fingerprint
 
 Tool = Callable[[str], Callable[[list[str]], None]]
+Fails = Callable[..., str]
 LOCATION, CATEGORY = (f'mmposenc::gapnet_r18_grid3-{task}_digits.py' for task in ('location', 'category'))
 TINY = ['--cfg-options', 'train_cfg.max_epochs=1', 'param_scheduler.end=1', 'train_dataloader.dataset.indices=320']
 TINY += ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4', 'model.head.in_channels=16']
 
 
-@pytest.fixture
-def fails(tool: Tool, capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    def run(*arguments: str) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as info:
-            errors.run(lambda: tool('draw')(list(arguments)))
-        assert info.value.code == 1
-        return capsys.readouterr().err
-
-    return run
-
-
 def test_overlays_of_images_by_position_and_name(
-    tool: Tool, segmenter_config: Path, capsys: pytest.CaptureFixture, fails: Callable
+    tool: Tool, segmenter_config: Path, segmenter: torch.nn.Module, capsys: pytest.CaptureFixture, fails: Fails
 ) -> None:
-    init_default_scope('mmseg')
-    model = MODELS.build(Config.fromfile(segmenter_config).model)
-    torch.save({'state_dict': model.state_dict()}, 'weights.pth')
     conditions = dict(layer='backbone[-1]', statistic='abs', pair='flip_image', num_images=4, scores=list(range(32)))
-    Ranking(**conditions, model_sha256=model_fingerprint(model)).save('ranking.json')
+    Ranking(**conditions, model_sha256=model_fingerprint(segmenter)).save('ranking.json')
     options = ['overlays', str(segmenter_config), 'weights.pth', '--ranking', 'ranking.json']
     tool('draw')([*options, '--num-channels', '8', '--images', '3.png', '0', '--out', 'pictures/fig5.png'])
     said = capsys.readouterr().out.rstrip().splitlines()[-1]
@@ -49,11 +32,11 @@ def test_overlays_of_images_by_position_and_name(
     assert picture.shape[1] > 1200
     assert picture.std() > 10
 
-    error = fails(*options, '--num-channels', '8', '--images', '4')
+    error = fails('draw', *options, '--num-channels', '8', '--images', '4')
     assert error == 'error: --images takes positions from 0 to 3 or file names, got 4\n'
-    assert re.match(r'error: num_channels must be .*, got 33', fails(*options, '--num-channels', '33'))
+    assert re.match(r'error: num_channels must be .*, got 33', fails('draw', *options, '--num-channels', '33'))
     Ranking(**conditions, model_sha256='ab' * 32).save('ranking.json')
-    assert re.match(r'error: the ranking was made from other weights', fails(*options, '--num-channels', '8'))
+    assert re.match(r'error: the ranking was made from other weights', fails('draw', *options, '--num-channels', '8'))
 
 
 @pytest.fixture
@@ -112,9 +95,9 @@ def test_grids_of_a_trained_network(tool: Tool, capsys: pytest.CaptureFixture, d
         ([CATEGORY, 'any.pth'], 'error: a confusion over the grid needs task location, got category in'),
     ],
 )
-def test_a_mistake_is_one_line(fails: Callable, arguments: list[str], message: str) -> None:
-    assert message in fails('grids', *arguments)
+def test_a_mistake_is_one_line(fails: Fails, arguments: list[str], message: str) -> None:
+    assert message in fails('draw', 'grids', *arguments)
 
 
-def test_a_data_set_without_a_grid(fails: Callable, classifier_config: Path) -> None:
-    assert 'is on no grid' in fails('grids', str(classifier_config))
+def test_a_data_set_without_a_grid(fails: Fails, classifier_config: Path) -> None:
+    assert 'is on no grid' in fails('draw', 'grids', classifier_config)

@@ -5,27 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 
-from mmposenc.host import errors
 from mmposenc.ranking import Ranking, file_sha256
 
-Tool = Callable[[str], Callable[[list[str]], None]]
+Tool = Callable[[str], Callable[[list], None]]
+pytestmark = pytest.mark.usefixtures('segmenter')
 
 
-@pytest.fixture
-def weights(segmenter_config: Path, tmp_path: Path) -> str:
-    init_default_scope('mmseg')
-    torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(segmenter_config).model)
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'weights.pth')
-    return str(tmp_path / 'weights.pth')
-
-
-def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, weights: str, capsys: pytest.CaptureFixture) -> None:
-    tool('rank')([str(segmenter_config), weights])
+def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, capsys: pytest.CaptureFixture) -> None:
+    tool('rank')([segmenter_config, 'weights.pth'])
     *_, named, done = capsys.readouterr().out.rstrip().splitlines()
     ranking = Ranking.load('work_dirs/tiny_seg/ranking.json')
     best = ', '.join(map(str, ranking.order[:10]))
@@ -33,26 +21,24 @@ def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, weights: str, 
     figures = r'images 4, channels 32, reliability/flip_image-abs 0\.\d+'
     assert re.fullmatch(rf'done: {figures}; checkpoint: weights.pth', done)
     assert (ranking.layer, ranking.num_images, ranking.region) == ('backbone[-1]', 4, 'overall')
-    assert (ranking.checkpoint_sha256, ranking.data_set) == (file_sha256(weights), 'BaseSegDataset images')
+    assert (ranking.checkpoint_sha256, ranking.data_set) == (file_sha256('weights.pth'), 'BaseSegDataset images')
     assert len(set(ranking.scores)) > 10
 
 
-def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Path, weights: str) -> None:
+def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Path) -> None:
     Path('val-left.txt').write_text('0\n2\n')
     options = ['--region-list', 'val-left.txt', '--layer', 'backbone.layer2', '--out', 'left/rank.json']
-    pairs = ['--pair', 'flip_image', 'roll_image', '--statistic', 'abs', 'signed']
-    tool('rank')([str(segmenter_config), weights, *options, *pairs])
+    pairs = ['--pair', 'flip_image', 'roll_image', '--statistic', 'abs', 'signed', 'mean_activation']
+    tool('rank')([segmenter_config, 'weights.pth', *options, *pairs])
     names = {f'rank-{pair}-{kind}.json' for pair in ('flip_image', 'roll_image') for kind in ('abs', 'signed')}
+    names.add('rank-flip_image-mean_activation.json')  # it compares no pair
     assert {path.name for path in Path('left').iterdir()} == names
     ranking = Ranking.load('left/rank-roll_image-signed.json')
     assert (ranking.pair, ranking.statistic, ranking.region, ranking.num_images) == ('roll_image', 'signed', 'left', 2)
     assert (ranking.num_channels, ranking.data_set) == (8, 'BaseSegDataset images val-left.txt')
 
 
-def test_mistakes_end_with_one_line_and_no_file(
-    tool: Tool, segmenter_config: Path, weights: str, capsys: pytest.CaptureFixture
-) -> None:
-    main, config = tool('rank'), str(segmenter_config)
+def test_mistakes_end_with_one_line_and_no_file(fails: Callable[..., str], segmenter_config: Path) -> None:
     Path('empty.txt').write_text('\n')
     Path('list.pkl').write_bytes(b'1')
     for arguments, message in (
@@ -63,9 +49,7 @@ def test_mistakes_end_with_one_line_and_no_file(
         (['--max-images', '0'], r'error: --max-images must be at least 1, got 0'),
         (['--cfg-options', 'model.test_cfg.mode=slide'], r'error: position in the image needs whole-image inference.*'),
     ):
-        capsys.readouterr()
-        with pytest.raises(SystemExit):
-            errors.run(lambda more=arguments: main([config, weights, '--work-dir', 'run', *more]))
-        error = capsys.readouterr().err
-        assert re.fullmatch(message + r'\n', error), error
+        assert re.fullmatch(
+            message + r'\n', fails('rank', segmenter_config, 'weights.pth', '--work-dir', 'run', *arguments)
+        )
     assert not list(Path().rglob('ranking*.json'))

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from mmposenc.channels.sweep import Rates, Sweep, SweepPlan
-from mmposenc.host import errors
 from mmposenc.ranking import Ranking
 from mmposenc.regions import MeanIoU
 
@@ -41,13 +40,6 @@ def segmenter_sweep(folder: Path, num_random: int = 19) -> Path:
             predictions[v.run, 1, place : place + v.stop - v.start] = 0
     counts = metric.count(predictions, truth.expand_as(predictions))[None].repeat(2, 1, 1, 1, 1)
     return Sweep(swept, counts, metric, dict(model='net <1>')).save(folder)
-
-
-def fails(main: Callable[[], None], capsys: pytest.CaptureFixture) -> str:
-    with pytest.raises(SystemExit) as info:
-        errors.run(main)
-    assert info.value.code == 1
-    return capsys.readouterr().err
 
 
 def test_figures_and_page(tool: Callable[[str], Main], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -91,10 +83,8 @@ def test_a_classifier_has_fig_4_alone(tool: Callable[[str], Main], tmp_path: Pat
     ],
 )
 def test_a_mistake_ends_with_one_line_and_no_file(
-    tool: Callable[[str], Main], tmp_path: Path, capsys, arguments: list[str], message: str
+    fails: Callable[..., str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     segmenter_sweep(tmp_path / 'sweep')
-    error = fails(lambda: tool('report')([*arguments, '--out', 'out']), capsys)
-    assert error.startswith(f'error: {message}')
-    assert error.count('\n') == 1
+    assert fails('report', *arguments, '--out', 'out').startswith(f'error: {message}')
     assert not Path('out').exists()

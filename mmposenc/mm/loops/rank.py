@@ -113,6 +113,8 @@ class ChannelRankingLoop(BaseLoop):
         about = dict(layer=self.layer, region=self.region, data_set=self.data_set, **describe_model(self.runner))
         several = len(self.pairs) * len(self.references) > 1
         for pair, (statistic, reference) in product(self.pairs, self.references.items()):
+            if statistic == 'mean_activation' and pair != self.pairs[0]:
+                continue  # it compares no pair
             name = f'{self.out.stem}-{pair}-{statistic}{self.out.suffix}' if several else self.out.name
             ranking = make_ranking(sums[pair], statistic, reference, pair=pair, **about)
             self.rankings[self.out.with_name(name)] = ranking
