@@ -135,15 +135,13 @@ def grids() -> Iterator[Experiment]:
         }
         if left_out[size]:
             continue
-        config, options = f'{net}_r18_grid{n}-{task}_cifar10', []
-        if padding != 'zeros':
-            parts = ('backbone', 'head') if net == 'gapnet' else ('backbone',)
-            options += [f'model.{part}.padding_mode={padding}' for part in parts]
+        config, parts = f'{net}_r18_grid{n}-{task}_cifar10', ('backbone', 'head') if net == 'gapnet' else ('backbone',)
+        options = [f'model.{part}.padding_mode={padding}' for part in parts if padding != 'zeros']
         if size == 'digits':
             config = f'{net.replace("sortnet", "permutenet")}_r18_grid3-{task}_digits'
             options += [f'{loader}_dataloader.dataset.grid_size={n}' for loader in ('train', 'val', 'test')]
-            options += [] if category else [f'model.head.num_classes={n * n}']
-            options += ['model.neck.type=mmposenc.SortedPoolNeck'] if net == 'sortnet' else []
+            options += [f'model.head.num_classes={n * n}'] * (not category)
+            options += ['model.neck.type=mmposenc.SortedPoolNeck'] * (net == 'sortnet')
         elif size == 'narrow1':
             epochs = 10 if category else {'gapnet': 2, 'permutenet': 20}[net]
             options += [NARROW, f'train_cfg.max_epochs={epochs}']
@@ -231,13 +229,15 @@ def shifts() -> Iterator[Experiment]:
                 yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', commands, row=row, **shared)
 
 
+# CamVid's channels are ranked by the images of val, and tested on those of test.
+VAL = '--cfg-options test_dataloader.dataset.data_prefix.img_path=val '
+VAL += 'test_dataloader.dataset.data_prefix.seg_map_path=valannot'
 LAYERS = {'backbone[-1]': "backbone's end", 'decode_head.image_pool.0': 'pooling branch'}
 HARM = 'mean harm of Eq. 2 / of random orders / p / p among equally active channels'
 
 
-def harm(sweep: str, layer: str) -> tuple[str, ...]:
-    columns = ('harm', 'random', 'random_p', 'matched_p')
-    return tuple(f'{sweep}/claims/{layer}/overall/{EQ2}/{column}' for column in columns)
+def harm(place: str) -> tuple[str, ...]:
+    return tuple(f'{place}/{column}' for column in ('harm', 'random', 'random_p', 'matched_p'))
 
 
 def segmenter(name: str, config: str, label: str, gpu: int, cpu: int, checkpoint: str = '', **more: Any) -> Experiment:
@@ -247,11 +247,9 @@ def segmenter(name: str, config: str, label: str, gpu: int, cpu: int, checkpoint
     """
     city, file, out = 'cityscapes' in config, f'mmposenc::{config}.py', '{out}'
     model, person = f'{file} {checkpoint or "{checkpoint}"}', 'person' if city else 'pedestrian'
-    prefix = 'test_dataloader.dataset.data_prefix'
-    other = '--rank-split even' if city else f'--cfg-options {prefix}.img_path=val {prefix}.seg_map_path=valannot'
     commands = [] if checkpoint else [train(config)]
     commands.append(f'test {model} --work-dir {out}/test')
-    for images, option in (('other', other), ('same', '')):
+    for images, option in (('other', '--rank-split even' if city else VAL), ('same', '')):
         place, split = f'{out}/{images}', 'val' if city or images == 'other' else 'test'
         rank = f'rank {model} --work-dir {place}/work {option}'
         names = (EQ2, 'overall-roll_image-abs', 'overall-flip_image-mean_activation', 'left', 'right')
@@ -275,7 +273,8 @@ def segmenter(name: str, config: str, label: str, gpu: int, cpu: int, checkpoint
     ]
     for layer, where in LAYERS.items():
         top = 'N = 100: 2.1 / 0.6, N = 500: 9.3 / 3.5'
-        cells.append(Cell(f'Fig. 4, top, {where}: {HARM}', harm('other/sweep', layer), top, label))
+        keys = harm(f'other/sweep/claims/{layer}/overall/{EQ2}')
+        cells.append(Cell(f'Fig. 4, top, {where}: {HARM}', keys, top, label))
         for side, rest, figure, paper in (
             ('left', 'right', 'Fig. 6', 'N = 10: 0.6 / - / 0.08'),
             ('right', 'left', 'Supplement, attack on the right half', ''),
@@ -284,7 +283,6 @@ def segmenter(name: str, config: str, label: str, gpu: int, cpu: int, checkpoint
             keys = tuple(f'other/sweep/dissociation/{layer}/{side}/{column}' for column in columns)
             item = f'{figure}, {where}: mean harm on the {side} by its own / overall / other channels / p of D'
             cells.append(Cell(item, keys, paper, label))
-    cells.sort(key=lambda cell: cell.item)
     tables = (f'{images}/sweep/{table}.csv' for images, table in product(('other', 'same'), ('claims', 'dissociation')))
     return Experiment(name, tuple(commands), ('test', *tables), gpu, cpu, tuple(cells), **more)
 
@@ -302,7 +300,7 @@ def objects(name: str, config: str, label: str, gpu: int, cpu: int, options: str
         f'--split odd --out {{out}}/sweep {overrides}',
         'report {out}/sweep',
     )
-    cells = (Cell(f'Supplement, object recognition: {HARM}', harm('sweep', 'neck'), '', label),)
+    cells = (Cell(f'Supplement, object recognition: {HARM}', harm(f'sweep/claims/neck/overall/{EQ2}'), '', label),)
     needs = (CIFAR[config.rpartition('_')[2]],)
     return Experiment(name, commands, ('sweep/claims.csv',), gpu, cpu, cells, needs=needs, full=label == FULL)
 
@@ -312,33 +310,32 @@ def detector(name: str, config: str, label: str, gpu: int, cpu: int) -> Experime
 
     The channels are ranked by the images of val, and the harm is the loss of AP on those of test.
     """
-    model, val = f'mmposenc::{config}.py {{checkpoint}}', 'test_dataloader.dataset.data_prefix'
+    model = f'mmposenc::{config}.py {{checkpoint}}'
     commands = (
         train(config),
-        f'rank {model} --work-dir {{out}}/work --statistic abs mean_activation --out {{out}}/overall.json '
-        f'--cfg-options {val}.img_path=val {val}.seg_map_path=valannot',
+        f'rank {model} --work-dir {{out}}/work --statistic abs mean_activation --out {{out}}/overall.json {VAL}',
         f'sweep {model} --work-dir {{out}}/work --num-channels 10,50,100,200,500,1000 --matched 39 --out {{out}}/sweep '
         f'--rankings {{out}}/{EQ2}.json {{out}}/overall-flip_image-mean_activation.json',
         'report {out}/sweep',
     )
     item = f'Supplement, pedestrian detector with its top-N channels ablated, AP: {HARM}'
-    cells = (Cell(item, harm('sweep', 'backbone[-1]'), '', label),)
+    cells = (Cell(item, harm(f'sweep/claims/backbone[-1]/overall/{EQ2}'), '', label),)
     return Experiment(name, commands, ('train', 'sweep/claims.csv'), gpu, cpu, cells, needs=CAMVID)
 
 
-# Script of benchmarks/ and its options: minutes on a GPU and on a CPU.
-BENCHMARKS = {
-    ('augshift_training', ''): (5, 600),
-    ('grid_training', ''): (5, 300),
-    ('ranking_cost', ''): (5, 60),
-    ('region_metric', ''): (3, 5),
-    ('ranking_cost', '--size 128 256 --batch-sizes 1 2 4 --images 4'): (1, 3),
-    ('sweep_scaling', ''): (5, 5),
-    ('chance_calibration', ''): (1, 1),
-    ('ablation_sweep', ''): (5, 600),
-    ('ablation_sweep', '--small'): (1, 10),
-    ('data_side_cpu', ''): (1, 1),
-}
+# Script of benchmarks/, its options, and minutes on a GPU and on a CPU.
+BENCHMARKS = (
+    ('augshift_training', '', 5, 600),
+    ('grid_training', '', 5, 300),
+    ('ranking_cost', '', 5, 60),
+    ('region_metric', '', 3, 5),
+    ('ranking_cost', '--size 128 256 --batch-sizes 1 2 4 --images 4', 1, 3),
+    ('sweep_scaling', '', 5, 5),
+    ('chance_calibration', '', 1, 1),
+    ('ablation_sweep', '', 5, 600),
+    ('ablation_sweep', '--small', 1, 10),
+    ('data_side_cpu', '', 1, 1),
+)
 
 
 def others() -> Iterator[Experiment]:
@@ -358,19 +355,18 @@ def others() -> Iterator[Experiment]:
         commands = (train(f'{method}_r18_digits'), test(f'{method}_r18_digits'))
         yield Experiment(f'digits-shift-{method}', commands, ('test',), 1, 1, seeds=(0, 1, 2), full=False)
 
-    for (script, options), (gpu, cpu) in BENCHMARKS.items():
+    for script, options, gpu, cpu in BENCHMARKS:
         name = f'benchmark-{script.replace("_", "-")}{"-small" * bool(options)}'
-        printed = script in ('ablation_sweep', 'data_side_cpu')  # into the output.txt of the run
-        command = f'benchmarks/{script}.py {options if printed else f"--json {{out}}/figures.json {options}"}'
-        yield Experiment(name, (command,), () if printed else ('figures.json',), gpu, cpu, full=not options)
+        command = f'benchmarks/{script}.py --json {{out}}/figures.json {options}'
+        yield Experiment(name, (command,), ('figures.json',), gpu, cpu, full=not options)
 
 
 def frozen() -> Iterator[Experiment]:
-    """Networks that others trained: the atlas of position (Sec. 3), consistency under shifts, ESPNet."""
+    """Networks that others trained: the atlas of position (Sec. 3), shifts, object recognition; ESPNet."""
     for name, (model, weights, end, cpu) in NETWORKS.items():
-        cifar, by_order = name.startswith('resnet'), ' --weights-by-order' * (not name.startswith('resnet'))
+        cifar = name.startswith('resnet')
+        network = f'{model} --weights {weights}{" --weights-by-order" * (not cifar)}'
         photos, path = (CIFAR_FILES, RESNETS) if cifar else (PHOTOS, weights)
-        network = f'{model} --weights {weights}{by_order}'
         probe = f'probe {network} --images {photos}{" --patch-size 32 --layers layer1 layer2 layer3" * cifar}'
         commands = (
             f'{probe} --controls circular reflect replicate random noise --out {{out}}/patches',
@@ -380,18 +376,26 @@ def frozen() -> Iterator[Experiment]:
         cells = (Cell(item, (f'patches/probe/{model}/{end}/none/order',)),)
         figures, needs = ('patches/probe.csv', 'whole/probe.csv'), (photos, path)
         yield Experiment(f'atlas-{name}', commands, figures, 2, cpu, cells, needs=needs)
-        for size in () if cifar else ('patch-size 32', 'patch-size 96', 'grid-size 5', 'grid-size 7'):
+        if cifar:
+            command = f'consistency {network} --data data/cifar10 --out {{out}}/card.json'
+            needs, cpu = (CIFAR['cifar10'], path), 20 if name == 'resnet56' else 10
+            yield Experiment(f'consistency-{name}_cifar10', (command,), ('card.json',), 1, cpu, needs=needs)
+            continue
+        for size in ('patch-size 32', 'patch-size 96', 'grid-size 5', 'grid-size 7'):
             command = f'{probe} --{size} --num-images 100 --out {{out}}'
             short = f'atlas-{name}-{size.replace("-size ", "")}'
             yield Experiment(short, (command,), ('probe.csv',), 1, 5, needs=needs, full=False)
-        data, files = 'data/cifar10', [CIFAR['cifar10']]
-        card, cpu = f'consistency-{name}_cifar10', 20 if name == 'resnet56' else 10
-        if not cifar:
-            data, files = f'{PHOTOS} --labels {LABELS} --max-shifts 8 16', [PHOTOS, LABELS]
-            card = f'consistency-efficientnet_{name}_imagenet1000'
-        if name != 'mobilenet_v2':  # whose weights are without a classifier
-            command = f'consistency {network} --data {data} --out {{out}}/card.json'
-            yield Experiment(card, (command,), ('card.json',), 1, cpu, needs=(*files, path))
+        if name == 'mobilenet_v2':  # whose weights are without a classifier
+            continue
+        labelled = (PHOTOS, LABELS, path)
+        card = f'consistency-efficientnet_{name}_imagenet1000'
+        command = f'consistency {network} --data {PHOTOS} --labels {LABELS} --max-shifts 8 16 --out {{out}}/card.json'
+        yield Experiment(card, (command,), ('card.json',), 1, 10, needs=labelled)
+        places = f'--end {end} --middle blocks.5 blocks.3 --middle-images 50'
+        command = f'examples/object_recognition.py {network} --images {PHOTOS} --labels {LABELS} {places} --out {{out}}'
+        item = f'Supplement, object recognition, EfficientNet-{name.title()}: {HARM}'
+        cells = (Cell(item, harm(f'objects/end/{end}/Eq. 2')),)
+        yield Experiment(f'objects-{name}', (command,), ('objects.csv',), 10, 120, cells, needs=labelled)
     for model in RANDOM:
         command = f'probe {model} --weights none --images {PHOTOS} --controls circular random --out {{out}}'
         name = f'atlas-random-{model.rpartition(":")[2]}'

@@ -2,7 +2,8 @@
 
 Every experiment resumes: stop it at any time, and give the same command again. When the minutes are over, or on SIGTERM
 or Ctrl-C, trainings save their state and everything ends. Under --out: one JSON file for each experiment and seed with
-its commands, versions, device and figures, the weights of small networks, and a folder with everything else.
+its commands, versions, device and figures, the trained weights if they take at most 4 MiB (.safetensors in float16, for
+--weights of probe and consistency), and a folder with everything else.
 
 NAME is the name of an experiment, the beginning of one up to a dash (table1, table1-location-zeros), or a pattern such
 as 'digits-*-3x3'. Without a GPU, experiments of less than the paper's size come first, and those that take more than
@@ -324,11 +325,13 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
     for name, (model, *_) in NETWORKS.items():
         file = PUBLISHED / 'atlas' / f'{name}.json'
         if file.is_file():
-            measures = json.loads(file.read_text())['measures']
-            figures = {
-                f'patches/probe/{model}/{layer}/none/order': of['none']['order'][0] for layer, of in measures.items()
-            }
+            measures, begin = json.loads(file.read_text())['measures'], f'patches/probe/{model}'
+            figures = {f'{begin}/{layer}/none/order': of['none']['order'][0] for layer, of in measures.items()}
             found[f'atlas-{name}', 0] = dict(figures=figures, source=f'atlas/{file.name}')
+    for file in PUBLISHED.glob('objects/*.csv'):
+        figures = read_figures(file.parent, [file.name])
+        figures = {name.replace(file.stem, 'objects', 1): value for name, value in figures.items()}
+        found[f'objects-{file.stem}', 0] = dict(figures=figures, source=f'objects/{file.name}')
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
         document = json.loads(file.read_text())
         if document.get('format') != FORMAT:
