@@ -53,10 +53,8 @@ def _refusal(error: Exception) -> str:
             'if you know and trust its author, pass --trust-checkpoint'
         )
     reason = (text.strip() or type(error).__name__).splitlines()[0][:200]
-    return (
-        f'is damaged or not a checkpoint ({reason}); was the run stopped, or the disk full, while it was written? '
-        'Use another one'
-    )
+    cause = 'was the run stopped, or the disk full, while it was written?'
+    return f'is damaged or not a checkpoint ({reason}); {cause} Use another one'
 
 
 def read_resumable(path: str | Path, trust: bool = False) -> dict:
@@ -64,10 +62,8 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
     checkpoint = read_checkpoint(path, 'cpu', trust)
     absent = [key for key in ('meta', 'state_dict', 'message_hub') if not isinstance(checkpoint.get(key), dict)]
     if absent:
-        raise ValueError(
-            f'checkpoint {path} holds no {", ".join(absent)}, so training cannot resume from it; '
-            f'to start from its weights instead: --cfg-options load_from={path}'
-        )
+        advice = f'training cannot resume from it; to start from its weights: --cfg-options load_from={path}'
+        raise ValueError(f'checkpoint {path} holds no {", ".join(absent)}, so {advice}')
     return checkpoint
 
 
@@ -111,10 +107,8 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Any], name: str) -> Non
         misfits = {'of another shape': [line.strip().rstrip('.') for line in str(error).splitlines()[1:]]}
     found = [f'{len(some)} {kind}, first {"; ".join(some[:3])}' for kind, some in misfits.items() if some]
     if found:
-        raise ValueError(
-            f'the checkpoint is of another model than {name}: {" | ".join(found)}. Give the config that the '
-            'checkpoint was trained with'
-        )
+        advice = 'Give the config that the checkpoint was trained with'
+        raise ValueError(f'the checkpoint is of another model than {name}: {" | ".join(found)}. {advice}')
 
 
 def _check_archive(file: Path, trust: bool) -> None:

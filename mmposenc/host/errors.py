@@ -50,10 +50,8 @@ def one_line(error: Exception) -> str:
     if missing in _OTHERS and 'install' not in text:
         return f'{text}; run: pip install {_OTHERS[missing]}'
     if missing in _STACK:
-        return (
-            f"{text}: this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]' (or "
-            "'mmposenc[openmmlab]', the official distributions, in an environment of its own)"
-        )
+        official = "'mmposenc[openmmlab]', the official distributions, in an environment of its own"
+        return f"{text}: this command needs the OpenMMLab stack, pip install 'mmposenc[onedl]' (or {official})"
     if isinstance(error, KeyError) and error.args and ' ' in str(error.args[0]):
         text = ' '.join(str(error.args[0]).split())  # a sentence, as the registries give it
     elif 'Original Traceback' in text:  # of a worker process, whose last line says what happened
@@ -67,24 +65,20 @@ def one_line(error: Exception) -> str:
 def _fault(error: Exception, text: str) -> str:
     """What to do about a full disk, a worker that was killed, and a process that is gone."""
     if isinstance(error, OSError) and error.errno in _FULL and 'make room' not in text:
-        return (
-            f'{text}: the disk or the quota is full. Files written before are whole: make room and give the same '
-            'command again, for a training with --resume'
-        )
+        advice = 'make room and give the same command again, for a training with --resume'
+        return f'{text}: the disk or the quota is full. Files written before are whole: {advice}'
     cause: BaseException | None = error
     while cause is not None:  # PyTorch raises it from a signal, so in the middle of anything.
         if isinstance(cause, RuntimeError) and str(cause).startswith('DataLoader worker (pid'):
-            return (
-                f'{str(cause).strip().rstrip(".")}; if nobody killed it, memory ran out: give smaller batches or fewer '
-                'workers (num_workers). A training resumes with --resume'
-            )
+            advice = 'give smaller batches or fewer workers (num_workers). A training resumes with --resume'
+            return f'{str(cause).strip().rstrip(".")}; if nobody killed it, memory ran out: {advice}'
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, RuntimeError) and (type(error).__name__.startswith('Dist') or 'gloo/transport' in text):
-        reason = re.sub(r'^\[\S+\] ', '', text)[:200]
-        return (
-            f'another process of this run has ended or does not answer ({reason}); its own output says why. '
-            'A training resumes with --resume'
+        reason, advice = (
+            re.sub(r'^\[\S+\] ', '', text)[:200],
+            'its own output says why. A training resumes with --resume',
         )
+        return f'another process of this run has ended or does not answer ({reason}); {advice}'
     return ''
 
 

@@ -66,9 +66,8 @@ def prepare_processes(cfg: Config) -> bool:
             with patch.object(torch.cuda, 'set_device'):
                 start('gloo', timeout=timedelta(seconds=cfg.env_cfg.dist_cfg.timeout))
         except KeyError as error:
-            raise ValueError(
-                f'--launcher {cfg.launcher} needs {error.args[0]} in the environment; start it by its launcher'
-            ) from None
+            needed = f'{error.args[0]} in the environment; start it by its launcher'
+            raise ValueError(f'--launcher {cfg.launcher} needs {needed}') from None
     return replace_sync_bn(cfg.get('model'))
 
 

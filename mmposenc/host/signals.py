@@ -28,10 +28,7 @@ class StopSignalHook(Hook):
     checkpoint is `stopped.pth` in the work directory, which `--resume` resumes from; the exit status is 128 + the
     signal's number, 143 for SIGTERM. With several processes it is enough that one gets the signal: they agree one
     iteration later. A validation in progress ends at once in one process; of several processes the first saves at
-    once and all end when the validation is through.
-
-    Args:
-        signals: Names of the signals; those that the system does not have are left out.
+    once and all end when the validation is through. Signals that the system does not have are left out.
     """
 
     # After every other hook's part of the iteration.

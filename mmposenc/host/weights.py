@@ -46,31 +46,20 @@ def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str
 
     A file may hold several sets of weights, such as a moving average (EMA), and one set the weights of several
     networks, such as `backbone.` and `head.`. Among those that fit, an average comes first, as in timm. What the model
-    lacks, or the file has besides under the same prefix, is an error.
+    lacks, or the file has besides under the same prefix, is an error. The prefixes of wrappers (`module.`,
+    `_orig_mod.`) are ignored on both sides.
 
-    Args:
-        model: Any network; the prefixes of wrappers (`module.`, `_orig_mod.`) are ignored on both sides.
-        file: Checkpoint or safetensors file.
-        trust: Admit any pickle. Only for files whose author is trusted.
-
-    Returns:
-        A sentence that says what was taken, and what was left.
-
-    Raises:
-        FileNotFoundError, ValueError: If there is no such file, nothing in it fits exactly, or it asks for what could
-            run code.
+    Returns a sentence that says what was taken, and what was left. With `trust` any pickle is read: only for files
+    whose author is trusted.
     """
     model, found = unwrap_model(model), read_weights(file, trust)
     kind, own = type(model).__name__, {_plain(key): key for key in model.state_dict()}
     candidates = [
-        (_misfits(own, weights, prefix), key, prefix)
-        for key, weights in found.items()
-        for prefix in _prefixes(own, weights)
+        (_misfits(own, each, prefix), key, prefix) for key, each in found.items() for prefix in _prefixes(own, each)
     ]
     if not candidates:
-        raise ValueError(
-            f'{file} holds no weights of {kind}: none of its names ends in {next(iter(own))}{_hint(model, found)}'
-        )
+        reason = f'none of its names ends in {next(iter(own))}{_hint(model, found)}'
+        raise ValueError(f'{file} holds no weights of {kind}: {reason}')
     # Fewest misfits, then an average, then the shortest prefix.
     _, key, prefix = min(candidates, key=lambda one: (one[0], not _is_average(f'{one[1]}.{one[2]}'), len(one[2])))
     chosen = {name.removeprefix(prefix): value for name, value in found[key].items() if name.startswith(prefix)}
@@ -90,8 +79,7 @@ def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) ->
     """Load weights whose names differ from the model's but which stand in the same order (`--weights-by-order`).
 
     Every shape is compared; counters of batch normalisation are passed over. Two tensors of one shape in another order
-    cannot be told apart, so measure the accuracy before you trust the result. Arguments, result and errors are those of
-    `load_weights`.
+    cannot be told apart, so measure the accuracy before you trust the result. Otherwise as `load_weights`.
     """
     model, found = unwrap_model(model), read_weights(file, trust)
     key = max(found, key=lambda name: (_is_average(name), len(found[name])))
