@@ -1,4 +1,4 @@
-"""Whole networks of modern families: probe, consistency and AugShift equal what the network itself gives."""
+"""Whole networks of modern families: each job gives what the network gives when it is done by hand."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,15 @@ import torchvision.models as zoo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmposenc import augshift_loss, probe_location, shift_consistency, two_views
+from mmposenc import (
+    ablate_channels,
+    augshift_loss,
+    probe_location,
+    rank_channels,
+    shift_consistency,
+    sweep_channels,
+    two_views,
+)
 from mmposenc.layers import record_pooled
 from mmposenc.shifts import draw_shifts
 
@@ -126,6 +134,39 @@ def scores_of(model: nn.Module, images: Tensor) -> Tensor:
 
 def blobs(number: int, side: int) -> Tensor:
     return F.interpolate(2 * torch.randn(number, 3, 4, 4).double(), size=(side, side), mode='bilinear')
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_ranking_ablation_and_sweep_are_those_by_hand(name: str) -> None:
+    model, layer, pooled = build(name)
+    images = blobs(24, SIDE)
+    with torch.no_grad():
+        labels = scores_of(model, images).argmax(1)
+        expected = (pooled(images) - pooled(images.flip(-1))).abs().mean(0)
+    labels[::3] = (labels[::3] + 1) % CLASSES
+    ranking = rank_channels(model, [images[:10], images[10:]], layer)
+    assert ranking.scores == pytest.approx(expected.tolist())
+
+    def without(number: int) -> Tensor:
+        chosen = torch.tensor(ranking.order[:number], dtype=torch.long)
+
+        def zero(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            return output.index_fill(1 if output.shape[1] == len(expected) else -1, chosen, 0)
+
+        handle = model.get_submodule(layer).register_forward_hook(zero)
+        with torch.no_grad():
+            scores = scores_of(model, images)
+        handle.remove()
+        return scores
+
+    with torch.no_grad(), ablate_channels(model, layer, ranking.order[:3]):
+        torch.testing.assert_close(scores_of(model, images), without(3))
+    numbers = (0, 3, 8)
+    batches = [(images[:10], labels[:10]), (images[10:], labels[10:])]
+    sweep = sweep_channels(model, batches, {'Eq. 2': ranking}, numbers, num_random=1, num_matched=0)
+    whole, *ablated = (100 * (without(number).argmax(1) == labels).double().mean().item() for number in numbers)
+    assert sweep.harm('Eq. 2').tolist() == pytest.approx([0, *(whole - top1 for top1 in ablated)])
+    assert any(top1 != whole for top1 in ablated)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
