@@ -63,41 +63,38 @@ class AllBranches:
     Args:
         total: What the linear parts give in the ordinary forward, (1, S, h, w).
         added: What a block of channels adds to them, compared with the block ablated.
-        finish: From the linear parts (n, S, h, w), which it may write into, and the positions of their variants, to
-            the logits.
-        prepare: Called once for an order and its slices, before `finish`.
+        finisher: For an order and its slices, the function from the linear parts (n, S, h, w), which it may write into,
+            and the positions of their variants, to the logits.
     """
 
     def __init__(
         self,
         total: Tensor,
         added: Callable[[Tensor], Tensor],
-        finish: Callable[[Tensor, Sequence[int]], Tensor],
-        prepare: Callable[[Sequence[int], Slices], None],
+        finisher: Callable[[Sequence[int], Slices], Callable[[Tensor, list[int]], Tensor]],
     ) -> None:
-        self.total, self.added, self.finish, self.prepare = total, added, finish, prepare
+        self.total, self.added, self.finisher = total, added, finisher
         self.variant_bytes = 2 * total.nbytes
 
     def logits(self, order: Sequence[int], slices: Slices, chunk: int) -> Iterator[tuple[list[int], Tensor]]:
-        self.prepare(order, slices)
+        finish = self.finisher(order, slices)
         channels = torch.tensor(list(order), device=self.total.device)
         buffer = self.total.new_empty((min(chunk, len(slices)), *self.total.shape[1:]))
         positions: list[int] = []
-        for position, sums in slices_of_sums(self.total, lambda a, b: self.added(channels[a:b]), slices):
+        variants = slices_of_sums(self.total, lambda a, b: self.added(channels[a:b]), slices)
+        for number, (position, sums) in enumerate(variants, 1):
             buffer[len(positions)] = sums[0]
             positions.append(position)
-            if len(positions) == len(buffer):
-                yield positions, self.finish(buffer, positions)
+            if len(positions) == len(buffer) or number == len(slices):
+                yield positions, finish(buffer[: len(positions)], positions)
                 positions = []
-        if positions:
-            yield positions, self.finish(buffer[: len(positions)], positions)
 
 
 def slices_of_sums(total: Tensor, added: Callable[[int, int], Tensor], slices: Slices) -> Iterator[tuple[int, Tensor]]:
     """Give the position of each slice, and the total without what its ranks add, in the order of the last rank.
 
-    `added(a, b)` is what the ranks from a to b add to the total; every rank is added up once. Memory holds few tensors:
-    the total, that up to the current rank, and those where open windows began.
+    `added(a, b)` is what the ranks from a to b add to the total; every rank is added up once. A slice (0, 0) is left
+    out. Memory holds few tensors: the total, that up to the current rank, and those where open windows began.
     """
     left, begun = total, {}
     for begin, end in pairwise(sorted({0, *(bound for bounds in slices for bound in bounds)})):
@@ -132,9 +129,8 @@ class BranchVector:
             return nn.functional.conv2d(self.pooled[:, block], weight[:, block])
 
         sums = self.total.repeat(len(slices), 1, 1, 1)  # An empty slice keeps the total.
-        filled = [i for i, (start, stop) in enumerate(slices) if start < stop]
-        for position, left in slices_of_sums(self.total, added, [slices[i] for i in filled]):
-            sums[filled[position]] = left[0]
+        for position, left in slices_of_sums(self.total, added, slices):
+            sums[position] = left[0]
         maps = self.block.activate(self.block.norm(sums))
         return maps[:, :, 0, 0] if maps.shape[-2:] == (1, 1) else maps
 

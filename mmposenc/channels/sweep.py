@@ -18,7 +18,7 @@ from mmposenc.channels.sweep_plan import (
     name_rankings,
 )
 from mmposenc.channels.sweep_result import Sweep, SweepCurve
-from mmposenc.channels.variants import VariantForwards
+from mmposenc.channels.variants import PlanForwards
 from mmposenc.layers import Forward, check_layer, unwrap_model
 from mmposenc.ranking import Ranking, model_fingerprint
 
@@ -117,9 +117,7 @@ def sweep_channels(
                     )
         plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
     measure = make_metric(metric, finish)
-    forwards = {
-        layer: VariantForwards(model, layer, plan.total, memory, reuse, say=say, **layout) for layer in plan.layers
-    }
+    forwards = PlanForwards(model, plan, memory=memory, reuse=reuse, say=say, **layout)
     call = forward or model
     parts: list[Tensor] = []
     places: list[int] = []
@@ -132,15 +130,13 @@ def sweep_channels(
             def scores(copies: int, images: Tensor = images) -> Tensor:
                 return read_logits(call(images.repeat(copies, 1, 1, 1) if copies > 1 else images))
 
-            whole = measure.count(scores(1), targets).cpu()
-            if whole.dtype == torch.int64:
-                whole = whole.int()  # Pixels of an image fit into 32 bits.
-            counts = whole.new_zeros(len(whole), plan.num_runs, *whole.shape[1:])
-            counts[:, 0] = whole
-            for layer, variants in forwards.items():
-                for run, outputs in variants.run(plan.orders_at(layer), scores):
-                    counts[:, run] = measure.count(outputs, targets)
-            parts.append(counts)
+            for run, outputs in forwards.run(scores):
+                counted = measure.count(outputs, targets).cpu()
+                if run == 0:
+                    # Pixels of an image fit into 32 bits.
+                    kind = torch.int32 if counted.dtype == torch.int64 else counted.dtype
+                    parts.append(torch.zeros(len(counted), plan.num_runs, *counted.shape[1:], dtype=kind))
+                parts[-1][:, run] = counted
             places += [batch.position + batch.step * i for i in range(len(images))]
     counts = _gathered(torch.cat(parts) if parts else None, places)
     about = dict(model=type(inner).__name__, model_sha256=model_fingerprint(inner), num_images=len(counts))

@@ -50,6 +50,10 @@ class SweepOrder:
     slices: tuple[tuple[int, int], ...]
     runs: tuple[int, ...]
 
+    def ablations(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Each run, and the channels that it ablates."""
+        return [(run, self.order[start:stop]) for run, (start, stop) in zip(self.runs, self.slices, strict=True)]
+
 
 class SweepPlan:
     """All variants of a sweep and the runs that give them (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6).
@@ -111,6 +115,8 @@ class SweepPlan:
                 )
         self.orders: list[SweepOrder] = []
         self.variants: list[SweepVariant] = []
+        # The same by curve, (layer, ranking, of, kind), and draw.
+        self.points: dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]] = {}
         self.num_runs = 1
         for layer in self.layers:
             for name, ranking in self.rankings.items():
@@ -139,7 +145,9 @@ class SweepPlan:
             if ablated not in runs:
                 runs[ablated] = self.num_runs
                 self.num_runs += 1
-            self.variants.append(SweepVariant(layer, name, of, draw, kind, *shown, runs[ablated]))
+            variant = SweepVariant(layer, name, of, draw, kind, *shown, runs[ablated])
+            self.variants.append(variant)
+            self.points.setdefault((layer, name, of, kind), {}).setdefault(draw, []).append(variant)
         del runs[0, 0]
         self.orders.append(SweepOrder(layer, order, tuple(runs), tuple(runs.values())))
 

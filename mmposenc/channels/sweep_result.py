@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
-from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan, SweepVariant
+from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan
 from mmposenc.results import Result, atomic_write, html_table
 
 Null = Literal['random', 'matched']
@@ -114,14 +114,6 @@ class Sweep(Result):
             figures[(region, figure) if figure and region in self.metric.regions else ('overall', key)] = values
         return figures
 
-    @cached_property
-    def _points(self) -> dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]]:
-        """The variants of each curve, by (layer, ranking, of, kind) and draw."""
-        points: dict[tuple[str, str, str, str], dict[int | None, list[SweepVariant]]] = {}
-        for v in self.plan.variants:
-            points.setdefault((v.layer, v.ranking, v.of, v.kind), {}).setdefault(v.draw, []).append(v)
-        return points
-
     def _per_run(self, metric: str | None, region: str) -> Tensor:
         _check('region', region, self.regions)
         metric = metric or self.metrics[0]
@@ -144,7 +136,7 @@ class Sweep(Result):
         if figures.isnan().any():
             raise ValueError(f'{metric} of region {region!r} is not defined: there are no pixels to measure it on')
         curves = []
-        for (layer, ranking, of, kind), draws in self._points.items():
+        for (layer, ranking, of, kind), draws in self.plan.points.items():
             if ranking == REVERSED:
                 continue
             points = next(iter(draws.values()))
@@ -174,7 +166,7 @@ class Sweep(Result):
         """The runs of the top N, for each draw."""
         layer = layer or (self.layers[0] if len(self.layers) == 1 else None)
         _check('layer', layer, self.layers)
-        draws = self._points.get((layer or '', ranking, of, 'top'))
+        draws = self.plan.points.get((layer or '', ranking, of, 'top'))
         if draws is None:
             raise ValueError(
                 f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels, and for '
@@ -290,7 +282,7 @@ class Sweep(Result):
         for people.
         """
         place = Path(folder)
-        atomic_write(place / 'sweep.json', _json(sweep_conditions(self.plan, self.metric, self.about)))
+        atomic_write(place / 'sweep.json', _json(_conditions(self.plan, self.metric, self.about)))
         atomic_write(place / 'sweep_counts.npz', _packed(counts=self.counts.cpu().numpy()))
         tables = {'sweep': self.table(), 'claims': self.claims(), 'dissociation': self.dissociations()}
         for name, rows in tables.items():
@@ -337,7 +329,7 @@ class Sweep(Result):
         return html_table(self.claims() or self.table()[:50])
 
 
-def sweep_conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> dict[str, Any]:
+def _conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that the counts of a sweep depend on, in the form that `sweep.json` gives back."""
     measured = dict(name=metric.name, **metric.document())
     conditions = dict(format=Sweep.FORMAT, plan=plan.document(), metric=measured, **about)
@@ -362,21 +354,22 @@ class SweepFolder:
 
     The counts of about a second's images at a time are a file of their own in `units/`; at the end they become the
     `sweep_counts.npz` of `Sweep.save`, and the units are removed. No file depends on interruptions or on the number of
-    processes.
+    processes. The arguments are those of `Sweep`.
 
     Raises:
-        ValueError: If the folder holds a sweep under other `conditions`, see `sweep_conditions`, or something else.
+        ValueError: If the folder holds another sweep, or something else.
     """
 
-    def __init__(self, folder: str | Path, conditions: Mapping[str, Any]) -> None:
-        self.folder, self.conditions = Path(folder), conditions
+    def __init__(self, folder: str | Path, plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> None:
+        self.folder, self.plan, self.metric, self.about = Path(folder), plan, metric, about
         self.units = self.folder / 'units'
+        self._conditions = _conditions(plan, metric, about)
         self._positions: list[int] = []
         self._counts: list[np.ndarray] = []
         self._flushed = time.monotonic()
         kept = read_conditions(folder)
-        if kept not in (None, conditions):
-            differ = [name for name in {**kept, **conditions} if kept.get(name) != conditions.get(name)]
+        if kept not in (None, self._conditions):
+            differ = [name for name in {**kept, **self._conditions} if kept.get(name) != self._conditions.get(name)]
             raise ValueError(
                 f'{folder} holds a sweep under other conditions ({", ".join(differ):.200} differ): choose another '
                 'folder, delete this one, or repeat the command that it was made with'
@@ -385,7 +378,7 @@ class SweepFolder:
     def open(self) -> set[int]:
         """Make the folder and return the positions of the images that are already counted; in one process, first."""
         self.units.mkdir(parents=True, exist_ok=True)
-        atomic_write(self.folder / 'sweep.json', _json(self.conditions))
+        atomic_write(self.folder / 'sweep.json', _json(self._conditions))
         for left in (*self.folder.glob('.*.tmp'), *self.units.glob('.*.tmp')):  # What a killed process was writing.
             left.unlink(missing_ok=True)
         return {position for positions, _ in self._read() for position in positions.tolist()}
@@ -405,8 +398,8 @@ class SweepFolder:
         self._positions, self._counts = [], []
         self._flushed = time.monotonic()
 
-    def merge(self, num_images: int) -> Tensor:
-        """The counts of all images in their order; one process reads them, when all have flushed."""
+    def finish(self, num_images: int) -> Sweep:
+        """Make the sweep of all images, save it, and remove the units; in one process, when all have flushed."""
         parts = [*self._read()]
         missing = set(range(num_images)).difference(*(positions.tolist() for positions, _ in parts))
         if missing:
@@ -414,13 +407,12 @@ class SweepFolder:
         merged = np.zeros((num_images, *parts[0][1].shape[1:]), parts[0][1].dtype)
         for positions, counts in parts:
             merged[positions] = counts
-        return torch.from_numpy(merged)
-
-    def close(self) -> None:
-        """Remove the units, once everything is in its final file."""
+        sweep = Sweep(self.plan, torch.from_numpy(merged), self.metric, self.about)
+        sweep.save(self.folder)
         for unit in self.units.glob('*.npz'):
             unit.unlink(missing_ok=True)
         self.units.rmdir()
+        return sweep
 
     def _read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Positions and counts of every file. One that a power cut has damaged is counted again."""

@@ -1,8 +1,9 @@
 """Forwards of a network with one set of channels after another ablated, sharing what they can (Sec. 4.2.2)."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mmposenc.channels.ablation import ablate_channels
-from mmposenc.channels.sweep_plan import SweepOrder
+from mmposenc.channels.sweep_plan import SweepOrder, SweepPlan
 from mmposenc.layers import Layout, find_module, layer_hook
 
 Forward = Callable[[int], Any]
@@ -34,13 +35,11 @@ class VariantForwards:
     differ. On every batch the network without ablation is replayed too; if it differs from its forward, the sweep ends.
 
     Args:
-        model: Any network, in evaluation mode.
-        layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        num_channels: C of the orders.
+        model: In evaluation mode.
+        layer, channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
         memory: MiB for the variants that are held at once; one is held in any case.
         reuse: Share what comes before the layer.
         stack: Stack variants along the batch; only for forwards that can take copies.
-        channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
         allow_repeats: Accept a layer that runs several times per forward, as under sliding windows.
         say: Gets a line on what is shared, or why it is not. Default: the log.
 
@@ -62,11 +61,10 @@ class VariantForwards:
         allow_repeats: bool = False,
         say: Say | None = None,
     ) -> None:
-        self.model, self.layer, self.num_channels = model, layer, num_channels
-        self._memory, self._stack = memory * 2**20, stack
-        self._channel_dim, self._prefix_tokens, self._allow_repeats = channel_dim, prefix_tokens, allow_repeats
+        self.model, self.layer, self.num_channels, self.reuse = model, layer, num_channels, reuse
+        self._memory, self._stack, self._allow_repeats = memory * 2**20, stack, allow_repeats
+        self._layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
         self._say = say or logging.getLogger('mmposenc').info
-        self.reuse = reuse
         self.shares: str | None = None if reuse else 'nothing'
         self.copies = 1
         self._needed: frozenset[int] = frozenset()
@@ -84,7 +82,7 @@ class VariantForwards:
             ValueError: If the layer has another number of channels, or the forward does not pass through it.
         """
         check = check or forward
-        sets = [(run, order.order[a:b]) for order in orders for run, (a, b) in _runs(order)]
+        sets = [ablation for order in orders for ablation in order.ablations()]
         if self.shares is None and sets:
             self.shares, reason = self._settle([channels for _, channels in sets], check)
             self._say(f'sweep at {self.layer}: {reason}')
@@ -92,19 +90,19 @@ class VariantForwards:
             for run, channels in sets:
                 yield run, self._plain(channels, forward)
             return
-        tape = self._record(check, self._needed)
+        tape = _Tape(self.model, self.layer, check, self._layout, self._needed)
         if self.shares == 'all but the classifier':
             yield from self._products(tape, orders)
             return
         copies = self.copies
         # Two copies already tell whether this batch can be stacked: a tensor may only look as if it were of images.
-        if copies > 1 and not self._agrees(tape, self._needed, [()] * 2, [tape.output] * 2, check):
+        if copies > 1 and not self._agrees(tape, check, [()] * 2, [tape.output] * 2):
             copies = 1
-        if copies == 1 and not self._agrees(tape, self._needed, [()], [tape.output], check):
+        if copies == 1 and not self._agrees(tape, check, [()], [tape.output]):
             raise self._differs()
         for first in range(0, len(sets), copies):
             chunk = sets[first : first + copies]
-            outputs = self._replayed(tape, self._needed, [channels for _, channels in chunk], forward)
+            outputs = self._replayed(tape, [channels for _, channels in chunk], forward)
             yield from zip((run for run, _ in chunk), outputs, strict=True)
 
     def _settle(self, sets: list[Sequence[int]], check: Forward) -> tuple[str, str]:
@@ -112,73 +110,63 @@ class VariantForwards:
         some = max((s for s in sets if len(s) < self.num_channels), key=len, default=sets[0])
         fewer = some[: len(some) // 2]
         plain, other = self._plain(some, check), self._plain(fewer, check)
-        tape = self._record(check)
+        tape = _Tape(self.model, self.layer, check, self._layout)
         if tape.calls != 1:
             return 'nothing', f'nothing is shared, as the layer runs {tape.calls} times per forward'
-        self._channel_dim = tape.layout.channel_dim
+        self._layout['channel_dim'] = tape.layout.channel_dim
         if tape.classifier() is not None:
             slices = SweepOrder(self.layer, tuple(some), ((0, len(some)), (0, len(fewer))), (0, 1))
             found = dict(self._products(tape, [slices]))
             if _close(plain, found[0]) and _close(other, found[1]):
                 return 'all but the classifier', 'variants are matrix products of the features before the classifier'
-
-        def agrees(needed: frozenset[int]) -> bool:
-            return self._agrees(tape, needed, [some], [plain], check)
-
-        everything = frozenset(range(len(tape.outputs)))
-        if not agrees(frozenset()):
-            if not agrees(everything):
+        agrees = partial(self._agrees, tape, check, [some], [plain])
+        if not agrees():
+            tape.needed = frozenset(range(len(tape.outputs)))
+            if not agrees():
                 return 'nothing', 'nothing is shared, as replaying what comes before the layer changes the scores'
-            self._needed = everything
-            for number in sorted(everything, reverse=True):
-                if agrees(self._needed - {number}):
-                    self._needed -= {number}
+            for number in reversed(range(len(tape.outputs))):
+                tape.needed -= {number}
+                if not agrees():
+                    tape.needed |= {number}
+        self._needed = tape.needed
         limit = min(self._memory, CPU_BYTES) if plain.device.type == 'cpu' else self._memory
         copies = int(limit // max(tape.suffix_bytes, 1)) if self._stack else 1
-        if copies > 1 and self._agrees(tape, self._needed, [some, fewer], [plain, other], check):
+        if copies > 1 and self._agrees(tape, check, [some, fewer], [plain, other]):
             self.copies = copies
         stacked = f', {self.copies} variants at once' if self.copies > 1 else ''
         return 'the prefix', f'what comes before the layer is computed once per batch{stacked}'
 
     def _plain(self, channels: Sequence[int], forward: Forward) -> Any:
-        total, dim, repeats = self.num_channels, self._channel_dim, self._allow_repeats
-        with ablate_channels(self.model, self.layer, channels, 0.0, total, dim, repeats):
+        options = (0.0, self.num_channels, self._layout['channel_dim'], self._allow_repeats)
+        with ablate_channels(self.model, self.layer, channels, *options):
             return forward(1)
 
-    def _record(self, check: Forward, needed: frozenset[int] | None = None) -> '_Tape':
-        return _Tape(self.model, self.layer, lambda: check(1), needed, self._channel_dim, self._prefix_tokens)
-
-    def _replayed(
-        self, tape: '_Tape', needed: frozenset[int], sets: Sequence[Sequence[int]], forward: Forward
-    ) -> list[Any]:
-        with tape.replaying(len(sets), needed):
-            if len(sets) == 1:
+    def _replayed(self, tape: '_Tape', sets: Sequence[Sequence[int]], forward: Forward) -> list[Any]:
+        """The outputs with each set of channels ablated, from one forward of as many copies of the batch."""
+        number = len(sets)
+        if number == 1:
+            with tape.replaying(1):
                 return [self._plain(sets[0], forward)]
-            with self._ablated_copies(sets):
-                return list(forward(len(sets)).unflatten(0, (len(sets), -1)))
-
-    def _ablated_copies(self, sets: Sequence[Sequence[int]]) -> AbstractContextManager:
-        """Ablate another set of channels in each copy of the batch, while a block runs."""
-        mask = torch.zeros(len(sets), self.num_channels, dtype=torch.bool)
+        mask = torch.zeros(number, self.num_channels, dtype=torch.bool)
         for row, channels in zip(mask, sets, strict=True):
             row[list(channels)] = True
 
         def ablate(features: Tensor, layout: Layout) -> Tensor:
-            copies = features.movedim(layout.channel_dim, 1).unflatten(0, (len(sets), -1))
-            off = mask.to(features.device).view(len(sets), 1, -1, *[1] * (features.ndim - 2))
+            copies = features.movedim(layout.channel_dim, 1).unflatten(0, (number, -1))
+            off = mask.to(features.device).view(number, 1, -1, *[1] * (features.ndim - 2))
             return copies.masked_fill(off, 0).flatten(0, 1).movedim(1, layout.channel_dim)
 
-        return layer_hook(self.model, self.layer, ablate, self._channel_dim, prefix_tokens=0)
+        hook = layer_hook(self.model, self.layer, ablate, self._layout['channel_dim'], prefix_tokens=0)
+        with tape.replaying(number), hook:
+            return list(forward(number).unflatten(0, (number, -1)))
 
-    def _agrees(
-        self, tape: '_Tape', needed: frozenset[int], sets: list, expected: Sequence[Tensor], check: Forward
-    ) -> bool:
+    def _agrees(self, tape: '_Tape', check: Forward, sets: list, expected: Sequence[Tensor]) -> bool:
         """Whether replayed forwards give the expected scores."""
         try:
-            found = self._replayed(tape, needed, sets, check)
+            found = self._replayed(tape, sets, check)
         except (RuntimeError, ValueError, IndexError, TypeError):  # Shapes that cannot be stacked or stood in for.
             return False
-        return all(_close(a, b) for a, b in zip(expected, found, strict=True))
+        return all(map(_close, expected, found))
 
     def _products(self, tape: '_Tape', orders: Sequence[SweepOrder]) -> Iterator[tuple[int, Tensor]]:
         """Number and scores (N, K) of every run: the scores without ablation minus what the ablated channels add."""
@@ -193,7 +181,7 @@ class VariantForwards:
             for start, stop in pairwise(bounds):
                 block = channels[start:stop]
                 added[stop] = added[start] + features[:, block] @ weight[:, block].T
-            for run, (start, stop) in _runs(order):
+            for run, (start, stop) in zip(order.runs, order.slices, strict=True):
                 yield run, tape.output - (added[stop] - added[start])
 
     def _differs(self) -> ValueError:
@@ -203,15 +191,33 @@ class VariantForwards:
         )
 
 
+class PlanForwards(dict[str, VariantForwards]):
+    """The forwards of a plan by layer; `options` are those of `VariantForwards`."""
+
+    def __init__(self, model: nn.Module, plan: SweepPlan, **options: Any) -> None:
+        for layer in plan.layers:
+            find_module(model, layer)
+        super().__init__({layer: VariantForwards(model, layer, plan.total, **options) for layer in plan.layers})
+        self.plan = plan
+
+    def run(
+        self, forward: Forward, check: Forward | None = None, leave_out: Container[str] = ()
+    ) -> Iterator[tuple[int, Any]]:
+        """The number and the output of every run for one batch: run 0, the whole network, and those of the layers."""
+        yield 0, forward(1)
+        for layer, variants in self.items():
+            if layer not in leave_out:
+                yield from variants.run(self.plan.orders_at(layer), forward, check)
+
+
 class _Tape:
     """What the modules before a layer, and the layer itself, gave in one forward of a batch, whose result is `output`.
-
-    Args:
-        needed: Positions of the outputs to keep besides the layer's own; None for all.
 
     Attributes:
         outputs: The outermost modules that ended before the layer began, in the order of their calls, and the layer,
             with copies of their outputs.
+        needed: Positions of the outputs that a replay gives besides the layer's own; given, no others are kept. The
+            others are tensors of NaN that take no memory, so that a use of them shows.
         calls, layout: Of the layer.
         suffix_bytes: What the modules behind the layer gave, and the layer itself.
     """
@@ -220,18 +226,17 @@ class _Tape:
         self,
         model: nn.Module,
         layer: str,
-        forward: Callable[[], Tensor],
-        needed: frozenset[int] | None,
-        channel_dim: int | None,
-        prefix_tokens: int | None,
+        forward: Forward,
+        layout: Mapping[str, int | None],
+        needed: frozenset[int] | None = None,
     ) -> None:
         self.module = find_module(model, layer)
         self.calls, self.suffix_bytes, self.layout = 0, 0, Layout()
         self.outputs: list[tuple[nn.Module, Any]] = []
+        self.needed = frozenset() if needed is None else needed
         self._pooled = torch.empty(0)
         self._linears: list[tuple[nn.Linear, Tensor, Tensor]] = []
         self._depth = self._inside = 0
-        self._needed = needed
         # Not the modules that contain the layer: they run in a replay.
         self._modules = [
             module
@@ -243,12 +248,11 @@ class _Tape:
         def note(features: Tensor, layout: Layout) -> None:
             self.layout, self._pooled = layout, layout.pool(features)
 
-        recorded = {module: self._recorded(module, module.forward) for module in self._modules}
-        with layer_hook(model, layer, note, channel_dim, prefix_tokens), patched(recorded):
-            self.output = forward()
-        self._size = len(self.output)
+        recorded = {module: self._recorded(module, module.forward, needed) for module in self._modules}
+        with layer_hook(model, layer, note, **layout), patched(recorded):
+            self.output = forward(1)
 
-    def _recorded(self, module: nn.Module, run: Callable) -> Callable:
+    def _recorded(self, module: nn.Module, run: Callable, needed: frozenset[int] | None) -> Callable:
         is_layer, is_leaf = module is self.module, not module._modules
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -266,7 +270,7 @@ class _Tape:
             # Anything else may hold tensors that would not be copied; such a module runs in a replay.
             known = all(leaf is None or isinstance(leaf, (Tensor, str, int, float)) for leaf in leaves)
             if known and (first or (outermost and not self.calls)):
-                keep = first or self._needed is None or len(self.outputs) in self._needed
+                keep = first or needed is None or len(self.outputs) in needed
                 self.outputs.append((module, tree_map_only(Tensor, torch.clone if keep else _nothing, output)))
             if self.calls and not self._inside:
                 if is_layer or is_leaf:
@@ -286,11 +290,8 @@ class _Tape:
         return None
 
     @contextmanager
-    def replaying(self, copies: int, needed: frozenset[int]) -> Iterator[None]:
-        """Give the kept outputs again while the block runs, for one forward of some copies of the batch.
-
-        Outputs that are not `needed` are tensors of NaN that take no memory, so that a use of them shows.
-        """
+    def replaying(self, copies: int) -> Iterator[None]:
+        """Give the kept outputs again while the block runs, for one forward of some copies of the batch."""
         position = 0
 
         def replay(module: nn.Module, run: Callable) -> Callable:
@@ -298,7 +299,7 @@ class _Tape:
                 nonlocal position
                 if position == len(self.outputs) or self.outputs[position][0] is not module:
                     return run(*args, **kwargs)
-                output, real = self.outputs[position][1], module is self.module or position in needed
+                output, real = self.outputs[position][1], module is self.module or position in self.needed
                 position += 1
                 return tree_map_only(Tensor, lambda tensor: self._tiled(tensor, copies, real), output)
 
@@ -311,7 +312,7 @@ class _Tape:
 
     def _tiled(self, tensor: Tensor, copies: int, real: bool) -> Tensor:
         """A copy of the tensor that may be written into, once for each copy of the batch if it is of images."""
-        times = copies if tensor.ndim and len(tensor) % self._size == 0 else 1
+        times = copies if tensor.ndim and len(tensor) % len(self.output) == 0 else 1
         if real:
             return tensor.repeat(times, *[1] * (tensor.ndim - 1)) if times > 1 else tensor.clone()
         return _nothing(tensor[:1]).expand(times * len(tensor), *tensor.shape[1:]) if tensor.ndim else _nothing(tensor)
@@ -325,20 +326,16 @@ def _nothing(tensor: Tensor) -> Tensor:
 @contextmanager
 def patched(forwards: Mapping[nn.Module, Callable]) -> Iterator[None]:
     """Exchange the `forward` of modules while the block runs; their hooks stay as they are."""
-    before = {module: vars(module).get('forward') for module in forwards}
+    before = {module: vars(module)['forward'] for module in forwards if 'forward' in vars(module)}
     try:
         for module, forward in forwards.items():
             module.forward = forward
         yield
     finally:
-        for module, own in before.items():
+        for module in forwards:
             vars(module).pop('forward', None)
-            if own is not None:
-                module.forward = own
-
-
-def _runs(order: SweepOrder) -> Iterator[tuple[int, tuple[int, int]]]:
-    return zip(order.runs, order.slices, strict=True)
+        for module, own in before.items():
+            module.forward = own
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
@@ -346,6 +343,9 @@ def _close(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape:
         return False
     coarse = one.is_cuda or one.dtype in (torch.float16, torch.bfloat16)
-    one, other = one.double(), other.double()
-    largest = float(one.nan_to_num(0, 0, 0).abs().max()) if one.numel() else 0.0
-    return torch.allclose(one, other, rtol=0, atol=(2e-2 if coarse else 1e-4) * largest, equal_nan=True)
+    largest = float(one.nan_to_num(0, 0, 0).abs_().max()) if one.numel() else 0.0
+    tolerance = (2e-2 if coarse else 1e-4) * largest
+    difference = (one - other).abs_()
+    if not difference.numel() or float(difference.max()) <= tolerance:
+        return True
+    return torch.allclose(one, other.to(one.dtype), rtol=0, atol=tolerance, equal_nan=True)  # NaN where both are

@@ -1,25 +1,19 @@
-"""Detectors of mmdet (supplement): what a sweep keeps of their detections, and the boxes of their data sets.
+"""Detectors of mmdet (supplement) and the boxes of their data sets.
 
 What is said here of mmdet holds for mmdet 3. It is imported by the runner that builds a detector, not here.
 """
 
 import os.path as osp
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.registry import DATASETS
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 from torch.utils.data import Subset
 
 from mmposenc.channels.detections import DetectionMetric
-from mmposenc.channels.sweep_plan import SweepPlan
-from mmposenc.channels.variants import VariantForwards
-from mmposenc.layers import find_module
 from mmposenc.mm.datasets.region_subsets import make_subsets
 from mmposenc.regions.sides import box_halves, side
 
@@ -39,84 +33,6 @@ def detection_metric(model: Any, data_set: Any) -> DetectionMetric:
     limits = model.test_cfg or {}  # a detector of two stages has those of the second in `rcnn`
     most = limits.get('rcnn', limits).get('max_per_img', 100)
     return DetectionMetric(classes, num_boxes.tolist(), len(data_set), most)
-
-
-class DetectionCounts:
-    """Detections of each run, matched to the boxes of the data set, image by image.
-
-    Args:
-        model: A detector of mmdet, without wrappers, in evaluation mode.
-        plan: What is swept.
-        metric: Of the same data set, see `detection_metric`.
-        data_set: Whose boxes are the truth, in the coordinates of the original images.
-        level: '1': a forward for each variant; '2' or 'auto': they share what comes before the layer.
-        memory: MiB for what is held of several variants at once.
-        say: Gets a line for each layer on what is shared, or why it is not.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        plan: SweepPlan,
-        metric: DetectionMetric,
-        data_set: Any,
-        level: str = 'auto',
-        memory: float = 1024,
-        say: Callable[[str], None] = print,
-    ) -> None:
-        if level not in ('auto', '1', '2'):
-            raise ValueError(f'level must be one of auto, 1, 2 for a detector, got {level!r}')
-        for layer in plan.layers:
-            find_module(model, layer)
-        options = dict(reuse=level != '1', stack=False, say=say)
-        self.forwards = {layer: VariantForwards(model, layer, plan.total, memory, **options) for layer in plan.layers}  # type: ignore[arg-type]
-        self.model, self.plan, self.metric, self.data_set = model, plan, metric, data_set
-
-    @torch.no_grad()
-    def count(self, data: dict, positions: Sequence[int]) -> Tensor:
-        """Count one batch, as the data preprocessor gives it: (images, runs, detections, 4), see `DetectionMetric`."""
-        truths = [true_boxes(self.data_set, position) for position in positions]
-        counts = torch.empty(len(truths), self.plan.num_runs, self.metric.max_detections, 4)
-
-        def detections(copies: int) -> list[Any]:
-            samples = self.model(data['inputs'], data['data_samples'], mode='predict')
-            return [sample.pred_instances for sample in samples]
-
-        def scores(copies: int) -> Tensor:
-            with _head_outputs(self.model) as outputs:
-                detections(copies)
-            if not outputs:
-                raise ValueError(f'no head of {type(self.model).__name__} is called by name: sweep at level 1')
-            return torch.cat(outputs)
-
-        def take(run: int, found: list[Any]) -> None:
-            outputs = [
-                dict(boxes=each.bboxes.cpu(), scores=each.scores.cpu(), labels=each.labels.cpu()) for each in found
-            ]
-            counts[:, run] = self.metric.count(outputs, truths)
-
-        take(0, detections(1))
-        for layer, variants in self.forwards.items():
-            for run, found in variants.run(self.plan.orders_at(layer), detections, scores):
-                take(run, found)
-        return counts
-
-
-@contextmanager
-def _head_outputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """What the heads of a detector give while the block runs: all there is before thresholds and suppression."""
-    seen: list[Tensor] = []
-
-    def note(module: nn.Module, given: Any, output: Any) -> None:
-        seen.extend(leaf.flatten().float() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-    heads = [module for module in model.modules() if type(module).__name__.endswith('Head')]
-    handles = [head.register_forward_hook(note) for head in heads]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def true_boxes(data_set: Any, position: int) -> dict[str, np.ndarray]:

@@ -1,9 +1,13 @@
 """A network whose right ranking is known by hand, and images with one bright column."""
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mmposenc.ranking import Ranking
 
 
 class CoordinateMaps(nn.Module):
@@ -64,3 +68,9 @@ class Replicas(nn.DataParallel):
     def forward(self, images: Tensor) -> Tensor:
         with ThreadPoolExecutor(2) as threads:
             return torch.cat([*threads.map(self.module, images.chunk(2))])
+
+
+def some_ranking(scores: Iterable[float], **entries: Any) -> Ranking:
+    """A ranking by scores; `entries` replace the others."""
+    entries = {'layer': 'body.maps', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 1, **entries}
+    return Ranking(scores=list(map(float, scores)), **entries)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import timm
 import torch
-from planted import Replicas, lit_columns
+from planted import Replicas, lit_columns, some_ranking
 from torch import nn
 
 from mmposenc.channels import ablate_channels, matched_random_channels, random_channels, top_channels, window
 from mmposenc.channels.ablation import check_channels
 from mmposenc.layers import pooled_features
-from mmposenc.ranking import Ranking
 
 
 @pytest.fixture
@@ -194,7 +193,7 @@ def test_channels_of_another_model_and_bad_arguments(net, images, arguments, mes
 
 @pytest.fixture
 def ranking():
-    return Ranking(layer='neck', statistic='abs', pair='flip_image', scores=[0.1, 0.5, 0.3, 0.4], num_images=1)
+    return some_ranking([0.1, 0.5, 0.3, 0.4])
 
 
 def test_top_and_window_by_hand(ranking):
@@ -218,7 +217,7 @@ def test_random_channels_are_nested_seeded_and_even():
 def test_matched_draws_hold_as_many_channels_of_each_bin_as_the_ranking():
     torch.manual_seed(0)
     activation = torch.rand(40)
-    ranking = Ranking(layer='x', statistic='abs', pair='flip_image', scores=torch.rand(40).tolist(), num_images=1)
+    ranking = some_ranking(torch.rand(40))
     bin_of = {int(channel): rank // 4 for rank, channel in enumerate(activation.argsort())}
     draws = [matched_random_channels(ranking, activation.tolist(), 40, seed) for seed in range(30)]
     for draw in draws:

@@ -1,27 +1,21 @@
 """The result of a sweep, by hand, and `sweep_channels` against plain forwards with the channels ablated."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from planted import planted_net
+from planted import some_ranking as ranking
 from torch import Tensor, nn
 
 from mmposenc.chance import chance_test
 from mmposenc.channels import ablate_channels, rank_channels
 from mmposenc.channels.sweep import Rates, Sweep, SweepPlan, Top1, make_metric, sweep_channels
-from mmposenc.channels.sweep_result import sweep_conditions
-from mmposenc.ranking import Ranking
+from mmposenc.channels.sweep_result import SweepFolder
 
 LAYER = 'body.maps'
-
-
-def ranking(scores: Any, **options: Any) -> Ranking:
-    options = {'layer': LAYER, 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 1, **options}
-    return Ranking(scores=list(map(float, scores)), **options)
 
 
 def rates(plan: SweepPlan, hits: Tensor) -> Sweep:
@@ -61,11 +55,9 @@ def test_the_table_and_the_files(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row['top1'] for row in rows] == [f'{value:.6f}' for value in sweep.values().tolist()]
     again = Sweep.load(tmp_path)
-    assert again.table() == sweep.table()
-    assert again.about == {'model': 'net'}
-    conditions = sweep_conditions(sweep.plan, sweep.metric, sweep.about)
-    assert conditions == sweep_conditions(again.plan, again.metric, again.about)
-    assert conditions == json.loads((tmp_path / 'sweep.json').read_text())
+    assert (again.table(), again.about) == (sweep.table(), {'model': 'net'})
+    again.save(tmp_path / 'again')
+    assert (tmp_path / 'again' / 'sweep.json').read_bytes() == (tmp_path / 'sweep.json').read_bytes()
 
 
 def test_claims_are_chance_tests_against_both_nulls() -> None:
@@ -137,10 +129,8 @@ def test_every_run_is_a_plain_forward_with_its_channels_ablated(reuse: bool) -> 
     assert model.training, 'the mode is as before'
     assert sweep.plan.num_matched == 2
     assert not any(module._forward_hooks or 'forward' in vars(module) for module in model.modules())
-    runs: dict[int, tuple[str, tuple[int, ...]]] = {0: ('neck', ())}
-    for order in sweep.plan.orders:
-        for run, (start, stop) in zip(order.runs, order.slices, strict=True):
-            runs[run] = order.layer, order.order[start:stop]
+    runs = {run: (order.layer, channels) for order in sweep.plan.orders for run, channels in order.ablations()}
+    runs[0] = 'neck', ()
     assert len(runs) == sweep.plan.num_runs
     model.eval()
     images, labels = (torch.cat(parts) for parts in zip(*batches(), strict=True))
@@ -239,3 +229,55 @@ def test_folders_that_are_not_a_sweep(tmp_path: Path) -> None:
     (tmp_path / 'sweep_counts.npz').unlink()
     with pytest.raises(FileNotFoundError, match=r'no sweep_counts.npz .* let the sweep end'):
         Sweep.load(tmp_path)
+
+
+def hits_of(positions: list[int]) -> Tensor:
+    """Top-1 of a plan of two runs."""
+    return torch.tensor([[[position % 2, 1], [position % 3 == 0, 1]] for position in positions], dtype=torch.uint8)
+
+
+def opened(folder: Path, num_channels: int = 1, model: str = 'net') -> SweepFolder:
+    return SweepFolder(folder, SweepPlan({'one': ranking(range(5))}, None, [num_channels]), Top1(), {'model': model})
+
+
+def fill(folder: Path, *units: list[int]) -> SweepFolder:
+    store = opened(folder)
+    store.open()
+    for unit in units:
+        store.add(unit, hits_of(unit))
+        store.flush()
+    return store
+
+
+def test_it_resumes_where_it_stopped_and_counts_damaged_units_again(tmp_path: Path) -> None:
+    fill(tmp_path, [4, 5], [0, 1])
+    left = tmp_path / 'units' / '.00000009-1.npz.77.tmp'
+    left.write_bytes(b'half a file')
+    unit = tmp_path / 'units' / '00000000-2.npz'
+    whole = unit.read_bytes()
+    for size in (0, 30, 200):
+        unit.write_bytes(whole[:size])
+        assert opened(tmp_path).open() == {4, 5}
+    unit.write_bytes(whole)
+    store = opened(tmp_path)
+    assert store.open() == {0, 1, 4, 5}
+    assert not left.exists()
+    with pytest.raises(ValueError, match='2 of 6 images are not counted yet: run the same command again'):
+        store.finish(6)
+    store.add([2, 3], hits_of([2, 3]))
+    store.flush()
+    assert store.finish(6).counts.tolist() == Sweep.load(tmp_path).counts.tolist() == hits_of(list(range(6))).tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['sweep.csv', 'sweep.json', 'sweep_counts.npz']
+
+
+def test_another_sweep_is_refused_by_the_names_of_what_differs(tmp_path: Path) -> None:
+    fill(tmp_path, [0])
+    with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(plan, model differ\)'):
+        opened(tmp_path, 2, 'other')
+    (tmp_path / 'sweep.json').write_text('{"format":')
+    with pytest.raises(ValueError, match=r'sweep\.json is not of a sweep, or is damaged'):
+        opened(tmp_path)
+    (tmp_path / 'sweep.json').unlink()
+    (tmp_path / 'sweep.csv').touch()
+    with pytest.raises(ValueError, match=r'holds files of a sweep without its sweep\.json'):
+        opened(tmp_path)

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import some_ranking
 
 from mmposenc.channels.ablation import matched_random_channels, random_channels
 from mmposenc.channels.sweep import SweepPlan, name_rankings
 from mmposenc.ranking import Ranking
 
 
-def ranking(scores: Any = (3, 9, 1, 7, 5, 0, 8, 2, 6, 4), **options: Any) -> Ranking:
-    options = {'layer': 'a', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 1, **options}
-    return Ranking(scores=list(map(float, scores)), **options)
+def ranking(scores: Any = (3, 9, 1, 7, 5, 0, 8, 2, 6, 4), **entries: Any) -> Ranking:
+    return some_ranking(scores, **{'layer': 'a', **entries})
 
 
 def test_all_points_of_a_small_sweep() -> None:

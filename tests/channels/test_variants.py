@@ -37,10 +37,9 @@ def outputs_of(
             assert sorted(found) == list(range(8))
             base, different = model(shown), 0
             for order in orders:
-                for run, (a, b) in zip(order.runs, order.slices, strict=True):
-                    with ablate_channels(
-                        model, layer, order.order[a:b], channel_dim=options.get('channel_dim'), allow_repeats=True
-                    ):
+                for run, chosen in order.ablations():
+                    dim = options.get('channel_dim')
+                    with ablate_channels(model, layer, chosen, channel_dim=dim, allow_repeats=True):
                         expected = model(shown)
                     different += not torch.equal(expected, base)
                     assert float((found[run] - expected).abs().max()) <= 1e-4 * float(base.abs().max())

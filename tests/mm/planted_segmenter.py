@@ -54,19 +54,24 @@ def make_segmenter(head: str = 'fcn', test_cfg: dict | None = None) -> EncoderDe
 
 def lit_columns(folder: Path, *columns: int, width: int = 5) -> dict:
     """A data set of images 5 px high, black but for one column of brightness 250."""
-    for name in ('images', 'labels'):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for index, column in enumerate(columns):
-        image = np.zeros((5, width, 3), np.uint8)
+    images = np.zeros((len(columns), 5, width, 3), np.uint8)
+    for image, column in zip(images, columns, strict=True):
         image[:, column] = 250
-        cv2.imwrite(str(folder / 'images' / f'{index}.png'), image)
-        cv2.imwrite(str(folder / 'labels' / f'{index}.png'), image[..., 0] // 250)
+    return write_images(folder, images, images[..., 0] // 250, ['dark', 'lit'])
+
+
+def write_images(folder: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict:
+    """A data set of images (N, H, W, 3) and labels (N, H, W)."""
+    for name, maps in (('images', images), ('labels', labels)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index, pixels in enumerate(maps):
+            cv2.imwrite(str(folder / name / f'{index}.png'), pixels)
     return dict(
         type='BaseSegDataset',
         data_root=str(folder),
         data_prefix=dict(img_path='images', seg_map_path='labels'),
         img_suffix='.png',
-        metainfo=dict(classes=('dark', 'lit'), palette=[[0] * 3, [255] * 3]),
+        metainfo=dict(classes=classes, palette=[[0] * 3] * len(classes)),
         pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
     )
 

@@ -19,12 +19,14 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
+from planted import some_ranking
 
 from mmposenc.channels import Sweep, SweepPlan
 from mmposenc.host.patches import prepare_hosts
 from mmposenc.layers import pooled_features
 from mmposenc.mm.datasets import DigitSceneBoxes
-from mmposenc.mm.detection import DetectionCounts, detection_metric, is_detector, subsets_from_instances
+from mmposenc.mm.detection import detection_metric, is_detector, subsets_from_instances
+from mmposenc.mm.loops.sweep_counts import DetectionCounts
 from mmposenc.ranking import Ranking
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +111,7 @@ def test_claims_need_no_more_than_enough_random_orders(tool: Callable, checkpoin
     sweep = Sweep.load('sweep')
     assert float(claim['harm']) == pytest.approx(float(sweep.whole('AP') - sweep.values('AP')[0]), abs=1e-5)
     assert 0.05 <= float(claim['random_p']) <= 1
-    with pytest.raises(ValueError, match='level must be one of auto, 1, 2 for a detector'):
+    with pytest.raises(ValueError, match='level must be one of auto, 1, 2 for RetinaNet'):
         tool('sweep')([CONFIG, checkpoint, *words, '--level', '3', '--out', 'other'])
 
 
@@ -186,15 +188,13 @@ def test_what_is_shared_changes_nothing(name: str) -> None:
     model = MODELS.build(cfg).eval()
     metric = detection_metric(model, Scenes())
     assert metric.num_boxes[:3] == [1, 1, 0]
-    ranking = Ranking(
-        layer='backbone[-1]', statistic='abs', pair='flip_image', scores=torch.rand(2048).tolist(), num_images=1
-    )
+    ranking = some_ranking(torch.rand(2048), layer='backbone[-1]')
     plan = SweepPlan({'one': ranking}, num_channels=[0, 500, 1000])
     sample = dict(img_shape=(64, 96), ori_shape=(64, 96), batch_input_shape=(64, 96), scale_factor=(1.0, 1.0))
     data = dict(inputs=torch.randn(2, 3, 64, 96), data_samples=[DetDataSample(metainfo=sample) for _ in range(2)])
     counts, said = {}, []
     for level in '12':
-        task = DetectionCounts(model, plan, metric, Scenes(), level, say=said.append)
+        task = DetectionCounts(model, plan, metric, Scenes(), level=level, say=said.append)
         counts[level] = task.count(data, [0, 1])
     assert 'what comes before the layer is computed once per batch' in said[0]
     assert (counts['1'][:, :, :, 1] >= 0).sum() > 100

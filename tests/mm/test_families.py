@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from planted_segmenter import LogitsMetric, make_runner, number_of_hooks
+from planted_segmenter import LogitsMetric, make_runner, number_of_hooks, write_images
 from torch import Tensor, nn
 
 from mmposenc.host.config import read_config, replace_sync_bn
@@ -53,22 +53,9 @@ def model(request: pytest.FixtureRequest, hosts_unchanged: None) -> nn.Module:
 @pytest.fixture
 def dataset(tmp_path: Path) -> dict[str, Any]:
     """Three images of noise that is brighter to the right, with labels."""
-    generator = np.random.default_rng(0)
-    for name in ('images', 'labels'):
-        (tmp_path / name).mkdir()
-    ramp = np.linspace(0, 128, SIZE)[None, :, None]
-    for index in range(3):
-        pixels = (ramp + generator.integers(0, 128, (SIZE, SIZE, 3))).astype(np.uint8)
-        cv2.imwrite(str(tmp_path / 'images' / f'{index}.png'), pixels)
-        cv2.imwrite(str(tmp_path / 'labels' / f'{index}.png'), pixels[..., 0] // 86)
-    return dict(
-        type='BaseSegDataset',
-        data_root=str(tmp_path),
-        data_prefix=dict(img_path='images', seg_map_path='labels'),
-        img_suffix='.png',
-        metainfo=dict(classes=list('abc'), palette=[[0] * 3] * CLASSES),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
-    )
+    noise = np.random.default_rng(0).integers(0, 128, (3, SIZE, SIZE, 3))
+    images = (np.linspace(0, 128, SIZE)[:, None] + noise).astype(np.uint8)
+    return write_images(tmp_path, images, images[..., 0] // 86, list('abc'))
 
 
 def read(model: Any, folder: Path) -> tuple[Tensor, Tensor]:
@@ -110,11 +97,7 @@ def test_a_whole_transformer_is_ranked_ablated_and_swept(model: Any, dataset: di
     runner = make_runner(model, dataset, tmp_path, test_cfg=cfg, test_evaluator=[])
     runner.test()
     sweep = runner.test_loop.sweep
-    off = {
-        run: order.order[a:b]
-        for order in sweep.plan.orders
-        for run, (a, b) in zip(order.runs, order.slices, strict=True)
-    }
+    off = {run: channels for order in sweep.plan.orders for run, channels in order.ablations()}
     for variant, accuracy in zip(sweep.plan.variants, sweep.values('aAcc'), strict=True):
         right = by_hand(model, images, list(off.get(variant.run, ()))).argmax(1) == labels
         assert float(accuracy) == pytest.approx(100 * float(right.float().mean()), abs=0.02)

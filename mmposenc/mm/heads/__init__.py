@@ -1,10 +1,9 @@
-"""Decode heads of mmseg whose variants share their convolutions, one file each."""
+"""Decode heads of mmseg whose variants share their convolutions."""
 
 from typing import Any
 
 from mmposenc.mm.heads.base import SharedHead
-from mmposenc.mm.heads.deeplabv3 import DeepLabV3
-from mmposenc.mm.heads.deeplabv3plus import DeepLabV3Plus
+from mmposenc.mm.heads.deeplabv3 import DeepLabV3, DeepLabV3Plus
 from mmposenc.mm.heads.pspnet import PSPNet
 
 __all__ = ['HEADS', 'SharedHead', 'find_head']

@@ -4,7 +4,7 @@ The features themselves and branches that pool them over 1x1, 2x2, ... cells, co
 3x3 convolution, the bottleneck; a classifier of pixels follows. The branch of one cell is the globally pooled one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -45,35 +45,27 @@ class PSPNet(SharedHead):
         head, tail, features, norm = self.head, self.tail(seen), seen['features'], self.head.bottleneck.norm
         size, scale, shift = features.shape[-2:], norm_scale(norm), norm_shift(norm)
         own_kernel, *kernels = (kernel * scale[:, None, None, None] for kernel in self.kernels())
-        branches = {
-            name: (BranchVector(module[1], seen[name]), kernel)
-            for name, module, kernel in zip(self.names(), head.psp_modules, kernels, strict=True)
-        }
-        constants: list[Tensor] = []
-        resized: list[tuple[Tensor, Tensor]] = []
+        branches = list(zip(self.names(), head.psp_modules, kernels, strict=True))
+        vectors = {name: BranchVector(module[1], seen[name]) for name, module, _ in branches}
+        resized = {name: kernel for name, _, kernel in branches if name not in self.shares}
+        options = dict(size=size, mode='bilinear', align_corners=head.align_corners)
 
         def added(channels: Tensor) -> Tensor:
             return conv2d(features.index_select(1, channels), own_kernel.index_select(1, channels), padding=1)
 
-        def prepare(order: Sequence[int], slices: Slices) -> None:
-            constants.clear()
-            resized.clear()
-            for name, (branch, kernel) in branches.items():
-                maps = branch.vectors(order, slices)
-                if name in self.shares:
-                    constants.append(self.shares[name](maps, size))
-                else:
-                    resized.append((maps, kernel))
+        def finisher(order: Sequence[int], slices: Slices) -> Callable[[Tensor, list[int]], Tensor]:
+            small = {name: vector.vectors(order, slices) for name, vector in vectors.items()}
+            constants = [share(small[name], size) for name, share in self.shares.items()]
 
-        def finish(sums: Tensor, positions: Sequence[int]) -> Tensor:
-            chosen = list(positions)
-            maps = sums + shift[:, None, None]
-            if resized:
-                options = dict(size=size, mode='bilinear', align_corners=head.align_corners)
-                large = torch.cat([interpolate(small[chosen], **options) for small, _ in resized], dim=1)
-                maps = maps + conv2d(large, torch.cat([kernel for _, kernel in resized], dim=1), padding=1)
-            if constants:
-                maps = add_borders(maps, torch.stack(constants).sum(0)[chosen])
-            return tail(maps)
+            def finish(sums: Tensor, positions: list[int]) -> Tensor:
+                maps = sums + shift[:, None, None]
+                if resized:
+                    large = torch.cat([interpolate(small[name][positions], **options) for name in resized], dim=1)
+                    maps = maps + conv2d(large, torch.cat([*resized.values()], dim=1), padding=1)
+                if constants:
+                    maps = add_borders(maps, torch.stack(constants).sum(0)[positions])
+                return tail(maps)
 
-        return AllBranches(conv2d(features, own_kernel, padding=1), added, finish, prepare)
+            return finish
+
+        return AllBranches(conv2d(features, own_kernel, padding=1), added, finisher)

@@ -10,20 +10,18 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, barrier, broadcast_object_list, get_dist_info, is_main_process
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
 from mmposenc.channels.detections import DetectionMetric
 from mmposenc.channels.sweep_plan import SweepPlan, known_activation
-from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions, sweep_conditions
-from mmposenc.layers import check_layer, eager_forwards, pooled_features, unwrap_model
-from mmposenc.mm.detection import DetectionCounts, detection_metric, is_detector
-from mmposenc.mm.forwards import require_whole_images
-from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
-from mmposenc.mm.loops.rank import build_loader, describe_data, describe_model, loader_like, whole_batches
-from mmposenc.mm.loops.sweep_counts import ClassificationCounts, SegmentationCounts
+from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions
+from mmposenc.layers import check_layer, eager_forwards, pooled_features
+from mmposenc.mm.detection import detection_metric, is_detector
+from mmposenc.mm.loops.base import ChannelLoop, describe_data
+from mmposenc.mm.loops.sweep_counts import ClassificationCounts, DetectionCounts, SegmentationCounts
 from mmposenc.ranking import Ranking
 from mmposenc.regions import MeanIoU
 from mmposenc.registry import LOOPS
@@ -31,7 +29,7 @@ from mmposenc.version import __version__
 
 
 @LOOPS.register_module()
-class AblationSweepLoop(BaseLoop):
+class AblationSweepLoop(ChannelLoop):
     """Sweeps N, rankings, windows, random orders, layers and regions over the test data (Sec. 4.2.2, Fig. 4 and 6).
 
     Any segmentor of mmseg (figures: mIoU, aAcc and IoU by region), classifier of mmpretrain (Top-1 and Cons.N) or
@@ -93,48 +91,41 @@ class AblationSweepLoop(BaseLoop):
     ) -> None:
         if not 0 < memory_budget < float('inf'):
             raise ValueError(f'memory_budget must be above 0 MiB, got {memory_budget}')
-        self.model = unwrap_model(runner.model)
-        require_whole_images(runner.model, allow_slide)
         self._num_matched = num_matched
         self.plan = SweepPlan(load_rankings(rankings), layers, num_channels, window, num_random)
-        super().__init__(runner, build_loader(dataloader, split))
-        self.dataloader: DataLoader
-        data_set: Any = self.dataloader.dataset
-        self._data_set = data_set
-        self.num_images, self.batch_size = len(data_set), self.dataloader.batch_size or 1
+        super().__init__(runner, dataloader, split, allow_slide)
         self.batches: list[list[int]] = list(BatchSampler(range(self.num_images), self.batch_size, drop_last=False))
         self.out = Path(runner.work_dir, 'sweep') if out is None else Path(out)
         self.level, self.memory, self.max_shift, self.split = str(level), float(memory_budget), max_shift, split
         self.allow_other_weights, self.allow_slide = allow_other_weights, allow_slide
         self.metric: MeanIoU | DetectionMetric | None = None
         if hasattr(self.model, 'decode_head'):
-            classes = (getattr(getattr(data_set, 'dataset', data_set), 'metainfo', None) or {}).get('classes')
+            whole = getattr(self.data_set, 'dataset', self.data_set)
+            classes = (getattr(whole, 'metainfo', None) or {}).get('classes')
             if not classes:
                 raise ValueError('the data set names no classes: give it metainfo=dict(classes=...)')
             self.metric = MeanIoU(classes, regions, ignore_index)
         elif regions is not None:
             raise ValueError('regions are of segmentations, and the model is none: leave them out')
         elif is_detector(self.model):
-            self.metric = detection_metric(self.model, data_set)
+            self.metric = detection_metric(self.model, self.data_set)
         # A layer or a level that does not fit is refused before a pass over the data.
         self.task = self._task(lambda line: None)
         self.sweep: Sweep | None = None
 
     def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts | DetectionCounts:
-        model, plan, level, memory = self.model, self.plan, self.level, self.memory
+        options: dict[str, Any] = dict(level=self.level, memory=self.memory, say=say)
         if isinstance(self.metric, DetectionMetric):
-            return DetectionCounts(model, plan, self.metric, self._data_set, level, memory, say)
+            return DetectionCounts(self.model, self.plan, self.metric, self.data_set, **options)
         if self.metric is not None:
-            return SegmentationCounts(model, plan, self.metric, level, memory, self.allow_slide, say)
-        return ClassificationCounts(model, plan, self.num_images, self.max_shift, level, memory, say)
+            return SegmentationCounts(self.model, self.plan, self.metric, allow_slide=self.allow_slide, **options)
+        return ClassificationCounts(self.model, self.plan, self.num_images, self.max_shift, **options)
 
     def run(self) -> dict[str, float]:
         """Sweep, write the files, and return the figures of the whole network."""
-        if any(isinstance(hook, ChannelAblationHook) for hook in self.runner.hooks):
-            raise ValueError('a sweep ablates channels itself: take ChannelAblationHook out of custom_hooks')
+        self.model.eval()
         for ranking in self.plan.rankings.values():
             ranking.check_model(self.model, self.allow_other_weights)
-        self.model.eval()
         if self._num_matched:
             matched = dict(num_matched=self._num_matched, activation=self._activation())
             self.plan = SweepPlan.from_document({**self.plan.document(), **matched})
@@ -145,33 +136,26 @@ class AblationSweepLoop(BaseLoop):
             )
         # Heads hold products of the weights, and the runner loads those after it has built the loop.
         self.task = self._task(self.runner.logger.info)
-        about = self._about()
-        folder = SweepFolder(self.out, sweep_conditions(self.plan, self.task.metric, about))
+        folder = SweepFolder(self.out, self.plan, self.task.metric, self._about())
         barrier()  # Nothing is written before every process has checked what is there.
         finished = _from_main(folder.open)
-        batches = _own([batch for batch in self.batches if not finished.issuperset(batch)])
-        self.dataloader = self._loader(batches)
-        self.runner.call_hook('before_test')
-        self.runner.call_hook('before_test_epoch')
-        with eager_forwards(), _same_kernels():
-            for idx, batch in enumerate(whole_batches(self.dataloader)):
-                self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=batch)
-                data = self._preprocessed(batch)
-                for layer in self.plan.layers if idx == 0 else ():
-                    check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
-                folder.add(batches[idx], self.task.count(data, batches[idx]))
-                self.runner.call_hook('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
-        folder.flush()
-        barrier()
-        figures = _from_main(lambda: self._finish(folder, about))
-        self.runner.call_hook('after_test_epoch', metrics=figures)
-        self.runner.call_hook('after_test')
-        return figures
+        own = _own([batch for batch in self.batches if not finished.issuperset(batch)])
 
-    def _finish(self, folder: SweepFolder, about: dict[str, Any]) -> dict[str, float]:
-        self.sweep = Sweep(self.plan, folder.merge(self.num_images), self.task.metric, about)
-        self.sweep.save(self.out)
-        folder.close()
+        def measure(batches: Iterator[dict]) -> dict[str, float]:
+            with eager_forwards(), _same_kernels():
+                for idx, (positions, batch) in enumerate(zip(own, batches, strict=True)):
+                    data = self._preprocessed(batch)
+                    for layer in self.plan.layers if idx == 0 else ():
+                        check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
+                    folder.add(positions, self.task.count(data, positions))
+            folder.flush()
+            barrier()
+            return _from_main(lambda: self._finish(folder))
+
+        return self.test(own, measure)
+
+    def _finish(self, folder: SweepFolder) -> dict[str, float]:
+        self.sweep = folder.finish(self.num_images)
         for line in summarise(self.sweep):
             self.runner.logger.info(line)
         figures = self.sweep.summary()
@@ -183,9 +167,6 @@ class AblationSweepLoop(BaseLoop):
                 for size, value in zip(curve.sizes, curve.values.tolist(), strict=True):
                     self.runner.visualizer.add_scalar(name, value, step=size)
         return figures
-
-    def _loader(self, batches: list[list[int]]) -> DataLoader:
-        return loader_like(self.dataloader, self.dataloader.dataset, batch_sampler=batches)
 
     def _forward(self, data: dict) -> Callable[[Tensor], object]:
         """The whole network, from preprocessed images to scores."""
@@ -208,7 +189,7 @@ class AblationSweepLoop(BaseLoop):
         self.runner.logger.info(f'sweep: a pass over the images measures the mean activation at {", ".join(missing)}')
         sums: list[tuple[int, Tensor]] = []
         own = _own(self.batches)
-        for positions, batch in zip(own, whole_batches(self._loader(own)), strict=True):
+        for positions, batch in zip(own, self.read(own), strict=True):
             data, pooled = self._preprocessed(batch), []
             for layer in missing:
                 features = pooled_features(self.model, layer, data['inputs'], self._forward(data))
@@ -230,11 +211,11 @@ class AblationSweepLoop(BaseLoop):
         loader = cfg.get('test_dataloader')
         return dict(
             versions=dict(mmposenc=__version__, torch=str(torch.__version__)),
-            **describe_model(self.runner),
+            **self.describe_model(),
             model_config_sha256=_digest([cfg.get('model'), cfg.get('data_preprocessor')]),
-            data_set=describe_data(self.dataloader.dataset),
+            data_set=describe_data(self.data_set),
             data_config_sha256=_digest(loader.get('dataset') if isinstance(loader, Mapping) else None),
-            first_batch_sha256=_from_main(lambda: _tensor_digest(whole_batches(self._loader(self.batches[:1])))),
+            first_batch_sha256=_from_main(lambda: _tensor_digest(self.read(self.batches[:1]))),
             split=self.split,
             num_images=self.num_images,
             batch_size=self.batch_size,
@@ -291,8 +272,7 @@ def _tensor_digest(value: Any) -> str:
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
             digest.update(f'{value.dtype} {tuple(value.shape)}'.encode())
-            plain = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            digest.update(plain.view(torch.uint8).numpy().tobytes())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         elif isinstance(value, (BaseDataElement, Mapping)):
             for key, item in sorted(value.items()):
                 digest.update(key.encode())

@@ -1,17 +1,20 @@
-"""What a sweep counts of each image: pixels of a segmentation network, hits of a classifier."""
+"""What a sweep counts of each image: pixels of a segmentation network, hits of a classifier, boxes of a detector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.utils._pytree import tree_leaves
 
 from mmposenc.channels.ablation import ablate_channels
+from mmposenc.channels.detections import DetectionMetric
 from mmposenc.channels.shared_heads import VariantLogits
 from mmposenc.channels.sweep_plan import Rates, SweepOrder, SweepPlan
-from mmposenc.channels.variants import CPU_BYTES, VariantForwards
-from mmposenc.layers import find_module
+from mmposenc.channels.variants import CPU_BYTES, PlanForwards
+from mmposenc.mm.detection import true_boxes
 from mmposenc.mm.heads import SharedHead, find_head
 from mmposenc.regions import MeanIoU, confusion_margins, count_strips
 from mmposenc.shifts import ShiftedViews
@@ -19,21 +22,49 @@ from mmposenc.shifts import ShiftedViews
 Say = Callable[[str], None]
 
 
-class SegmentationCounts:
-    """Labelled and predicted pixels of each class, strip and run, image by image (Fig. 4 and 6).
-
-    At level 1 every variant is a forward of its own. At level 2 what comes before the layer is shared; see
-    `VariantForwards`. At level 3 so are the convolutions of the head; see `mmposenc.mm.heads`. 'auto' takes the highest
-    one that the model and the layer allow.
+class SweepCounts:
+    """Counts of each image in each run of a plan.
 
     Args:
-        model: A segmentor of mmseg, without wrappers, in evaluation mode.
-        metric: With the names of the classes.
-        level: 'auto', '1', '2' or '3'; ValueError if a layer does not allow it.
+        model: Without wrappers, in evaluation mode.
+        level: '1': every variant is a forward of its own; '2': they share what comes before the layer, see
+            `VariantForwards`; 'auto': the highest one that the model and the layer allow.
         memory: MiB for what is held of several variants at once; one variant is held in any case.
-        allow_slide: Accept sliding windows, in each of which the channels are ablated.
         say: Gets a line for each layer on what is shared, or why it is not.
+        options: Of `VariantForwards`.
     """
+
+    levels: tuple[str, ...] = ('auto', '1', '2')
+
+    def __init__(
+        self,
+        model: Any,
+        plan: SweepPlan,
+        level: str = 'auto',
+        memory: float = 1024,
+        say: Say = print,
+        reuse: bool = True,
+        **options: Any,
+    ) -> None:
+        if level not in self.levels:
+            allowed = ', '.join(self.levels)
+            raise ValueError(f'level must be one of {allowed} for {type(model).__name__}, got {level!r}')
+        self.forwards = PlanForwards(model, plan, memory=memory, reuse=reuse and level != '1', say=say, **options)
+        self.model, self.plan, self.say, self.bytes = model, plan, say, memory * 2**20
+
+
+class SegmentationCounts(SweepCounts):
+    """Labelled and predicted pixels of each class, strip and run (Fig. 4 and 6), of a segmentor of mmseg.
+
+    At level 3 the variants share the convolutions of the head too; see `mmposenc.mm.heads`.
+
+    Args:
+        metric: With the names of the classes.
+        allow_slide: Accept sliding windows, in each of which the channels are ablated.
+        options: Of `SweepCounts`.
+    """
+
+    levels = 'auto', '1', '2', '3'
 
     def __init__(
         self,
@@ -41,16 +72,12 @@ class SegmentationCounts:
         plan: SweepPlan,
         metric: MeanIoU,
         level: str = 'auto',
-        memory: float = 1024,
         allow_slide: bool = False,
-        say: Say = print,
+        **options: Any,
     ) -> None:
-        if level not in ('auto', '1', '2', '3'):
-            raise ValueError(f'level must be one of auto, 1, 2, 3, got {level!r}')
         whole = (model.test_cfg or {}).get('mode', 'whole') == 'whole'
-        options = dict(reuse=whole and level != '1', stack=False, allow_repeats=allow_slide, say=say)
-        self.forwards = _forwards(model, plan, memory, **options)
-        self.model, self.plan, self.metric, self.say, self.bytes = model, plan, metric, say, memory * 2**20
+        super().__init__(model, plan, level, reuse=whole, stack=False, allow_repeats=allow_slide, **options)
+        self.metric = metric
         self.heads: dict[str, SharedHead] = {}
         self._checked: set[str] = set()
         for layer in plan.layers:
@@ -59,7 +86,7 @@ class SegmentationCounts:
                 raise ValueError(f'level 3 is not possible at {layer!r}: {reason}. Use level 2 or auto')
             if head is not None and level in ('auto', '3'):
                 self.heads[layer] = head
-            say(f'sweep at {layer}: level {self.level(layer)}' + (f', {reason}' if level in ('auto', '3') else ''))
+            self.say(f'sweep at {layer}: level {self.level(layer)}' + (f', {reason}' if level in ('auto', '3') else ''))
 
     def level(self, layer: str) -> int:
         """How much the variants at a layer share."""
@@ -96,17 +123,12 @@ class SegmentationCounts:
             seen[layer] = [dict(zip(record, tensors, strict=True)) for tensors in images]
             if not self._agrees(layer, seen[layer][0], samples[0], predict):
                 del self.heads[layer]
-        for counter, prediction in zip(counters, labels(1), strict=True):
-            counter.add([0], prediction)
-        for layer, forwards in self.forwards.items():
-            orders = self.plan.orders_at(layer)
-            if layer in self.heads:
-                for image, sample, counter in zip(seen[layer], samples, counters, strict=True):
-                    self._count_variants(self.heads[layer].variants(image), orders, sample, counter)
-                continue
-            for run, predictions in forwards.run(orders, labels, scores):
-                for counter, prediction in zip(counters, predictions, strict=True):
-                    counter.add([run], prediction)
+        for run, predictions in self.forwards.run(labels, scores, leave_out=self.heads):
+            for counter, prediction in zip(counters, predictions, strict=True):
+                counter.add([run], prediction)
+        for layer, head in self.heads.items():
+            for image, sample, counter in zip(seen[layer], samples, counters, strict=True):
+                self._count_variants(head.variants(image), self.plan.orders_at(layer), sample, counter)
         return torch.stack([counter.total() for counter in counters])
 
     def _count_variants(
@@ -181,31 +203,17 @@ class _PixelCounter:
         return self._counts
 
 
-class ClassificationCounts:
-    """Top-1 and consistency under shifts of each run, image by image (the figures of Table 2, swept as in Sec. 4.2.2).
+class ClassificationCounts(SweepCounts):
+    """Top-1 and consistency under shifts of each run (the figures of Table 2, swept), of a classifier of mmpretrain.
 
     Args:
-        model: A classifier of mmpretrain, without wrappers, in evaluation mode.
         num_images: Length of the data set.
         max_shift: N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
-        level: '1': a forward for each variant; '2' or 'auto': they share what comes before the layer.
-        memory, say: As for `SegmentationCounts`.
+        options: Of `SweepCounts`.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        plan: SweepPlan,
-        num_images: int,
-        max_shift: int = 8,
-        level: str = 'auto',
-        memory: float = 1024,
-        say: Say = print,
-    ) -> None:
-        if level not in ('auto', '1', '2'):
-            raise ValueError(f'level must be one of auto, 1, 2 for a classifier, got {level!r}')
-        self.forwards = _forwards(model, plan, memory, reuse=level != '1', say=say)
-        self.model, self.plan = model, plan
+    def __init__(self, model: Any, plan: SweepPlan, num_images: int, max_shift: int = 8, **options: Any) -> None:
+        super().__init__(model, plan, **options)
         self.views = ShiftedViews([max_shift], ['zero_ref'], num_images) if max_shift else None
         self.metric = Rates(['top1', *(self.views.keys if self.views else ())])
         self._checked = False
@@ -242,22 +250,61 @@ class ClassificationCounts:
         def forward(copies: int) -> Tensor:
             return self.model(images.repeat(copies, 1, 1, 1), samples * copies, mode='tensor')
 
-        def take(run: int, scores: Tensor) -> None:
+        for run, scores in self.forwards.run(forward):
             labels[run] = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
-
-        take(0, forward(1))
-        for layer, variants in self.forwards.items():
-            for run, scores in variants.run(self.plan.orders_at(layer), forward):
-                take(run, scores)
         if (labels < 0).any():
             raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
         return labels
 
 
-def _forwards(model: Any, plan: SweepPlan, memory: float, **options: Any) -> dict[str, VariantForwards]:
-    for layer in plan.layers:
-        find_module(model, layer)
-    return {layer: VariantForwards(model, layer, plan.total, memory, **options) for layer in plan.layers}
+class DetectionCounts(SweepCounts):
+    """Detections of each run, matched to the boxes of the data set, of a detector of mmdet.
+
+    Args:
+        metric: Of the same data set, see `mmposenc.mm.detection.detection_metric`.
+        options: Of `SweepCounts`.
+    """
+
+    def __init__(self, model: Any, plan: SweepPlan, metric: DetectionMetric, data_set: Any, **options: Any) -> None:
+        super().__init__(model, plan, stack=False, **options)
+        self.metric, self.data_set = metric, data_set
+
+    @torch.no_grad()
+    def count(self, data: dict, positions: Sequence[int]) -> Tensor:
+        """Count one batch, as the data preprocessor gives it: (images, runs, detections, 4), see `DetectionMetric`."""
+        truths = [true_boxes(self.data_set, position) for position in positions]
+        counts = torch.empty(len(truths), self.plan.num_runs, self.metric.max_detections, 4)
+
+        def detections(copies: int) -> list[Any]:
+            samples = self.model(data['inputs'], data['data_samples'], mode='predict')
+            return [sample.pred_instances for sample in samples]
+
+        def scores(copies: int) -> Tensor:
+            with _head_outputs(self.model) as outputs:
+                detections(copies)
+            if not outputs:
+                raise ValueError(f'no head of {type(self.model).__name__} is called by name: sweep at level 1')
+            return torch.cat(outputs)
+
+        for run, found in self.forwards.run(detections, scores):
+            boxes = [dict(boxes=one.bboxes.cpu(), scores=one.scores.cpu(), labels=one.labels.cpu()) for one in found]
+            counts[:, run] = self.metric.count(boxes, truths)
+        return counts
+
+
+@contextmanager
+def _head_outputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """What the heads of a detector give while the block runs: all there is before thresholds and suppression."""
+    seen: list[Tensor] = []
+
+    def note(module: nn.Module, given: Any, output: Any) -> None:
+        seen.extend(leaf.flatten().float() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if type(module).__name__.endswith('Head'):
+                hooks.enter_context(module.register_forward_hook(note))
+        yield seen
 
 
 def _scores(sample: Any) -> Tensor:

@@ -26,7 +26,7 @@ NO_DECODER = dict(c1_in_channels=0, c1_channels=0)
     ('psp', TWO_POOLED, 'backbone[-1]'),
 ])  # fmt: skip
 def test_every_variant_equals_a_plain_forward(head: str, options: dict, layer: str, align_corners: bool) -> None:
-    model = tiny_segmentor(head, align_corners=align_corners, **options).double()
+    model = tiny_segmentor(head, align_corners=align_corners, **options)
     shared, reason = find_head(model, layer)
     assert shared is not None, reason
     order = torch.randperm(32, generator=torch.Generator().manual_seed(3)).tolist()

@@ -1,16 +1,18 @@
 """ChannelAblationHook against ablation by hand, under wrappers and compilation, and after exceptions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from mmseg.models import SegTTAModel
+from planted import some_ranking
 from planted_segmenter import HEADS, LogitsMetric, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import Tensor, nn
 
 from mmposenc.channels import ablate_channels, random_channels
 from mmposenc.mm.hooks import ChannelAblationHook
-from mmposenc.ranking import Ranking, model_fingerprint
+from mmposenc.ranking import model_fingerprint
 
 COLUMNS = (0, 1, 3)
 
@@ -32,9 +34,8 @@ def by_hand(model: nn.Module, layer: str, channels: list[int], value: float | Te
         return torch.cat([model(batch, mode='tensor') for batch in images.split(2)])  # the runner's batches
 
 
-def ranking(folder: Path, **entries) -> str:
-    entries = {'layer': 'backbone[-1]', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 3, **entries}
-    Ranking(**{'scores': [5, 9, 1, 7, 3], **entries}).save(folder / 'ranking.json')
+def ranking(folder: Path, scores: Sequence[float] = (5, 9, 1, 7, 3), **entries) -> str:
+    some_ranking(scores, **{'layer': 'backbone[-1]', **entries}).save(folder / 'ranking.json')
     return str(folder / 'ranking.json')
 
 

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from planted import some_ranking
 from tiny_networks import spread
-
-from mmposenc.ranking import Ranking
 
 
 def make_aspp(config: Path) -> Path:
@@ -36,10 +35,8 @@ def save_inputs(config: Path, layer: str, folder: Path) -> list[str]:
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'net.pth')
     files = []
     for seed, region in enumerate(('overall', 'left', 'right')):
-        scores = torch.randn(32, generator=torch.Generator().manual_seed(seed)).tolist()
-        ranking = Ranking(
-            layer=layer, statistic='signed', pair='flip_image', scores=scores, num_images=1, region=region
-        )
+        scores = torch.randn(32, generator=torch.Generator().manual_seed(seed))
+        ranking = some_ranking(scores, layer=layer, statistic='signed', region=region)
         ranking.save(folder / f'{region}.json')
         files.append(str(folder / f'{region}.json'))
     return [str(config), str(folder / 'net.pth'), '--rankings', *files]

@@ -7,17 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import DefaultSampler, sampler
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from planted_segmenter import HEADS, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import nn
-from torch.utils.data import DataLoader
 
 from mmposenc.channels import rank_channels
 from mmposenc.layers import pooled_features
-from mmposenc.mm.loops import rank as rank_module
-from mmposenc.mm.loops.rank import build_loader, describe_data, loader_like, share_of_rank
+from mmposenc.mm.loops.base import describe_data
 from mmposenc.ranking import Ranking, model_fingerprint
 
 # A column c of 5 lit at 250 has the mean 50 and lies at x = c / 4: |z(I) - z(mI)| is 50 |2c - 4| / 4 in channel 0.
@@ -93,20 +90,17 @@ SWIN = dict(type='SwinTransformer', arch='tiny', img_size=64, pad_small_map=True
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'scope, layer, channels, config',
-    [
-        ('mmpretrain', 'backbone[-1]', 192, {**DEIT, 'out_type': 'featmap'}),
-        ('mmpretrain', 'backbone.ln1', 192, DEIT),
-        ('mmpretrain', 'backbone.layers.5', 192, DEIT),
-        ('mmpretrain', 'backbone[-1]', 768, SWIN),
-        ('mmpretrain', 'backbone.stages.1[0]', 192, SWIN),
-        ('mmseg', 'backbone[-1]', 64, dict(type='MixVisionTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
-        ('mmseg', 'backbone[-1]', 64, dict(type='SwinTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
-        ('mmseg', 'backbone[-1]', 24, dict(type='VisionTransformer', img_size=(64, 64), embed_dims=24, num_layers=2)),
-        ('mmseg', 'backbone[-1]', 32, dict(type='PIDNet', channels=8, ppm_channels=8, align_corners=False)),
-    ],
-)
+@pytest.mark.parametrize('scope, layer, channels, config', [
+    ('mmpretrain', 'backbone[-1]', 192, {**DEIT, 'out_type': 'featmap'}),
+    ('mmpretrain', 'backbone.ln1', 192, DEIT),
+    ('mmpretrain', 'backbone.layers.5', 192, DEIT),
+    ('mmpretrain', 'backbone[-1]', 768, SWIN),
+    ('mmpretrain', 'backbone.stages.1[0]', 192, SWIN),
+    ('mmseg', 'backbone[-1]', 64, dict(type='MixVisionTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
+    ('mmseg', 'backbone[-1]', 64, dict(type='SwinTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
+    ('mmseg', 'backbone[-1]', 24, dict(type='VisionTransformer', img_size=(64, 64), embed_dims=24, num_layers=2)),
+    ('mmseg', 'backbone[-1]', 32, dict(type='PIDNet', channels=8, ppm_channels=8, align_corners=False)),
+])  # fmt: skip
 def test_networks_of_other_families(scope: str, layer: str, channels: int, config: dict) -> None:
     import mmpretrain.models
     import mmseg.models
@@ -119,14 +113,17 @@ def test_networks_of_other_families(scope: str, layer: str, channels: int, confi
     assert max(ranking.scores) > 1e-4
 
 
-@pytest.mark.parametrize('batch_size', [1, 3, 5])
-def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, batch_size: int) -> None:
+SHUFFLED = dict(batch_size=3, drop_last=True, sampler=dict(type='DefaultSampler', shuffle=True))
+
+
+@pytest.mark.parametrize('loader', [dict(batch_size=1), SHUFFLED, dict(batch_size=5)])
+def test_equals_plain_pytorch_for_all_pairs_in_one_pass(tmp_path: Path, loader: dict) -> None:
     pairs = ['flip_image', 'roll_image', 'flip_image_flipped_kernels']
     dataset = lit_columns(tmp_path, *COLUMNS, width=16)
     model = make_segmenter()
     torch.manual_seed(0)
     model.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 7, 3, 1, 1))
-    options = dict(layer='backbone.2', pairs=pairs, statistics=['abs', 'relative'], loader=dict(batch_size=batch_size))
+    options = dict(layer='backbone.2', pairs=pairs, statistics=['abs', 'relative'], loader=loader)
     runner = rank(model, dataset, tmp_path, **options)
     rankings = {(found.pair, found.statistic): found for found in runner.test_loop.rankings.values()}
     assert len(rankings) == 6
@@ -180,8 +177,7 @@ OFF = [dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', channels=
     (dict(rank_split='half'), r"split must be one of all, even, odd, got 'half'"),
     (dict(statistics='abs'), r"must be lists of names, got .* and 'abs'"),
     (dict(statistics=['centred']), r"must be given with statistic 'centred'.* 'centred' without a reference"),
-    (dict(loader=dict(drop_last=True)), r'4 images were ranked of .* of 5'),
-    (dict(hooks=OFF), 'a ranking is of the whole network: take ChannelAblationHook out'),
+    (dict(hooks=OFF), 'the whole network is needed here: take ChannelAblationHook out'),
 ])  # fmt: skip
 def test_arguments_that_are_refused(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -211,36 +207,13 @@ def test_images_that_cannot_be_ranked(tmp_path: Path) -> None:
             rank(make_segmenter(), {**dataset, **change}, tmp_path, loader)
 
 
-@pytest.mark.parametrize('round_up', [True, False])
-@pytest.mark.parametrize('size, world_size', [(5, 2), (6, 2), (7, 3), (8, 8), (9, 4), (4, 1)])
-def test_the_shares_hold_each_image_once(
-    monkeypatch: pytest.MonkeyPatch, size: int, world_size: int, round_up: bool
-) -> None:
-    counted = []
-    for place in range(world_size):
-        for module in (rank_module, sampler):
-            monkeypatch.setattr(module, 'get_dist_info', lambda place=place: (place, world_size))
-        dealt = DefaultSampler(range(size), shuffle=True, seed=3, round_up=round_up)
-        loader = DataLoader(range(size), batch_size=2, sampler=dealt)
-        given = [index for batch in loader for index in batch.tolist()]
-        share = share_of_rank(loader)
-        counted += given[:share]
-        assert len(given) - share in ((0, 1) if round_up else (0,))
-    assert sorted(counted) == list(range(size))
+def test_more_processes_than_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('mmposenc.mm.loops.rank.get_dist_info', lambda: (1, 6))
+    with pytest.raises(ValueError, match='6 processes cannot share 5 images: start fewer'):
+        rank(make_segmenter(), lit_columns(tmp_path, *COLUMNS), tmp_path)
 
 
-def test_what_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rank_module, 'get_dist_info', lambda: (1, 4))
-    with pytest.raises(ValueError, match='4 processes cannot share 3 images: start at most 3'):
-        share_of_rank(DataLoader(range(3)))
-    with pytest.raises(ValueError, match=r"need sampler=dict\(type='DefaultSampler', .* got SequentialSampler"):
-        share_of_rank(DataLoader(range(9)))
-
-
-def test_loaders_and_the_names_of_their_data() -> None:
-    like = DataLoader([10, 11, 12, 13], batch_size=3, shuffle=True, collate_fn=tuple)
-    assert build_loader(like) is like
-    assert list(loader_like(like, like.dataset, batch_sampler=[[3, 0], [1]])) == [(13, 10), (11,)]
+def test_data_are_described_without_folders() -> None:
     prefix = dict(img_path='/somewhere/leftImg8bit/val', seg_map_path='/somewhere/gtFine/val')
     data = SimpleNamespace(data_prefix=prefix, ann_file='/lists/val-left.txt')
     assert describe_data(data) == 'SimpleNamespace val val-left.txt'

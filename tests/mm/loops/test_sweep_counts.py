@@ -5,9 +5,14 @@ from typing import Any
 import pytest
 import torch
 from mmseg.models import EncoderDecoder
-from tiny_networks import CLASSES, classification_batch, tiny_classifier, tiny_plan
-from tiny_networks import segmentation_batch as single_batch
-from tiny_networks import tiny_segmentor as single_segmentor
+from tiny_networks import (
+    CLASSES,
+    classification_batch,
+    segmentation_batch,
+    tiny_classifier,
+    tiny_plan,
+    tiny_segmentor,
+)
 from torch import Tensor
 
 from mmposenc.channels import SweepPlan, ablate_channels
@@ -17,16 +22,6 @@ from mmposenc.shifts import ShiftedViews
 
 POOLED = 'decode_head.image_pool.0'
 BOTH = [POOLED, 'backbone[-1]']
-
-
-# In float64, where ties between classes do not depend on the order of summation.
-def tiny_segmentor(*args: Any, **options: Any) -> EncoderDecoder:
-    return single_segmentor(*args, **options).double()
-
-
-def segmentation_batch(*args: Any, **meta: Any) -> dict:
-    data = single_batch(*args, **meta)
-    return {**data, 'inputs': data['inputs'].double()}
 
 
 def sweep(model: Any, plan: SweepPlan, level: str = 'auto', **options: Any) -> SegmentationCounts:
@@ -40,13 +35,10 @@ def levels(chosen: SegmentationCounts) -> list[int]:
 @torch.no_grad()
 def plain(model: Any, plan: SweepPlan, data: dict) -> Tensor:
     """A hook, an ordinary test and a count for each run."""
-    slices = {0: (plan.layers[0], ())}
-    for order in plan.orders:
-        for run, (start, stop) in zip(order.runs, order.slices, strict=True):
-            slices[run] = (order.layer, order.order[start:stop])
+    sets = {run: (order.layer, channels) for order in plan.orders for run, channels in order.ablations()}
     counts = []
     for run in range(plan.num_runs):
-        with ablate_channels(model, *slices[run], allow_repeats=True):
+        with ablate_channels(model, *sets.get(run, (plan.layers[0], ())), allow_repeats=True):
             outputs = model(data['inputs'], data['data_samples'], mode='predict')
         pairs = [(sample.gt_sem_seg.data[0], sample.pred_sem_seg.data[0]) for sample in outputs]
         counts.append(torch.stack([confusion_margins(count_strips(*pair, 5, RegionStrips())) for pair in pairs]))
@@ -86,23 +78,19 @@ def test_level_3_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert same_pixels(counts, plain(model, plan, data).cpu())
 
 
-@pytest.mark.parametrize('head, pooled', [('sep_aspp', POOLED), ('psp', 'decode_head.psp_modules.0.0')])
-def test_the_other_heads_count_the_same(head: str, pooled: str) -> None:
-    model, plan, data = tiny_segmentor(head), tiny_plan([pooled, 'backbone[-1]']), segmentation_batch(2, 37, 61)
+@pytest.mark.parametrize('head, layers', [
+    ('sep_aspp', BOTH), ('psp', ['decode_head.psp_modules.0.0', 'backbone[-1]']), ('fcn', ['backbone[-1]']),
+])  # fmt: skip
+def test_the_other_heads_count_the_same(head: str, layers: list[str]) -> None:
+    model, plan, data = tiny_segmentor(head), tiny_plan(layers), segmentation_batch(2, 37, 61)
     wanted = plain(model, plan, data)
-    for level, used in (('auto', 3), ('2', 2)):
+    for level, used in (('1', 1), ('2', 2), ('auto', 2 if head == 'fcn' else 3)):
         chosen = sweep(model, plan, level)
         counts = chosen.count(data, range(2))
-        assert torch.equal(counts, wanted) if level == '2' else same_pixels(counts, wanted)
-        assert levels(chosen) == [used, used]
-
-
-@pytest.mark.parametrize('level', ['1', '2', 'auto'])
-def test_levels_1_and_2_count_the_same_to_the_last_pixel(level: str) -> None:
-    model, plan, data = tiny_segmentor('fcn'), tiny_plan(['backbone[-1]']), segmentation_batch(2, 37, 61)
-    chosen = sweep(model, plan, level)
-    assert torch.equal(chosen.count(data, range(2)), plain(model, plan, data))
-    assert chosen.forwards['backbone[-1]'].shares == ('nothing' if level == '1' else 'the prefix')
+        assert same_pixels(counts, wanted) if used == 3 else torch.equal(counts, wanted)
+        assert levels(chosen) == [used] * len(layers)
+        if used < 3:
+            assert chosen.forwards['backbone[-1]'].shares == ('nothing' if used == 1 else 'the prefix')
 
 
 TWO_CLASSES = dict(num_classes=2, out_channels=1, threshold=0.5)
@@ -173,7 +161,7 @@ def test_a_level_can_be_asked_for_but_not_above_what_is_possible() -> None:
     assert [levels(sweep(model, plan, level)) for level in ('1', '2', '3')] == [[1], [2], [3]]
     with pytest.raises(ValueError, match=r"level 3 is not possible at 'backbone\.layer4': the layer is neither"):
         sweep(model, tiny_plan(['backbone.layer4']), '3')
-    with pytest.raises(ValueError, match="level must be one of auto, 1, 2, 3, got '4'"):
+    with pytest.raises(ValueError, match="level must be one of auto, 1, 2, 3 for EncoderDecoder, got '4'"):
         sweep(model, plan, '4')
 
 
@@ -211,8 +199,8 @@ def test_top1_and_consistency_are_those_of_plain_forwards(layer: str, level: str
 
     seen = set()
     for order in plan.orders:
-        for run, (start, stop) in [(0, (0, 0)), *zip(order.runs, order.slices, strict=True)]:
-            first, second = (predict(images, order.order[start:stop]) for images in (data['inputs'], shifted))
+        for run, channels in [(0, ()), *order.ablations()]:
+            first, second = (predict(images, channels) for images in (data['inputs'], shifted))
             hits = torch.stack([first == labels, first == second, torch.ones(6, dtype=torch.bool)], 1)
             assert counts[:, run].tolist() == hits.int().tolist()
             seen.add(tuple(first.tolist()))
@@ -231,7 +219,7 @@ def test_bad_input_of_a_classifier() -> None:
     data['inputs'][1] = torch.nan
     with pytest.raises(ValueError, match='the scores must be numbers, got NaN'):
         sweep.count(data, range(3))
-    with pytest.raises(ValueError, match="level must be one of auto, 1, 2 for a classifier, got '3'"):
+    with pytest.raises(ValueError, match="level must be one of auto, 1, 2 for ImageClassifier, got '3'"):
         ClassificationCounts(model, plan, 3, level='3')
     predict = model.head.predict
     model.head.predict = lambda feats, samples=None: [s.set_pred_label(1) for s in predict(feats, samples)]

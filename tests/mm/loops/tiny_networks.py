@@ -1,4 +1,7 @@
-"""Networks of mmseg and mmpretrain with a few channels and batch norms that do something, and their batches."""
+"""Networks of mmseg and mmpretrain with a few channels and batch norms that do something, and their batches.
+
+Segmentation in float64, where ties between classes do not depend on the order of summation.
+"""
 
 from typing import Any
 
@@ -9,10 +12,10 @@ from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
+from planted import some_ranking
 from torch import nn
 
 from mmposenc.channels.sweep import SweepPlan
-from mmposenc.ranking import Ranking
 
 NORM = dict(type='BN')
 HEADS: dict[str, dict[str, Any]] = {
@@ -38,7 +41,7 @@ def tiny_segmentor(
         ),
         test_cfg=ConfigDict(mode=mode, crop_size=(32, 32), stride=(16, 16)),
     )
-    return spread(model)
+    return spread(model).double()
 
 
 def tiny_classifier() -> ImageClassifier:
@@ -72,7 +75,7 @@ def segmentation_batch(images: int, height: int, width: int, **meta: Any) -> dic
         labels = torch.randint(0, 5, (1, *meta['ori_shape']), generator=generator)
         labels[:, :2] = 255
         samples.append(SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels)))
-    return dict(inputs=torch.randn(images, 3, height, width, generator=generator), data_samples=samples)
+    return dict(inputs=torch.randn(images, 3, height, width, generator=generator).double(), data_samples=samples)
 
 
 def classification_batch(images: int, size: int = 32) -> dict:
@@ -81,13 +84,8 @@ def classification_batch(images: int, size: int = 32) -> dict:
     return dict(inputs=torch.randn(images, 3, size, size, generator=generator), data_samples=samples)
 
 
-def tiny_ranking(seed: int = 7, channels: int = 32, **options: Any) -> Ranking:
-    scores = torch.rand(channels, generator=torch.Generator().manual_seed(seed)).tolist()
-    options = {'layer': 'x', 'statistic': 'abs', 'pair': 'flip_image', 'num_images': 1, **options}
-    return Ranking(scores=scores, **options)
-
-
 def tiny_plan(
     layers: list[str], num_channels: Any = (0, 3, 8, 16, 32), window: int = 8, channels: int = 32
 ) -> SweepPlan:
-    return SweepPlan({'one': tiny_ranking(channels=channels)}, layers, num_channels, window, num_random=1)
+    ranking = some_ranking(torch.rand(channels, generator=torch.Generator().manual_seed(7)))
+    return SweepPlan({'one': ranking}, layers, num_channels, window, num_random=1)

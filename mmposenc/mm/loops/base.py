@@ -1,0 +1,114 @@
+"""What ranking and sweep have in common: a pass over the test data that takes each image once."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import BaseLoop, Runner
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from mmposenc.layers import unwrap_model
+from mmposenc.mm.forwards import require_whole_images
+from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
+from mmposenc.ranking import file_sha256, model_fingerprint
+
+_EMPTY = 'the data set or the subset is empty: check its ann_file'
+_ONE_SIZE = (
+    'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images in the test '
+    'pipeline (padding would add positions of its own)'
+)
+
+
+class ChannelLoop(BaseLoop):
+    """A loop in place of a test that takes each image once, whatever the sampler of the data loader.
+
+    Args:
+        split: 'all' images, or every second one, 'even' or 'odd'.
+
+    Attributes:
+        model: The runner's, without wrappers.
+        data_set: The images of the split.
+    """
+
+    dataloader: DataLoader
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, split: str, allow_slide: bool) -> None:
+        if split not in ('all', 'even', 'odd'):
+            raise ValueError(f'split must be one of all, even, odd, got {split!r}')
+        if any(isinstance(hook, ChannelAblationHook) for hook in runner.hooks):
+            raise ValueError('the whole network is needed here: take ChannelAblationHook out of custom_hooks')
+        self.model = unwrap_model(runner.model)
+        require_whole_images(runner.model, allow_slide)
+        try:
+            super().__init__(runner, dataloader)
+        except ValueError as error:
+            if 'need at least one array to concatenate' in str(error):  # mmengine's words for an empty data set.
+                raise ValueError(_EMPTY) from error
+            raise
+        whole: Any = self.dataloader.dataset
+        self.data_set: Any = whole if split == 'all' else Subset(whole, range(split == 'odd', len(whole), 2))
+        self.num_images, self.batch_size = len(self.data_set), self.dataloader.batch_size or 1
+        if not self.num_images:
+            raise ValueError(_EMPTY)
+
+    def test(self, batches: list[list[int]], measure: Callable[[Iterator[dict]], dict[str, float]]) -> dict[str, float]:
+        """What a function makes of batches, given by the positions of their images, with the hooks of a test."""
+        call = self.runner.call_hook
+        self.dataloader = self._loader(batches)
+
+        def given() -> Iterator[dict]:
+            for idx, batch in enumerate(_whole(self.dataloader)):
+                call('before_test_iter', batch_idx=idx, data_batch=batch)
+                yield batch
+                call('after_test_iter', batch_idx=idx, data_batch=batch, outputs=[])
+
+        call('before_test')
+        call('before_test_epoch')
+        metrics = measure(given())
+        call('after_test_epoch', metrics=metrics)
+        call('after_test')
+        return metrics
+
+    def read(self, batches: list[list[int]]) -> Iterator[dict]:
+        """Batches without hooks."""
+        return _whole(self._loader(batches))
+
+    def _loader(self, batches: list[list[int]]) -> DataLoader:
+        names = ['num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor']
+        options = {name: getattr(self.dataloader, name) for name in [*names, 'multiprocessing_context']}
+        return DataLoader(self.data_set, batch_sampler=batches, **options)
+
+    def describe_model(self) -> dict[str, str]:
+        """The model by name, and the fingerprints of its weights and of the checkpoint that was loaded."""
+        checkpoint = self.runner._load_from
+        return dict(
+            model=self.runner.model_name,
+            model_sha256=model_fingerprint(self.model),
+            checkpoint_sha256=file_sha256(checkpoint) if checkpoint and Path(checkpoint).is_file() else '',
+        )
+
+
+def describe_data(dataset: Any) -> str:
+    """A data set's class, split and list, without folders, such as 'CityscapesDataset val val-left.txt'."""
+    dataset = getattr(dataset, 'dataset', dataset)
+    folder = getattr(dataset, 'data_prefix', {}).get('img_path') or ''
+    split = getattr(dataset, 'split', '') or Path(folder).name
+    listed = Path(getattr(dataset, 'ann_file', '') or '').name
+    return ' '.join(str(part) for part in (type(dataset).__name__, split, listed) if part)
+
+
+def _whole(dataloader: DataLoader) -> Iterator[dict]:
+    """The batches of a loader, each of single images of one size."""
+    try:
+        for batch in dataloader:
+            if not all(isinstance(image, Tensor) for image in batch['inputs']):
+                raise ValueError('each image is taken once: use a test pipeline without test-time augmentation')
+            sizes = {tuple(image.shape[-2:]) for image in batch['inputs']}
+            if len(sizes) > 1:
+                raise ValueError(_ONE_SIZE.format(sorted(sizes)))
+            yield batch
+    except RuntimeError as error:  # of PyTorch's default_collate, which mmpretrain's own tools fill in
+        if 'stack expects each tensor to be equal size' in str(error):
+            raise ValueError(_ONE_SIZE.format(str(error).partition('got ')[2])) from error
+        raise
