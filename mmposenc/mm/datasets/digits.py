@@ -21,11 +21,7 @@ class Digits(InMemoryImages):
 
     Args:
         split: 'train' (1,442 images) or 'test' (355).
-        indices: As in `InMemoryImages`, which also says what a batch is.
-        fraction: As in `InMemoryImages`.
-
-    Example:
-        >>> dataset = dict(type='mmposenc.Digits', split='test')
+        indices, fraction: As in `InMemoryImages`, which also says what a batch is.
     """
 
     def __init__(

@@ -71,9 +71,6 @@ class GridCIFAR10(_OnGrid, CIFAR10):
     Shape:
         A batch: inputs (B, 3, 32, 32) uint8, labels (B,) int64 categories, indices (B,) int64, grid (its `grid_size`
         and `task`), and, unless they are random, cells (B,) int64.
-
-    Example:
-        >>> dataset = dict(type='mmposenc.GridCIFAR10', grid_size=5, task='location', split='test')
     """
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -24,9 +25,6 @@ class InMemoryImages(Dataset):
         indices: Keep the first n samples (an integer) or the samples at these positions (a sequence). Default: all.
         fraction: Keep this share of the samples, evenly spaced, in (0, 1]. Default: all.
 
-    Raises:
-        TypeError, ValueError: If types or shapes do not match, a label is out of range, or the subset is impossible.
-
     Example:
         >>> data = InMemoryImages(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), ['a', 'b'])
         >>> data[1]['labels']
@@ -41,21 +39,14 @@ class InMemoryImages(Dataset):
         indices: int | Sequence[int] | None = None,
         fraction: float | None = None,
     ) -> None:
-        if images.dtype != torch.uint8 or labels.dtype != torch.int64:
-            raise TypeError(f'images must be uint8 and labels int64, got {images.dtype} and {labels.dtype}')
-        if images.ndim != 4 or images.shape[1] != 3 or labels.shape != images.shape[:1] or not len(labels):
-            raise ValueError(
-                'images must be (N, 3, H, W) and labels (N,), N at least 1; '
-                f'got images {tuple(images.shape)} and labels {tuple(labels.shape)}'
-            )
+        if images.dtype != torch.uint8 or images.ndim != 4 or labels.dtype != torch.int64 or len(labels) != len(images):
+            got = ' and '.join(f'{each.dtype} {tuple(each.shape)}' for each in (images, labels))
+            raise ValueError(f'images must be uint8 (N, 3, H, W) and labels int64 (N,), got {got}')
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= len(classes):
-            raise ValueError(
-                f'labels must lie in 0 to {len(classes) - 1} ({len(classes)} classes), got values from {low} to {high}'
-            )
+            raise ValueError(f'labels must lie in 0 to {len(classes) - 1}, got values from {low} to {high}')
         positions = subset_positions(len(labels), indices, fraction)
-        self.images = images if positions is None else images[positions]
-        self.labels = labels if positions is None else labels[positions]
+        self.images, self.labels = images[positions], labels[positions]
         self.metainfo = {'classes': tuple(classes)}
 
     def __len__(self) -> int:
@@ -82,17 +73,17 @@ def pass_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
         >>> dataloader = dict(num_workers=0, collate_fn=dict(type='mmposenc.pass_batch'))
     """
     if not isinstance(batch, dict):
+        advice = "the data set gives single samples; use collate_fn=dict(type='default_collate')"
         raise TypeError(
-            f'pass_batch expects the dict that a data set with __getitems__ makes, got {type(batch).__name__}: '
-            "this data set (or a wrapper around it) gives single samples; use collate_fn=dict(type='default_collate')"
+            f'pass_batch takes the dict of a data set of whole batches, got {type(batch).__name__}: {advice}'
         )
     return batch
 
 
 def subset_positions(
     num_samples: int, indices: int | Sequence[int] | None = None, fraction: float | None = None
-) -> Tensor | None:
-    """Positions of the samples to keep, at least one, int64; None means all. The arguments are `InMemoryImages`'s."""
+) -> Tensor | slice:
+    """Positions of the samples to keep, at least one. The arguments are `InMemoryImages`'s."""
     if indices is not None and fraction is not None:
         raise ValueError(f'give either indices or fraction, not both; got indices={indices} and fraction={fraction}')
     if fraction is not None:
@@ -101,21 +92,11 @@ def subset_positions(
         kept = max(1, int(num_samples * float(fraction) + 0.5))
         return torch.arange(kept) * num_samples // kept
     if indices is None:
-        return None
-    if isinstance(indices, Integral) and not isinstance(indices, bool):
-        if not 1 <= int(indices) <= num_samples:
-            raise ValueError(f'indices={indices} asks for the first {indices} of {num_samples} samples')
-        return torch.arange(int(indices))
-    try:
-        positions = torch.as_tensor(indices)
-    except (TypeError, ValueError, RuntimeError):
-        positions = torch.empty(1)
-    integers = (torch.int64, torch.int32, torch.int16, torch.uint8)
-    if positions.ndim != 1 or (len(positions) and positions.dtype not in integers):
+        return slice(None)
+    positions = np.arange(min(int(indices), num_samples + 1)) if isinstance(indices, Integral) else np.asarray(indices)
+    if isinstance(indices, bool) or positions.ndim != 1 or (len(positions) and positions.dtype.kind not in 'iu'):
         raise TypeError(f'indices must be an integer or a sequence of integers, got {indices!r:.200}')
-    if not len(positions):
-        raise ValueError('indices is empty; give at least one position, or None for the whole split')
-    outside = positions[(positions < 0) | (positions >= num_samples)]
-    if len(outside):
-        raise ValueError(f'indices holds {int(outside[0])}; allowed are 0 to {num_samples - 1}')
-    return positions.long()
+    if not len(positions) or positions.min() < 0 or positions.max() >= num_samples:
+        some = f'a number from 1 to {num_samples}, or positions from 0 to {num_samples - 1}'
+        raise ValueError(f'indices must be {some}, got {indices!r:.200}')
+    return torch.from_numpy(positions.astype(np.int64))

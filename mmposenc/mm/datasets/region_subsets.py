@@ -5,7 +5,6 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -28,10 +27,7 @@ def subsets_from_labels(
         tolerance: Share of the class's pixels that may lie in the other half, in [0, 0.5).
 
     Returns:
-        Names under 'left' and 'right', as the data set's `ann_file` lists them.
-
-    Raises:
-        TypeError, ValueError: If the data set is not one of mmseg's, the class is unknown, or a subset is empty.
+        Names under 'left' and 'right', as the data set's `ann_file` lists them; ValueError if one is empty.
     """
     if not isinstance(dataset, BaseSegDataset):
         raise TypeError(f'dataset must be a BaseSegDataset of mmseg, got {type(dataset).__name__}; name one data set')
@@ -64,23 +60,22 @@ def subsets_from_boxes(
         tolerance: Share of the boxes' area that may lie in the other half, in [0, 0.5).
 
     Returns:
-        Names under 'left' and 'right', as the `ann_file` of `CityscapesDataset` lists them.
-
-    Raises:
-        FileNotFoundError, ValueError: If there is no annotation in the folder, a file is none, the class is unknown, or
-            a subset is empty.
+        Names under 'left' and 'right', as the `ann_file` of `CityscapesDataset` lists them; ValueError if one is empty.
     """
     files = sorted(Path(folder).rglob(f'*{_CITYPERSONS_SUFFIX}'))
     if not files:
-        raise FileNotFoundError(
-            f'no *{_CITYPERSONS_SUFFIX} below {folder}; unpack gtBboxCityPersons_trainval.zip there'
-        )
+        raise FileNotFoundError(f'no *{_CITYPERSONS_SUFFIX} below {folder}: unpack gtBboxCityPersons_trainval there')
     sides: dict[str, str | None] = {}
     known: set[str] = set()
     for file in files:
-        width, boxes = _read_citypersons(file)
+        try:
+            annotation = json.loads(file.read_text(encoding='utf-8'))
+            boxes = [(item['label'], [float(value) for value in item['bbox']]) for item in annotation['objects']]
+            areas = box_halves([box for label, box in boxes if label == class_name], float(annotation['imgWidth']))
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f'{type(error).__name__}: {error}'
+            raise ValueError(f'{file} is not a CityPersons annotation with imgWidth and objects ({reason})') from error
         known |= {label for label, _ in boxes}
-        areas = box_halves([box for label, box in boxes if label == class_name], width)
         sides[file.relative_to(folder).as_posix().removesuffix(_CITYPERSONS_SUFFIX)] = side(*areas, tolerance)
     if class_name not in known:
         raise ValueError(f'class {class_name!r} is unknown; the boxes are of {", ".join(sorted(known))}')
@@ -89,25 +84,7 @@ def subsets_from_boxes(
 
 def write_list(names: Sequence[str], path: str | Path) -> None:
     """Write names as mmseg's `ann_file` reads them, one per line."""
-    odd = [name for name in names if not name.isprintable() or not name.strip() or name != name.strip()]
-    if odd:
-        raise ValueError(f'{path} takes names of one line without spaces around them, got {odd[0]!r:.100}')
     atomic_write(path, ''.join(f'{name}\n' for name in names))
-
-
-def _read_citypersons(file: Path) -> tuple[float, list[tuple[str, list[float]]]]:
-    """The width of the image, and label and box of each object."""
-    try:
-        annotation = json.loads(file.read_text(encoding='utf-8'))
-        width, labels = float(annotation['imgWidth']), [item['label'] for item in annotation['objects']]
-        boxes = np.array([item['bbox'] for item in annotation['objects']]).reshape(len(labels), 4)
-        in_px = 1 <= width < np.inf and np.isfinite(boxes).all() and (boxes[:, 2:] >= 0).all()
-        if not in_px or not all(isinstance(label, str) for label in labels):
-            raise ValueError('places and sizes must be numbers of px, sizes at least 0, and labels text')
-        return width, list(zip(labels, boxes.astype(float).tolist(), strict=True))
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        reason = f'{type(error).__name__}: {error}'
-        raise ValueError(f'{file} is not a CityPersons annotation with imgWidth and objects ({reason})') from error
 
 
 def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:
@@ -117,13 +94,8 @@ def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:
 
 def make_subsets(sides: Mapping[str, str | None], class_name: str, tolerance: float) -> dict[str, list[str]]:
     """Names under 'left' and 'right', from the half of each; ValueError if a subset is empty."""
-    subsets: dict[str, list[str]] = {
-        half: [name for name, found in sides.items() if found == half] for half in ('left', 'right')
-    }
-    empty = [half for half, names in subsets.items() if not names]
-    if empty:
-        raise ValueError(
-            f'no image of {len(sides)} has all of {class_name!r} in the {" or in the ".join(empty)} half; '
-            f'raise the tolerance ({tolerance}) or choose another class'
-        )
+    subsets = {half: [name for name, found in sides.items() if found == half] for half in ('left', 'right')}
+    if empty := [half for half, names in subsets.items() if not names]:
+        where = f'the {" or in the ".join(empty)} half; raise the tolerance ({tolerance}) or choose another class'
+        raise ValueError(f'no image of {len(sides)} has all of {class_name!r} in {where}')
     return subsets

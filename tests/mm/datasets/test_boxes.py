@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mmposenc.mm.datasets import CamVidBoxes, DigitSceneBoxes
-from mmposenc.mm.datasets.boxes import component_boxes
+from mmposenc.mm.datasets.camvid import component_boxes
 from mmposenc.mm.datasets.digit_scenes import CAR, PEDESTRIAN, SIGN
 
 

@@ -31,7 +31,7 @@ def content(split: str) -> dict:
     first = {'train': 1, 'test': 100}[split]
     data = np.repeat(np.arange(first, first + SIZES[split], dtype=np.uint8)[:, None], 3072, axis=1)
     labels = [3 * i for i in range(SIZES[split])]
-    return {'data': data, 'fine_labels': labels, 'batch_label': f'{split}ing batch 1 of 1'}
+    return {'data': data, 'fine_labels': labels}
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_an_altered_archive_is_neither_unpacked_nor_kept(site, tmp_path):
     archive = new.with_name('cifar-100-python.tar.gz')
     new.parent.mkdir()
     archive.write_bytes(b'half an archive')
-    with pytest.raises(ValueError, match=r'tar\.gz \(15 bytes\) is not the official file: .* truncated .* delete it'):
+    with pytest.raises(ValueError, match=r'tar\.gz \(15 bytes\) is not the official file: .* truncated, delete it'):
         read(new, verify=True)
     archive.unlink()
     CIFAR100.official.tgz_md5 = '0' * 32
@@ -222,15 +222,17 @@ REFUSED = [
     (b'\x80\x04\x8c\x05numpy\x8c\x14ndarray.__subclasses\x93.', r'asks for numpy\.ndarray\.__subclasses'),
     (pickle.dumps({'data': Calls(__import__('codecs').encode, 'ran', 'rot13')}), "encodes text as 'rot13'"),
     # With numpy's own ndarray these bytes become a pointer, and whoever touches the array crashes.
-    (pickle.dumps({'data': Calls(np.ndarray, (1,), 'O', b'x' * 8), 'fine_labels': [0]}), 'cannot be read'),
+    (pickle.dumps({'data': Calls(np.ndarray, (1,), 'O', b'x' * 8), 'fine_labels': [0]}), 'not a file of'),
     (pickle.dumps({'data': np.array([None, 'a'], object)}), 'cannot be read'),
-    (pickle.dumps({'data': np.zeros((2, 3072), np.uint8), 'labels': [0, 1]}), 'not a file of CIFAR100: it must hold'),
-    (pickle.dumps({**content('train'), 'data': [1, 2]}), r"'data' in \S* must be uint8 .* got int64"),
-    (pickle.dumps({**content('train'), 'data': np.zeros((12, 3072))}), 'got float64'),
-    (pickle.dumps({**content('train'), 'fine_labels': [0] * 11}), r'one integer label for each of its 12 images'),
-    (pickle.dumps({**content('train'), 'fine_labels': [0.0] * 12}), 'got float64'),
+    (
+        pickle.dumps({'data': np.zeros((2, 3072), np.uint8), 'labels': [0, 1]}),
+        'not a file of CIFAR100, .*, got data, labels: ',
+    ),
+    (pickle.dumps({**content('train'), 'data': [1, 2]}), r'got data, fine_labels: int64 \(2,\), int64 \(12,\)'),
+    (pickle.dumps({**content('train'), 'data': np.zeros((12, 3072))}), 'fine_labels: float64'),
+    (pickle.dumps({**content('train'), 'fine_labels': [0] * 11}), r', int64 \(11,\)'),
+    (pickle.dumps({**content('train'), 'fine_labels': [0.0] * 12}), r'\), float64'),
     (pickle.dumps({**content('train'), 'fine_labels': [100] * 12}), r'labels must lie in 0 to 99'),
-    (pickle.dumps({**content('train'), 'batch_label': 'testing batch 1 of 1'}), "belong to 'train', but it calls"),
 ]
 
 

