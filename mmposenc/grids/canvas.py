@@ -21,19 +21,14 @@ def place_on_grid(
 
     Shape:
         patches (B, C, h, w); cells (B,), int64; output (B, C, grid_size * cell_size, grid_size * cell_size).
-
-    Raises:
-        ValueError: If a patch is larger than a cell, or `grid_size` is below 2.
     """
     if grid_size < 2:
         raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
     number, channels, height, width = patches.shape
     cell_height, cell_width = (height, width) if cell_size is None else (cell_size, cell_size)
     if height > cell_height or width > cell_width:
-        raise ValueError(
-            f'a patch must fit into its cell of {cell_height}x{cell_width} px, got patches of {height}x{width} px; '
-            'raise cell_size, or leave it out to take the size of the patch'
-        )
+        got = f'patches of {height}x{width} px; raise cell_size, or leave it out to take the size of the patch'
+        raise ValueError(f'a patch must fit into its cell of {cell_height}x{cell_width} px, got {got}')
     canvas = patches.new_full((number, channels, grid_size, cell_height, grid_size, cell_width), canvas_value)
     top, left = (cell_height - height) // 2, (cell_width - width) // 2
     inside = canvas[:, :, :, top : top + height, :, left : left + width]

@@ -1,7 +1,5 @@
 """Read-outs of Table 1: the pooled channels in a random order, sorted, or summed up."""
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor, nn
 
@@ -15,15 +13,13 @@ class _PoolNeck(nn.Module):
         """Pool the feature, or the last of a tuple, and read it."""
         features = inputs if isinstance(inputs, Tensor) else inputs[-1]
         if features.ndim not in (2, 4):
-            raise ValueError(
-                f'{type(self).__name__} takes features of shape (N, C) or (N, C, H, W), got {tuple(features.shape)}; '
-                "a transformer backbone gives (N, C) with out_type='cls_token' or 'avg_featmap'"
-            )
+            got = f"{tuple(features.shape)}; a transformer gives (N, C) with out_type='cls_token' or 'avg_featmap'"
+            raise ValueError(f'{type(self).__name__} takes features of shape (N, C) or (N, C, H, W), got {got}')
         z = self._read(global_average_pool(features))
         return z if isinstance(inputs, Tensor) else (z,)
 
-    @abstractmethod
-    def _read(self, z: Tensor) -> Tensor: ...
+    def _read(self, z: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 class PermuteNeck(_PoolNeck):
@@ -35,11 +31,7 @@ class PermuteNeck(_PoolNeck):
     global random state.
 
     Shape:
-        Input (N, C) or (N, C, H, W), output (N, C); of a tuple of such the last is taken, and the output is a tuple of
-        one.
-
-    Raises:
-        ValueError: If the feature has neither two nor four dimensions.
+        Input (N, C) or (N, C, H, W), output (N, C); of a tuple of such the last, as a tuple of one.
     """
 
     def _read(self, z: Tensor) -> Tensor:

@@ -25,13 +25,10 @@ class Padding(TorchFunctionMode):
     """Pad every convolution and pool in another way while the block runs, with the same weights.
 
     It replaces the padding of each call of `conv2d`, `max_pool2d`, `avg_pool2d` and `pad` on maps (N, C, H, W), of
-    whatever module: padded layers, TF-"same" ones with their own left and right amounts, blur pools, padded max-pools
-    (a ResNet's alone leaves 10 to 22% of position), pools that round their size up. With 'circular', global average
-    pooling is exactly invariant to moves by the total stride, if that divides the image's sides and nothing is computed
-    without padding. Calls inside TorchScript and other kernels are not seen.
-
-    Args:
-        mode: 'circular', 'reflect' or 'replicate'.
+    whatever module: padded layers, TF-"same" ones with their own left and right amounts, blur pools, padded max-pools,
+    pools that round their size up. With 'circular', global average pooling is exactly invariant to moves by the total
+    stride, if that divides the image's sides and nothing is computed without padding. Calls inside TorchScript and
+    other kernels are not seen. `mode` is 'circular', 'reflect' or 'replicate'.
 
     Example:
         >>> conv = torch.nn.Conv2d(1, 1, 3, padding=1)

@@ -36,17 +36,16 @@ class LocationProbe(Result):
     """Position in pooled features, by layer and control.
 
     Args:
-        layers: In the order in which they run.
-        depth: Layer to the share of the network's operations that are done when it has run, 0 to 1.
-        channels: Layer to its number of channels K.
-        strides: Layer to the total stride up to it, in px.
-        measures: Layer to control to measure to (value, low, high), in %. The control 'none' is the network as it is.
-        curves: Layer to control to read-out to points (training images, accuracy, low, high), in %.
-        dead: Layer to control to the number of channels without variance, which no share includes.
-        left_out: Layer to control to the reason why it is missing.
-        codes: Layer to the cell means of the features, (C, K): the position code.
-        position: Layer to the position variance of each channel, (K,), in squared units of the features.
-        variance: Layer to the variance of each channel, (K,).
+        layers: In the order in which they run. Dicts below are by layer, then by control, of which 'none' is the
+            network as it is.
+        depth: The share of the network's operations that are done when a layer has run, 0 to 1.
+        channels, strides: Number of channels K, and the total stride up to a layer in px.
+        measures: (value, low, high) by name of the measure, in %.
+        curves: Points (training images, accuracy, low, high) by read-out, in %.
+        dead: Number of channels without variance, which no share includes.
+        left_out: Why a control is missing.
+        codes: Cell means of the features, (C, K): the position code.
+        position, variance: Position variance and variance of each channel, (K,), in squared units of the features.
         grid_size, patch_size, cell_size: Cells per side; widths of a patch and of a cell in px.
         num_images: Images, each seen in every cell.
         model, model_sha256: Class of the network, or the name that was given; `model_fingerprint` of its weights.
@@ -76,8 +75,8 @@ class LocationProbe(Result):
     def table(self) -> list[dict[str, Any]]:
         """One row per layer and control: shares of variance and accuracies with all training images, in %.
 
-        Each measure has columns with `_low` and `_high` behind its name, the ends of its 95% interval: by jackknife
-        over images for shares, over test images for accuracies, over seeds for the control 'random'.
+        `_low` and `_high` are the ends of the 95% intervals: by jackknife over images for shares, over test images for
+        accuracies, over seeds for the control 'random'.
         """
         rows = []
         for layer in self.layers:
@@ -106,16 +105,12 @@ class LocationProbe(Result):
         return self.codes[layer]
 
     def ranking(self, layer: str, contrast: str | None = None) -> Ranking:
-        """Rank the channels of a layer by position, for ablation and sweeps.
+        """Rank the channels of a layer by the share of position in their variance, or by one contrast of it.
 
-        Args:
-            contrast: None ranks by the share of position in a channel's variance. 'left_right' or 'top_bottom' ranks by
-                the linear contrast of the cell means over the channel's standard deviation: first the channels that
-                answer most on the left (the top), last those that answer most on the right (the bottom).
-                'vertical_even' and 'horizontal_even': first those that answer most in the middle rows (columns).
-
-        Raises:
-            ValueError: If the layer was not probed, or there is no such contrast.
+        'left_right' or 'top_bottom' ranks by the linear contrast of the cell means over the channel's standard
+        deviation: first the channels that answer most on the left (the top), last those that answer most on the right
+        (the bottom). 'vertical_even' and 'horizontal_even': first those that answer most in the middle rows (columns).
+        ValueError if the layer was not probed, or there is no such contrast.
         """
         self._check(layer)
         variance = self.variance[layer]
@@ -123,9 +118,9 @@ class LocationProbe(Result):
         if contrast is None:
             scores = self.position[layer] / variance
             scores = torch.where(live, scores, scores[live].min().clamp(max=0))
+        elif contrast not in AXES[:4]:
+            raise ValueError(f'contrast must be one of {", ".join(AXES[:4])}, or None, got {contrast!r}')
         else:
-            if contrast not in AXES[:4]:
-                raise ValueError(f'contrast must be one of {", ".join(AXES[:4])}, or None, got {contrast!r}')
             basis = cell_contrasts(self.grid_size)[contrast]
             if not len(basis):
                 raise ValueError(f'a grid of {self.grid_size} cells per side has no {contrast}: give at least 3')
@@ -191,8 +186,8 @@ def probe_location(
     The middle of each image is put into every cell of an n x n canvas of zeros (the mean colour of normalised images),
     and the network runs once per canvas. Measured on the pooled features of each layer: the share of their variance
     that the cell explains (`position_variance`), the accuracy with which the cell is predicted from them
-    (`read_cells`), and the position code, their mean in each cell. Without training; the same every time. In full
-    natural images ('rolled') the share is much smaller than on an empty canvas, the paper's setting: state both.
+    (`read_cells`), and the position code, their mean in each cell. In full natural images ('rolled') the share is much
+    smaller than on an empty canvas, the paper's setting: state both.
 
     Args:
         images: At least 8 normalised images (I, 3, H, W), or a loader of them. Their middle is cut out.
@@ -211,19 +206,17 @@ def probe_location(
             'noise', 'images', 'rolled': another canvas: Gaussian noise of the images' mean and deviation; another one
             of the images; the whole image, rolled by cells. The last two need images of the canvas' size.
         train_images: As in `read_cells`.
-        build: For 'random', a function from a seed to a network of the same architecture with random weights. None
-            re-initialises every module in place; the weights come back afterwards.
-        seeds: Seeds of the random networks.
+        build, seeds: For 'random': a function from a seed to a network of the same architecture, and the seeds. None
+            re-initialises every module in place.
         unpack: Returns `(images, targets)` of a batch of the loader, if it is neither a tuple nor a dict.
         forward: How the network takes images, default `model` itself.
-        channel_dim: Dimension of the channels, if the layout of a layer is not established (`mmposenc.layers`).
-        prefix_tokens: Tokens that are no patches, likewise.
+        channel_dim, prefix_tokens: If the layout of a layer is not established, see `mmposenc.layers`.
         batch_size: Canvases per forward, rounded to whole images.
         progress: Called with the numbers of forwards done and to do.
         name: What to call the network; default its class.
 
-    Memory grows with images x cells x channels of the layers. With `torch.distributed` initialised the canvases are
-    shared out: every process is given the same images and returns the same result.
+    Memory grows with images x cells x channels of the layers. With `torch.distributed` initialised every process is
+    given the same images, and returns the same result.
 
     Raises:
         ValueError: If a layer does not exist, runs twice or has an unknown layout, the cells are not at one stride
@@ -255,40 +248,42 @@ def probe_location(
     conditions: list[tuple[str, int | None]] = [('none', None)]
     for control in sorted(set(controls), key=lambda each: (each != 'circular', list(controls).index(each))):
         conditions += [(control, seed) for seed in seeds] if control == 'random' else [(control, None)]
+    layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
     with evaluating(model), torch.no_grad(), eager_forwards():
-        layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
         run = _Run(network, forward or network, layout, pictures, grid_size, patch_size, cell_size, batch_size)
         run.examine(layers)
         run.progress, run.passes = progress, len(conditions)
-        found: dict[str, dict[str, list[_Found]]] = {layer: {} for layer in run.layers}
+        found: dict[str, dict[str, list[_Found]]] = {layer: {} for layer in run.depth}
         codes = {}
         for control, seed in conditions:
             with _condition(network, control, seed, build, run):
                 features = run.features(control if control in CANVASES else 'zeros')
-            for layer in run.layers:
+            for layer, by_control in found.items():
                 z = features.pop(layer)
                 try:
                     variance = position_variance(z, grid_size)
                 except ValueError as error:
                     raise ValueError(f'layer {layer!r} under control {control!r}: {error}') from None
-                found[layer].setdefault(control, []).append((variance, read_cells(z, train_images)))
+                by_control.setdefault(control, []).append((variance, read_cells(z, train_images)))
                 if control == 'none':
                     codes[layer] = z.double().mean(0).float()
-    left_out: dict[str, dict[str, str]] = {layer: {} for layer in found}
+    measures, curves, dead, left_out = ({layer: {} for layer in found} for _ in range(4))  # type: ignore[var-annotated]
     for layer, by_control in found.items():
         if 'circular' in by_control and (reason := _not_zero(by_control['circular'][0][0])):
             left_out[layer]['circular'] = reason
             del by_control['circular']
+        for control, runs in by_control.items():
+            measures[layer][control], curves[layer][control] = _figures(runs)
+            dead[layer][control] = max(int((~variance.live).sum()) for variance, _ in runs)
     none = {layer: by_control['none'][0][0] for layer, by_control in found.items()}
-    figures = {layer: {c: _figures(runs) for c, runs in by_control.items()} for layer, by_control in found.items()}
     return LocationProbe(
-        layers=run.layers,
+        layers=tuple(run.depth),
         depth=run.depth,
         channels=run.channels,
         strides=run.strides,
-        measures={layer: {control: each[0] for control, each in of.items()} for layer, of in figures.items()},
-        curves={layer: {control: each[1] for control, each in of.items()} for layer, of in figures.items()},
-        dead={layer: {control: each[2] for control, each in of.items()} for layer, of in figures.items()},
+        measures=measures,
+        curves=curves,
+        dead=dead,
         left_out=left_out,
         codes=codes,
         position={layer: variance.components['position'] for layer, variance in none.items()},
@@ -310,11 +305,9 @@ def _read_images(images: Tensor | Iterable[Any], unpack: Any, patch_size: int, n
     for batch in [images] if isinstance(images, Tensor) else images:
         pictures = read_batch(batch, unpack)[0]
         if min(pictures.shape[-2:]) < needed:
-            raise ValueError(
-                f'images must be at least {needed}x{needed} px '
-                f'({"the patch" if needed == patch_size else "the canvas of images and rolled"}), got '
-                f'{pictures.shape[-2]}x{pictures.shape[-1]}: resize them, or give a smaller patch_size'
-            )
+            why = 'the patch' if needed == patch_size else 'the canvas of images and rolled'
+            got = f'{pictures.shape[-2]}x{pictures.shape[-1]}: resize them, or give a smaller patch_size'
+            raise ValueError(f'images must be at least {needed}x{needed} px ({why}), got {got}')
         cut.append(cut_middle(pictures, needed).detach().cpu())
     if sum(map(len, cut)) < 8:
         raise ValueError(f'the probe takes at least 8 images, got {sum(map(len, cut))}')
@@ -370,11 +363,6 @@ class _Run:
             if all_reduce_sum_(torch.tensor(digest)).item() != digest * self.world:
                 raise ValueError('every process must be given the same images; leave out the distributed sampler')
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers in the order in which they run."""
-        return tuple(self.depth)
-
     def canvases(self, index: int, canvas: str) -> Tensor:
         """The canvases of one image, (cells, 3, side, side)."""
         side, picture = self.grid_size * self.cell_size, self.pictures[index]
@@ -388,10 +376,6 @@ class _Run:
         elif canvas == 'images':
             around = cut_middle(self.pictures[(index + len(self.pictures) // 2) % len(self.pictures)], side)
         return cell_canvases(cut_middle(picture, self.patch_size), around, self.grid_size, self.cell_size)
-
-    def forward(self, indices: Sequence[int], canvas: str) -> None:
-        """Run the canvases of some images through the network."""
-        self.call(torch.cat([self.canvases(index, canvas) for index in indices]).to(self.like))
 
     def calibration(self) -> None:
         """Forwards for `calibrate_batch_norm`, the same in every process, of images and cells in random order.
@@ -441,8 +425,7 @@ class _Run:
             if self.cell_size % stride:
                 raise ValueError(
                     f'cell_size must be a multiple of {stride} px, the total stride up to layer {layer!r}, so that all '
-                    f'cells are at one stride phase; got {self.cell_size}: take '
-                    f'{-(-self.cell_size // stride) * stride}'
+                    f'cells are at one stride phase; got {self.cell_size}: take {-(-self.cell_size // stride) * stride}'
                 )
 
     def features(self, canvas: str) -> dict[str, Tensor]:
@@ -453,22 +436,22 @@ class _Run:
 
         def record(layer: str, features: Tensor, layout: Layout) -> None:
             recorded[layer] = layout.pool(features).cpu()
-            if len(recorded) == len(self.layers):
+            if len(recorded) == len(self.depth):
                 raise _DoneError
 
         own = torch.arange(self.rank, number, self.world).split(self.images_per_batch)
-        with self._hooks(self.layers, record):
+        with self._hooks(self.depth, record):
             for indices in own:
                 recorded.clear()
                 with suppress(_DoneError):
-                    self.forward(indices.tolist(), canvas)
+                    self.call(torch.cat([self.canvases(index, canvas) for index in indices.tolist()]).to(self.like))
                 for layer, z in recorded.items():
                     pooled.setdefault(layer, z.new_zeros(number, cells, z.shape[1]))
                     pooled[layer][indices] = z.view(len(indices), cells, -1)
                 self.forwards += 1
                 if self.progress is not None:
                     self.progress(self.forwards, self.passes * len(own))
-        for layer in self.layers:
+        for layer in self.depth:
             if not all_reduce_sum_(pooled[layer]).isfinite().all():
                 raise ValueError(f'layer {layer!r} gives features that are not finite')
         return pooled
@@ -479,21 +462,18 @@ def _not_zero(circular: PositionVariance) -> str:
     position, interaction = (circular.shares[part][0] for part in ('position', 'interaction'))
     if max(abs(position), abs(interaction)) <= ZERO:
         return ''
-    return (
-        f'position is {position:.2g}% and interaction {interaction:.2g}% where both must be 0: the network computes '
-        f'something that is not invariant to moves of the image'
-    )
+    shares = f'position is {position:.2g}% and interaction {interaction:.2g}% where both must be 0'
+    return f'{shares}: the network computes something that is not invariant to moves of the image'
 
 
-def _figures(runs: list[_Found]) -> tuple[dict[str, Measure], dict[str, Curve], int]:
-    """Measures, curves and dead channels of one network, or their means over several."""
+def _figures(runs: list[_Found]) -> tuple[dict[str, Measure], dict[str, Curve]]:
+    """Measures and curves of one network, or their means over several."""
     curves = {}
     for readout in READOUTS:
         points = zip(*(curve[readout] for _, curve in runs), strict=True)
         curves[readout] = tuple((each[0][0], *_over_seeds([point[1:] for point in each])) for each in points)
     measures = {part: _over_seeds([variance.shares[part] for variance, _ in runs]) for part in COMPONENTS}
-    measures |= {readout: curve[-1][1:] for readout, curve in curves.items()}
-    return measures, curves, max(int((~variance.live).sum()) for variance, _ in runs)
+    return measures | {readout: curve[-1][1:] for readout, curve in curves.items()}, curves
 
 
 def _over_seeds(values: list[Measure]) -> Measure:
@@ -501,5 +481,8 @@ def _over_seeds(values: list[Measure]) -> Measure:
     if len(values) == 1:
         return values[0]
     centres = torch.tensor([value for value, _, _ in values], dtype=torch.float64)
-    half = float(stdtrit(len(values) - 1, 0.975)) * centres.std().item() / len(values) ** 0.5
-    return centres.mean().item(), centres.mean().item() - half, centres.mean().item() + half
+    mean, half = (
+        centres.mean().item(),
+        float(stdtrit(len(values) - 1, 0.975)) * centres.std().item() / len(values) ** 0.5,
+    )
+    return mean, mean - half, mean + half

@@ -41,9 +41,6 @@ def read_cells(features: Tensor, train_images: Sequence[int] | None = None) -> d
     Returns:
         For each of `READOUTS`, points (training images, accuracy, low, high), in %. The interval is of the mean over
         test images (t distribution), whose cells are not independent of one another.
-
-    Raises:
-        ValueError: If there are fewer than 8 images, or a number is below 4 or above what there is.
     """
     images, cells, _ = features.shape
     if images < 8:

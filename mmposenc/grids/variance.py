@@ -23,12 +23,12 @@ class PositionVariance:
     """Components of the variance of each channel, and their shares averaged over the live channels.
 
     Args:
-        components: Name of each of `COMPONENTS` to its variance, (K,), in squared units of the features. Not clamped:
-            a component that is absent is below zero half of the time.
+        components: Variance by name of `COMPONENTS`, (K,), in squared units of the features. Not clamped: a component
+            that is absent is below zero half of the time.
         total: Position, content and interaction together, (K,).
         live: Channels whose variance is above 1e-10 of the median channel's, (K,).
-        shares: Name to (share, low, high) in % of position + content + interaction, the mean over the live channels
-            with its 95% jackknife interval over images.
+        shares: (share, low, high) in % of the total by name, the mean over the live channels with its 95% jackknife
+            interval over images.
     """
 
     components: dict[str, Tensor]
@@ -50,9 +50,6 @@ def position_variance(features: Tensor, grid_size: int) -> PositionVariance:
     Args:
         features: Pooled features, (I, C, K), cells row-major, at least 3 images.
         grid_size: Cells per side; C is its square.
-
-    Raises:
-        ValueError: If there are too few images, or every channel is constant.
     """
     images, cells, channels = features.shape
     if images < 3:

@@ -48,20 +48,14 @@ def without_position_embedding(model: nn.Module) -> Iterator[list[str]]:
 def random_weights(model: nn.Module, seed: int, build: Callable[[int], nn.Module] | None = None) -> Iterator[None]:
     """Give a network random weights while the block runs; its own come back afterwards.
 
-    Args:
-        build: Returns a new network of the same architecture for a seed, whose weights are taken. None calls
-            `reset_parameters` of every module that has parameters.
-
-    Raises:
-        ValueError: If a module has parameters but no `reset_parameters`, or statistics that are frozen.
+    `build` returns a new network of the same architecture for a seed, whose weights are taken. None calls
+    `reset_parameters` of every module that has parameters.
     """
     network = unwrap_model(model)
     frozen = [name for name, module in network.named_modules() if 'FrozenBatchNorm' in type(module).__name__]
     if frozen:
-        raise ValueError(
-            f'random weights need batch normalisation that can be calibrated, but {frozen[0]!r} is frozen: build the '
-            f'network with torch.nn.BatchNorm2d'
-        )
+        needed = 'batch normalisation that can be calibrated'
+        raise ValueError(f'random weights need {needed}, but {frozen[0]!r} is frozen: build with torch.nn.BatchNorm2d')
     with _restored(network.state_dict()):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -77,10 +71,8 @@ def _reset(network: nn.Module) -> None:
         if not any(True for _ in module.parameters(recurse=False)):
             continue
         if not hasattr(module, 'reset_parameters'):
-            raise ValueError(
-                f'{name or "the model"!r} ({type(module).__name__}) has parameters but no reset_parameters: pass '
-                f'build=, a function from a seed to a new network of the same architecture'
-            )
+            found = f'{name or "the model"!r} ({type(module).__name__}) has parameters but no reset_parameters'
+            raise ValueError(f'{found}: pass build=, a function from a seed to a new network of the same architecture')
         module.reset_parameters()
 
 
