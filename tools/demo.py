@@ -353,19 +353,24 @@ def probe_section(out: Path) -> 'tuple[Section, list[str]]':
     end = probe.measures[last]
     summary = (
         'EfficientNet-Lite0 was trained to recognise objects, not to locate them. Yet for a patch on an empty canvas, '
-        f'position makes up {value:.0f}% [{low:.0f}, {high:.0f}] of the variance of its pooled features at '
-        f'{strongest}. '
-        f'At the end {shares[last][0]:.1f}% is left (one network with random weights: '
-        f'{end["random"]["position"][0]:.0f}%). Top-bottom makes up {end["none"]["top_bottom"][0]:.2f}% of the '
-        f'variance there, left-right {end["none"]["left_right"][0]:.2f}%.'
+        f'position makes up {value:.0f}% (95% interval {low:.0f} to {high:.0f}) of the variance of its pooled features '
+        f'at the layer {strongest}. At the end, {shares[last][0]:.1f}% is left, of which {end["none"]["top_bottom"][0]:.2f} '
+        f'points tell top from bottom and {end["none"]["left_right"][0]:.2f} points left from right; one network with '
+        f'random weights keeps {end["random"]["position"][0]:.0f}%.'
+    )
+    text = (
+        'A patch stands in one cell of an otherwise empty canvas, and each channel of a layer is averaged over the '
+        'whole canvas. Position is what the cell adds to these averages whatever the patch shows, interaction what it '
+        'adds for some patches only.'
     )
     caption = (
-        'Share of the variance of pooled features that the cell explains, by layer, and the accuracy with which the '
-        'cell is predicted. With circular padding, pooling cannot know the cell: the zero of the scale. Bands are 95% '
-        f'intervals over {probe.num_images} patches of two photographs and of digits.'
+        'By layer: the share of position and interaction in the variance of pooled features, and how often the cell '
+        'is predicted from them: from the channels in order, from their sorted values, from their sum, and from '
+        'channels in random order. With circular padding, pooling cannot know the cell: the zero of the scale. Bands '
+        f'are 95% intervals over {probe.num_images} patches of two photographs and of digits.'
     )
     picture = save_picture(probe.plot(), out / 'position.svg', caption)
-    return Section('Where position lives in a trained network', [picture]), [summary]
+    return Section('Where position lives in a trained network', [text, picture]), [summary]
 
 
 def grid_section(out: Path, figures: Mapping[str, Mapping[str, float]]) -> 'tuple[Section, list[str]]':
@@ -424,7 +429,7 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
     from mmposenc.cli.report import draw_sections
     from mmposenc.figures import draw_classes, save_figure
     from mmposenc.figures.report import Picture, Section, describe_classes, describe_p, save_picture, verdict
-    from mmposenc.figures.sweeps import class_claims
+    from mmposenc.figures.sweeps import class_claims, numbers_label
 
     claims = {(row['class'], row['ranking']): row for row in class_claims(sweep, ['left', 'right'])}
     sentences = []
@@ -432,22 +437,29 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
         own, other_side = claims[name, side], 'right' if side == 'left' else 'left'
         other = claims[name, other_side]
         sentences.append(
-            f'Only position tells {name} from its look-alike. Ablating {side}-specific channels costs "{name}" '
-            f'{own["harm"]:.1f} points of IoU, random channels {own["random"]:.1f}; {describe_p(own["p"], RANDOM)}: '
+            f'Ablating {side}-specific channels costs the class "{name}" {own["harm"]:.1f} points of IoU (mean over '
+            f'{numbers_label(sweep)}), random channels {own["random"]:.1f}; {describe_p(own["p"], RANDOM)}: '
             f'{verdict(own["p"])}{", but see below how the claim was chosen" if own["p"] <= 0.05 else ""}. The '
             f'{other_side}-specific channels cost it {other["harm"]:.1f} points (p = {other["p"]:.3f})'
             f'{", so the loss is not specific to the side" if other["harm"] >= own["harm"] else ""}.'
         )
+    sentences[0] = (
+        'In street scenes of digits, a grey block is a building on the left and a tree on the right, so only position '
+        f'tells them apart. {sentences[0]}'
+    )
     digits = [claims[name, 'left'] for name in ('pedestrian', 'car', 'sign')]
-    losses = ', '.join(f'{row["class"]} {row["harm"]:.1f} (random {row["random"]:.1f})' for row in digits)
-    sentences.append(f'Digits look the same everywhere. Their classes lose to the left-specific channels: {losses}.')
+    losses = ', '.join(f'{row["class"]} {row["harm"]:.1f} ({row["random"]:.1f})' for row in digits)
+    sentences.append(
+        'Digits look the same everywhere. To left-specific channels (in brackets: to random ones), their classes lose '
+        f'in points of IoU: {losses}.'
+    )
     (eq2,) = (row for row in sweep.claims() if (row['region'], row['ranking']) == ('overall', 'overall-flip_image-abs'))
     halves = sweep.dissociation()
     sentences.append(
         f'Channels chosen by Eq. 2 cost {eq2["harm"]:.1f} points of mIoU over all classes, random channels '
-        f'{eq2["random"]:.1f}; {describe_p(eq2["random_p"], RANDOM)}: {verdict(eq2["random_p"])}. Does each half lose '
-        f'more to its own channels? By D = {halves.difference:.1f} points (double dissociation, p = {halves.p:.3f}): '
-        f'{verdict(halves.p)}.'
+        f'{eq2["random"]:.1f}; {describe_p(eq2["random_p"], RANDOM)}: {verdict(eq2["random_p"])}. Does each half of '
+        'the image lose more to its own channels than to those of the other half? Both differences together are D = '
+        f'{halves.difference:.1f} points (p = {halves.p:.3f}): {verdict(halves.p)}.'
     )
     sides = ['left', 'right']
     figure = draw_classes(sweep, sides)

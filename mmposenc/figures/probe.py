@@ -74,6 +74,7 @@ def plot_depth(probe: 'LocationProbe') -> Figure:
         panel.set_xticks(range(len(probe.layers)), probe.layers, rotation=30, ha='right', rotation_mode='anchor')
     for panel in (position, axes):
         panel.set_ylim(top=1.3 * panel.get_ylim()[1])  # room for the legend
+        panel.set_yticks([share for share in panel.get_yticks() if panel.get_ylim()[0] <= share <= 100])
         panel.legend(loc='upper left', ncols=2)
     accuracy.legend(loc='upper left', ncols=3)
     figure.suptitle(
@@ -157,8 +158,8 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         for line in [*grid, *grid.transpose(1, 0, 2)]:
             panel.plot(*line.T, color=GREY, linewidth=1, zorder=1)
         panel.scatter(*points.T, s=80, zorder=2, c=[_cell_colour(cell, n) for cell in range(n**2)], edgecolors='black')
-        for cells in _groups(points, 0.06 * np.ptp(points, axis=0).max()):
-            _name_cells(panel, cells, points[cells].mean(0), n)
+        for cells in _groups(points, 0.1 * np.ptp(points, axis=0).max()):
+            _name_cells(panel, sorted(cells, key=lambda cell: -points[cell, 1]), points[cells].mean(0), n)
         shares = 100 * singular**2 / (singular**2).sum()
         panel.set(title=layer, ylabel=f'component 2 ({shares[1]:.0f}%)')
         panel.set_xlabel(f'component 1 ({shares[0]:.0f}% of the code)')

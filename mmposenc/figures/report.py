@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmposenc.channels.sweep import Sweep
 from mmposenc.figures.style import save_figure
-from mmposenc.figures.sweeps import class_claims, metric_label, ranking_labels
+from mmposenc.figures.sweeps import class_claims, metric_label, numbers_label, ranking_labels
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
         label = labels[row['ranking']]
         sentence = (
             f'{label[:1].upper()}{label[1:]}: ablated at {row["layer"]}, these channels cost {row["harm"]:.1f} '
-            f'points of {metric} (mean over N), random channels {row["random"]:.1f}; '
+            f'points of {metric} (mean over {numbers_label(sweep)}), random channels {row["random"]:.1f}; '
             f'{describe_p(row["random_p"], sweep.plan.num_random)}: {verdict(row["random_p"])}.'
         )
         if row['random_p'] <= 0.05 < row.get('matched_p', 0):
@@ -182,7 +182,7 @@ def describe_classes(sweep: Sweep, rankings: Sequence[str]) -> list[str | Table]
         cells = rows.setdefault(row['class'], [row['class'], f'{row["random"]:.1f}', band])
         cells += [f'{row["harm"]:.1f}', f'{row["p"]:.3f}']
     head = ['class', 'random', '95% of orders', *(title for name in rankings for title in (labels[name], 'p'))]
-    caption = 'Loss of IoU in points, mean over N. p is the share of orders, the ranking included, that cost as much.'
+    caption = 'Loss of IoU in points, mean over N. p: share of orders, the ranking included, that cost at least that.'
     return [Table(head, list(rows.values()), caption)]
 
 

@@ -12,16 +12,11 @@ from torch import Tensor
 
 from mmposenc.chance import FEWEST, chance_test
 from mmposenc.channels.sweep import Sweep, SweepCurve
-from mmposenc.figures.style import BLUE, GREY, ORANGE, VERMILION, line_styles, panels, shared_legend, styled
+from mmposenc.figures.style import GREY, line_styles, panels, shared_legend, styled
 from mmposenc.ranking import Ranking
 
 _BAND: dict[str, Any] = dict(color=GREY, alpha=0.25, lw=0)
 _MEAN: dict[str, Any] = dict(color=GREY, linestyle='--', label='random channels, mean')
-_SIDES: dict[str, dict[str, Any]] = {
-    'left': dict(color=BLUE, marker='<', label='left channels'),
-    'overall': dict(color=ORANGE, marker='o', label='overall (Eq. 2)'),
-    'right': dict(color=VERMILION, marker='>', label='right channels'),
-}
 _PAIRS = {
     'flip_image': 'mirroring',
     'flip_image_vertical': 'turning upside down',
@@ -42,6 +37,11 @@ def metric_label(metric: str) -> str:
     """A figure's name as people write it: Top-1, Cons.8 (zero_ref), mIoU."""
     text = re.sub(r'^cons(\d+)_(.*)$', r'Cons.\1 (\2)', metric).replace('mIoU_labelled', 'mIoU')
     return re.sub(r'^IoU/', 'IoU of ', re.sub(r'^top1$', 'Top-1', text))
+
+
+def numbers_label(sweep: Sweep) -> str:
+    """Over which numbers of channels means are taken."""
+    return f'N = {sweep.plan.num_channels[0]} to {sweep.plan.num_channels[-1]}'
 
 
 @styled
@@ -88,7 +88,7 @@ def draw_dissociation(sweep: Sweep) -> Figure:
         ValueError: If rankings of left and right, these regions, or 19 random orders are missing.
     """
     first = {of.region: name for name, of in reversed(sweep.plan.rankings.items())}
-    sides = [side for side in _SIDES if side in first]
+    rankings, looks = [first[side] for side in ('left', 'overall', 'right') if side in first], _looks(sweep)
     figure, places = panels(len(sweep.layers), 2, 5, 3, sharey=True)
     for layer, row in zip(sweep.layers, places, strict=True):
         found = sweep.dissociation(layer)
@@ -96,10 +96,10 @@ def draw_dissociation(sweep: Sweep) -> Figure:
             numbers = sweep.plan.num_channels
             axis.axhline(0, color='black', linewidth=0.8)
             axis.plot(numbers, sweep.random_harm(half, layer).mean(0).tolist(), **_MEAN)
-            for side in sides:
-                axis.plot(numbers, sweep.harm(first[side], half, layer).tolist(), **_SIDES[side])
-                low, high = (end.tolist() for end in sweep.interval(first[side], half, layer))
-                axis.fill_between(numbers, low, high, color=_SIDES[side]['color'], alpha=0.15, lw=0)
+            for name in rankings:
+                axis.plot(numbers, sweep.harm(name, half, layer).tolist(), **looks[name])
+                low, high = (end.tolist() for end in sweep.interval(name, half, layer))
+                axis.fill_between(numbers, low, high, color=looks[name]['color'], alpha=0.15, lw=0)
             axis.set(title=f'{half} half of the image, ablated at {layer}', xlabel='channels ablated')
             axis.grid(True)
         row[0].set_ylabel(f'loss of {metric_label(sweep.harm_of)} in the half, points')
@@ -129,8 +129,10 @@ def draw_classes(sweep: Sweep, rankings: Sequence[str]) -> Figure:
         axis.plot(place + shift, row['harm'], **{**looks[row['ranking']], 'linestyle': '', 'markersize': 6})
     axis.axhline(0, color='black', linewidth=0.8)
     axis.grid(True, axis='y')
+    axis.use_sticky_edges = False  # No bar ends at the frame.
     axis.set_xticks(range(len(classes)), classes)
-    axis.set(ylabel='loss of IoU, points', title=f'mean over N channels ablated at {sweep.layers[0]}')
+    axis.set_ylabel('loss of IoU, points')
+    axis.set_title(f'mean over {numbers_label(sweep)} channels ablated at {sweep.layers[0]}')
     shared_legend(figure, 3)
     return figure
 
@@ -209,6 +211,6 @@ def _draw_window(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str
         axis.axhline(harm[0], **_MEAN)
     elif curve.ranking != 'matched':
         look = looks[curve.ranking]
-        axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=look['color'], alpha=0.4)
+        axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=look['color'], alpha=0.6)
         axis.plot([start + size / 2 for start in curve.starts], harm, **{**look, 'linestyle': ''})
     axis.set_xlabel(f'rank of the {size} channels ablated')

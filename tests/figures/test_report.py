@@ -138,8 +138,9 @@ def test_what_a_sweep_has_found_in_words_and_tables() -> None:
     flip, dull, *_, halves, number = report.summarise_sweep(sweep)
     # Mean over N = 0, 2, 4: two channels of 5 points, random ones of 0.59.
     assert flip == (
-        'Most sensitive to mirroring (Eq. 2): ablated at pool, these channels cost 10.0 points of score (mean over N), '
-        'random channels 1.2; none of 19 random orders costs as much (p = 0.050): more than chance explains.'
+        'Most sensitive to mirroring (Eq. 2): ablated at pool, these channels cost 10.0 points of score (mean over '
+        'N = 0 to 4), random channels 1.2; none of 19 random orders costs as much (p = 0.050): more than chance '
+        'explains.'
     )
     assert '19 of 19 random orders cost at least as much (p = 1.000): not distinguishable from chance' in dull
     assert 'the left half loses 8.0 points to left channels and 2.0 to right ones, the right half 2.0 and 8.0' in halves

@@ -72,9 +72,9 @@ def test_another_region_and_several_layers() -> None:
 def test_the_halves_with_intervals_and_d() -> None:
     sweep = planted_sweep(window=0)
     left, right = draw_dissociation(sweep).axes
-    assert lines(left)['left channels'] == [(0, 0), (2, 8), (4, 16)]
-    assert lines(left)['right channels'] == lines(right)['left channels'] == [(0, 0), (2, 2), (4, 4)]
-    assert lines(left)['overall (Eq. 2)'] == [(0, 0), (2, 6), (4, 12)]
+    assert lines(left)[LEFT] == [(0, 0), (2, 8), (4, 16)]
+    assert lines(left)[RIGHT] == lines(right)[LEFT] == [(0, 0), (2, 2), (4, 4)]
+    assert lines(left)[FLIP] == [(0, 0), (2, 6), (4, 12)]
     assert lines(left)[RANDOM][-1] == (4, 2.36)
     assert len(left.collections) == 3  # all images are alike, so the intervals have no width
     # Mean losses 8 and 2 in each half: D = (8 - 2) + (8 - 2), above all 21 * 20 pairs but itself.
@@ -95,6 +95,7 @@ def test_classes_beside_random_orders() -> None:
     assert rows['tree', 'left']['random'] == pytest.approx(2 * 0.59)
     bar = axis.patches[0]
     assert bar.get_y() < 1.18 < bar.get_y() + bar.get_height() < 2
+    assert axis.get_title() == 'mean over N = 0 to 4 channels ablated at pool'
 
 
 def test_names_that_people_can_read() -> None:
