@@ -354,9 +354,9 @@ def probe_section(out: Path) -> 'tuple[Section, list[str]]':
     summary = (
         'EfficientNet-Lite0 was trained to recognise objects, not to locate them. Yet for a patch on an empty canvas, '
         f'position makes up {value:.0f}% (95% interval {low:.0f} to {high:.0f}) of the variance of its pooled features '
-        f'at the layer {strongest}. At the end, {shares[last][0]:.1f}% is left, of which {end["none"]["top_bottom"][0]:.2f} '
-        f'points tell top from bottom and {end["none"]["left_right"][0]:.2f} points left from right; one network with '
-        f'random weights keeps {end["random"]["position"][0]:.0f}%.'
+        f'at the layer {strongest}. At the end, {shares[last][0]:.1f}% is left, of which '
+        f'{end["none"]["top_bottom"][0]:.2f} points tell top from bottom and {end["none"]["left_right"][0]:.2f} points '
+        f'left from right; one network with random weights keeps {end["random"]["position"][0]:.0f}%.'
     )
     text = (
         'A patch stands in one cell of an otherwise empty canvas, and each channel of a layer is averaged over the '
