@@ -8,31 +8,13 @@ from torch import Tensor, distributed, nn
 
 from mmposenc.batches import Unpack, evaluating, read_batches, read_logits
 from mmposenc.channels.rank import rank_channels
-from mmposenc.channels.sweep_plan import (
-    Metric,
-    OwnMetric,
-    Rates,
-    SweepPlan,
-    Top1,
-    known_activation,
-    name_rankings,
-)
+from mmposenc.channels.sweep_plan import Metric, OwnMetric, Rates, SweepPlan, Top1, known_activation, name_rankings
 from mmposenc.channels.sweep_result import Sweep, SweepCurve
 from mmposenc.channels.variants import PlanForwards
 from mmposenc.layers import Forward, check_layer, unwrap_model
 from mmposenc.ranking import Ranking, model_fingerprint
 
-__all__ = [
-    'Metric',
-    'Rates',
-    'Sweep',
-    'SweepCurve',
-    'SweepPlan',
-    'Top1',
-    'make_metric',
-    'name_rankings',
-    'sweep_channels',
-]
+__all__ = ['Metric', 'Rates', 'Sweep', 'SweepCurve', 'SweepPlan', 'Top1', 'sweep_channels']
 
 
 @torch.no_grad()

@@ -75,11 +75,7 @@ def test_images_are_flipped_before_they_are_padded(tmp_path: Path) -> None:
 
 def test_the_two_halves_of_the_data_set_make_up_the_whole(tmp_path: Path) -> None:
     dataset = lit_columns(tmp_path, *COLUMNS)
-    for split, number, score in (
-        ('all', 5, EQ2),
-        ('even', 3, 50 * (1 + 0 + 1) / 3),
-        ('odd', 2, 50 * (0.5 + 1) / 2),
-    ):
+    for split, number, score in (('all', 5, EQ2), ('even', 3, 50 * (1 + 0 + 1) / 3), ('odd', 2, 50 * (0.5 + 1) / 2)):
         found = ranked(make_segmenter(), dataset, tmp_path, rank_split=split)
         assert (found.num_images, found.scores[0]) == (number, pytest.approx(score))
     assert found.data_set == 'BaseSegDataset images, odd images'

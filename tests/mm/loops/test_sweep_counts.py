@@ -5,14 +5,7 @@ from typing import Any
 import pytest
 import torch
 from mmseg.models import EncoderDecoder
-from tiny_networks import (
-    CLASSES,
-    classification_batch,
-    segmentation_batch,
-    tiny_classifier,
-    tiny_plan,
-    tiny_segmentor,
-)
+from tiny_networks import CLASSES, classification_batch, segmentation_batch, tiny_classifier, tiny_plan, tiny_segmentor
 from torch import Tensor
 
 from mmposenc.channels import SweepPlan, ablate_channels
