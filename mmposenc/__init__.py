@@ -5,6 +5,7 @@ Channel-Wise in CNNs", ICCV 2021. The functions below need PyTorch, numpy and sc
 first asked for. `mmposenc.mm` registers the parts for OpenMMLab.
 """
 
+# ruff: noqa: F401
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,26 +41,7 @@ METRICS = {
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names.split()}
 
-__all__ = [
-    'AugShiftLoss',
-    'ChanceTest',
-    'ConsistencyCard',
-    'LocationProbe',
-    'Ranking',
-    'Sweep',
-    '__version__',
-    'ablate_channels',
-    'augshift_loss',
-    'chance_test',
-    'probe_location',
-    'random_channels',
-    'rank_channels',
-    'shift_consistency',
-    'sweep_channels',
-    'top_channels',
-    'two_views',
-    'window',
-]
+__all__ = ['__version__', *_PLACE]
 
 
 def named_metric(name: str, **options: Any) -> Any:
