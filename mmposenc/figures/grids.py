@@ -67,7 +67,7 @@ def draw_accuracy(runs: Sequence[dict]) -> Figure:
         axis.plot(sizes, chance, color='0.5', linestyle=':', marker='.')
         # A little more than 0 to 100, so that no marker at either end is cut.
         axis.set(xticks=sizes, xticklabels=[f'{n} x {n}' for n in sizes], ylim=(-3, 103))
-        axis.set(title=f'{task}, {padding} padding')
+        axis.set(title=f'{task}, {padding.removesuffix("s")} padding')
         axis.margins(x=0.08)
         axis.grid()
     for axis in places[:, 0]:

@@ -1,12 +1,13 @@
 """Figures of `probe_location`: position over depth, read-outs over training images, the map of the position code."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
+from scipy.cluster.hierarchy import fclusterdata
 
 from mmposenc.figures.style import (
     BLUE,
@@ -158,8 +159,9 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         for line in [*grid, *grid.transpose(1, 0, 2)]:
             panel.plot(*line.T, color=GREY, linewidth=1, zorder=1)
         panel.scatter(*points.T, s=80, zorder=2, c=[_cell_colour(cell, n) for cell in range(n**2)], edgecolors='black')
-        for cells in _groups(points, 0.1 * np.ptp(points, axis=0).max()):
-            _name_cells(panel, sorted(cells, key=lambda cell: -points[cell, 1]), points[cells].mean(0), n)
+        groups = fclusterdata(points, 0.1 * np.ptp(points, axis=0).max(), 'distance')
+        for group in np.unique(groups):
+            _name_cells(panel, points, np.flatnonzero(groups == group), n)
         shares = 100 * singular**2 / (singular**2).sum()
         panel.set(title=layer, ylabel=f'component 2 ({shares[1]:.0f}%)')
         panel.set_xlabel(f'component 1 ({shares[0]:.0f}% of the code)')
@@ -169,25 +171,15 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
     return figure
 
 
-def _groups(points: np.ndarray, distance: float) -> list[list[int]]:
-    """Numbers of the points (N, 2) in groups; those of a group lie within the distance of its first."""
-    groups: list[list[int]] = []
-    for number, point in enumerate(points):
-        near = [group for group in groups if np.linalg.norm(points[group[0]] - point) <= distance]
-        if near:
-            near[0].append(number)
-        else:
-            groups.append([number])
-    return groups
-
-
-def _name_cells(panel: Axes, cells: Sequence[int], point: np.ndarray, n: int) -> None:
-    """Write the names of cells beside their point, on the side that faces away from the middle (0, 0)."""
-    x, y = point / max(np.linalg.norm(point), 1e-12)
-    ha = 'left' if x > 0.35 else 'right' if x < -0.35 else 'center'
-    va = 'bottom' if y > 0.35 else 'top' if y < -0.35 else 'center'
-    text = '\n'.join(f'{cell // n},{cell % n}' for cell in cells)
-    panel.annotate(text, point, (7 * x, 7 * y), textcoords='offset points', ha=ha, va=va, fontsize=8, zorder=3)
+def _name_cells(panel: Axes, points: np.ndarray, cells: np.ndarray, n: int) -> None:
+    """Write the names of neighbouring cells on that side of them which faces away from the middle (0, 0)."""
+    own = points[cells]
+    ends, middle = (own.min(0), own.mean(0), own.max(0)), own.mean(0)
+    direction = middle / max(np.linalg.norm(middle), 1e-12)
+    x, y = ((1 + (d > 0.35) - (d < -0.35)) for d in direction)
+    look: Any = dict(ha=('right', 'center', 'left')[x], va=('top', 'center', 'bottom')[y], fontsize=8, zorder=3)
+    text = '\n'.join(f'{cell // n},{cell % n}' for cell in cells[np.argsort(-own[:, 1], kind='stable')])
+    panel.annotate(text, (ends[x][0], ends[y][1]), tuple(7 * direction), textcoords='offset points', **look)
 
 
 def _cell_colour(cell: int, n: int) -> tuple[float, float, float]:

@@ -119,6 +119,7 @@ def draw_classes(sweep: Sweep, rankings: Sequence[str]) -> Figure:
     rows, looks = class_claims(sweep, rankings), _looks(sweep)
     classes = list(dict.fromkeys(row['class'] for row in rows))
     figure, ((axis,),) = panels(1, 1, max(5, 1.2 * len(classes)), 3)
+    axis.use_sticky_edges = False  # No bar ends at the frame.
     for row in rows:
         place = classes.index(row['class'])
         shift = 0.14 * (rankings.index(row['ranking']) - (len(rankings) - 1) / 2)
@@ -129,7 +130,6 @@ def draw_classes(sweep: Sweep, rankings: Sequence[str]) -> Figure:
         axis.plot(place + shift, row['harm'], **{**looks[row['ranking']], 'linestyle': '', 'markersize': 6})
     axis.axhline(0, color='black', linewidth=0.8)
     axis.grid(True, axis='y')
-    axis.use_sticky_edges = False  # No bar ends at the frame.
     axis.set_xticks(range(len(classes)), classes)
     axis.set_ylabel('loss of IoU, points')
     axis.set_title(f'mean over {numbers_label(sweep)} channels ablated at {sweep.layers[0]}')

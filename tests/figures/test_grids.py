@@ -56,7 +56,7 @@ def test_a_panel_per_task_and_padding_and_a_legend_of_what_is_there():
     figure = draw_accuracy(runs)
     titles = [axis.get_title() for axis in figure.axes]
     tasks = ('location', 'category')
-    assert titles == [f'{task}, {padding} padding' for task in tasks for padding in ('zeros', 'reflect')]
+    assert titles == [f'{task}, {padding} padding' for task in tasks for padding in ('zero', 'reflect')]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ['GAPNet', 'sum of channels', "the paper's", 'chance']
     assert lines(figure.axes[3])[-1] == [(3, 10)]  # chance of ten categories

@@ -11,7 +11,7 @@ ROWS, COLUMNS = (part.flatten().double() for part in torch.meshgrid(torch.arange
 
 def names(code: torch.Tensor) -> list[str]:
     probe = SimpleNamespace(model='net', grid_size=3, codes={'a': code}, variance={'a': torch.ones(code.shape[1])})
-    return [text.get_text() for text in plot_code_map(probe, 'a').axes[0].texts]
+    return sorted('\n'.join(sorted(t.get_text().split('\n'))) for t in plot_code_map(probe, 'a').axes[0].texts)
 
 
 def test_every_cell_has_a_name() -> None:

@@ -94,6 +94,7 @@ def test_classes_beside_random_orders() -> None:
     assert rows['building', 'left']['p'] == rows['building', 'flip']['p'] == 1 / 20
     assert rows['tree', 'left']['random'] == pytest.approx(2 * 0.59)
     bar = axis.patches[0]
+    assert axis.get_ylim()[0] < min(patch.get_y() for patch in axis.patches)  # no bar is cut by the frame
     assert bar.get_y() < 1.18 < bar.get_y() + bar.get_height() < 2
     assert axis.get_title() == 'mean over N = 0 to 4 channels ablated at pool'
 
