@@ -330,8 +330,8 @@ def write_report(out: Path, results: Mapping[str, Mapping[str, Any]]) -> Path:
     times = [[name, *(f'{result[key]:.0f}' for key in ('seconds', 'cpu_seconds'))] for name, result in results.items()]
     total = sum(result['cpu_seconds'] for result in results.values())
     commands: list[Any] = [
-        'Everything on this page comes from these commands; one seed each.',
-        Commands([f'mmposenc {result["command"]}' for result in results.values()]),
+        'Everything on this page comes from these commands, given in its folder; one seed each.',
+        Commands([f'mmposenc {result["command"]}'.replace(f'{out}{os.sep}', '') for result in results.values()]),
         Table(['step', 'seconds', 'CPU seconds'], times, f'{total:.0f} CPU seconds in all, without imports.'),
     ]
     sections = [*(section for section, _ in told), Section('Commands', commands)]
@@ -416,8 +416,8 @@ def shift_section(figures: Mapping[str, Mapping[str, float]]) -> 'tuple[Section,
     none, one, two = (f'{row[2]}%' for row in rows)
     summary = (
         f'A digit and its copy, shifted by up to 8 pixels, get the same label in {none} of the cases if training never '
-        f'shifted them, in {one} if it did, and in {two} with AugShift (one seed; overlapping intervals show no '
-        'difference).'
+        f'shifted them, in {one} if it did, and in {two} with AugShift (one seed; where intervals overlap, no '
+        'difference is shown).'
     )
     text = 'Cons.8: how often a test digit and its copy, shifted by up to 8 pixels with zero fill, get the same label.'
     table = Table(['training', 'Top-1, %', 'Cons.8, %', '95% interval'], rows, '355 test digits; one seed.')

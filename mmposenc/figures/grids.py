@@ -28,7 +28,7 @@ def draw_inputs(images: np.ndarray, titles: Sequence[str], grid_size: int) -> Fi
     Thin lines, which are not part of the input, mark the cells, `grid_size` per side.
     """
     columns = min(len(images), 6)
-    figure, places = panels(-(-len(images) // columns), columns, 1.6, 1.9)
+    figure, places = panels(-(-len(images) // columns), columns, 1.6, 1.75)
     height, width = images.shape[1:3]
     for axis in places.flat:
         axis.set_axis_off()
@@ -37,7 +37,7 @@ def draw_inputs(images: np.ndarray, titles: Sequence[str], grid_size: int) -> Fi
         for i in range(grid_size + 1):
             axis.axhline(i * height / grid_size, color='white', linewidth=0.6, alpha=0.7)
             axis.axvline(i * width / grid_size, color='white', linewidth=0.6, alpha=0.7)
-        axis.set_title(title)
+        axis.set_title(title, fontsize=8)
     return figure
 
 
@@ -124,7 +124,8 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
     for cell, axis in enumerate(places.flat):
         image = axis.imshow(shares[cell], vmin=0, vmax=100, cmap='cividis')
         row, column = divmod(cell, grid_size)
-        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor='#d7191c', linewidth=1.5))
+        frame: Any = dict(fill=False, edgecolor='#d7191c', linewidth=1.5, zorder=3, clip_on=False)
+        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **frame))
         for (row, column), share in np.ndenumerate(shares[cell]) if grid_size <= 5 else ():
             if share >= 0.5:
                 look: Any = dict(ha='center', va='center', fontsize=9 - grid_size)

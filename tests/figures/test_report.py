@@ -69,7 +69,7 @@ def test_everything_is_in_the_page(pictures: list[Picture]) -> None:
     assert page.under('td') == ['left', '3', '12.5%']
     assert [cell.get('class') for cell in page.attributes('td')] == [None, 'number', None, 'number']
     assert page.under('caption') == ['Two rows.']
-    assert page.under('code') == ['python a.py --n 1\nmake demo']
+    assert page.under('code') == ['python a.py --n 1', 'make demo']
     assert page.under('figcaption') == ['Picture png', 'Picture svg']
 
 
