@@ -56,7 +56,7 @@ def test_figures_and_page(tool: Callable[[str], Main], tmp_path: Path, capsys: p
     assert 'net &lt;1&gt;' in page
     text = unescape(page)
     # 4 of 60 pixels of 'car' become 'road': IoU 56 / 60 and 60 / 64, mean loss 6.46; at N = 2, 3.28; at N = 0, 0.
-    assert 'these channels cost 3.2 points of mIoU (mean over N), random channels 0.0; none of 19 random orders' in text
+    assert 'cost 3.2 points of mIoU (mean over N = 0 to 4), random channels 0.0; none of 19 random orders' in text
     assert 'each half depends on its own channels' in text
     assert "mmposenc report sweep --out drawn --overlays 'overlay 1.png' --title 'My <sweep>'" in text
 
