@@ -56,7 +56,7 @@ def run(args: Namespace) -> None:
     with common.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
         runner = common.build_runner(cfg, args.verbose)
         figures = runner.test()
-    common.say(f'{runner.test_loop.out}: the sweep; sweep.csv has the figures, claims.csv the tests against chance')
+    common.say(f'written to {runner.test_loop.out}; sweep.csv has the figures, claims.csv the tests against chance')
     common.report(figures, args.checkpoint)
 
 
