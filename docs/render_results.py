@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import render_atlas
+import render_camvid
 import render_espnet
 import yaml
-from scipy.stats import spearmanr
 
 from mmposenc.cli.reproduce import status_table
 
@@ -33,13 +33,6 @@ PROTOCOLS = ('zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'r
 NOT_MEASURED = 'n.m.'
 FIGURES = ('Top-1', 'zero_ref [95%]', *PROTOCOLS[1:])
 NETS = {'gapnet': 'GAPNet', 'permutenet': 'PermuteNet', 'sortnet': 'SortNet'}
-RANKINGS = {
-    'overall-flip_image-abs': 'Eq. 2',
-    'overall-flip_image_flipped_kernels-abs': 'Kernel-Flip\\*',
-    'overall-flip_kernels-abs': 'Kernel-Flip\\*\\*',
-    'overall-roll_image-abs': 'roll',
-    'mean_activation': 'mean activation',
-}
 PRETRAINED = {
     'resnet20_cifar10': 'ResNet-20, CIFAR-10',
     'resnet56_cifar10': 'ResNet-56, CIFAR-10',
@@ -162,48 +155,6 @@ def accuracies(name: str) -> str:
     return markdown(['task', 'network', 'padding', *(f'{n}x{n}' for n in sizes)], rows)
 
 
-def harm(*names: str) -> str:
-    """What the top N of every ranking and five random draws cost (Fig. 4)."""
-    rows = [row for name in names for row in read(name) if row['region'] == 'overall']
-    of = {(row['layer'], row['ranking'], row['num_channels']): row for row in rows}
-    layers, rankings = (list(dict.fromkeys(row[key] for row in rows)) for key in ('layer', 'ranking'))
-    cells = [
-        [f'`{layer}`', n, f'{float(of[layer, rankings[0], n]["harm_random"]):.1f}']
-        + [f'{float(of[layer, ranking, n]["harm"]):.1f}' for ranking in rankings]
-        for layer in layers
-        for n in ('10', '50', '100', '500', '1000')
-    ]
-    return markdown(['layer', 'N', 'random', *(RANKINGS.get(r, r.replace('_', ' ')) for r in rankings)], cells)
-
-
-def camvid_windows() -> str:
-    """Rank correlation of a window's place in the ranking and mIoU (Fig. 4, bottom)."""
-    rows = [row for row in read('camvid/fig4.csv') if row['kind'] == 'window']
-    layers, rankings = (list(dict.fromkeys(row[name] for row in rows)) for name in ('layer', 'ranking'))
-    cells = []
-    for layer in layers:
-        cells.append([f'`{layer}`'])
-        for ranking in rankings:
-            own = [row for row in rows if (row['layer'], row['ranking']) == (layer, ranking)]
-            rho = spearmanr([int(row['start']) for row in own], [float(row['value']) for row in own]).statistic
-            cells[-1].append(f'{rho:.2f}')
-    return markdown(['layer', *(RANKINGS.get(ranking, ranking) for ranking in rankings)], cells)
-
-
-def sides(folder: str, kinds: Sequence[str]) -> str:
-    """Harm in each half by the channels of its own side, of both and of the other side (Fig. 6), at N = 100."""
-    cells = []
-    for kind in kinds:
-        rows = read(f'{folder}/region_attack_{kind}.csv')
-        for layer, region in dict.fromkeys((row['layer'], row['region']) for row in rows):
-            own = [row for row in rows if (row['layer'], row['region']) == (layer, region)]
-            (shown,) = (row for row in own if row['num_channels'] == '100')
-            losses = [f'{float(shown[f"harm_{side}"]):.1f}' for side in ('own', 'overall', 'other')]
-            holds = f'{sum(row["holds"] == "true" for row in own)} of {len(own)} N'
-            cells.append([kind, f'`{layer}`', region, *losses, holds])
-    return markdown(['rankings by', 'layer', 'half', 'own side', 'overall', 'other side', 'order holds at'], cells)
-
-
 TABLES: dict[str, Callable[[], str]] = {
     'status': status_table,
     'table2': table2,
@@ -212,15 +163,10 @@ TABLES: dict[str, Callable[[], str]] = {
     'objects': objects,
     'objects_correlations': objects_correlations,
     **{name: partial(accuracies, f'{name}.json') for name in ('narrow_table1', 'grid_fifth', 'grid_digits')},
-    'camvid_harm': partial(harm, 'camvid/random_control.csv'),
-    'camvid_windows': camvid_windows,
-    'camvid_sides': partial(sides, 'camvid', ('pedestrian', 'car', 'centred')),
-    'camvid_full_harm': partial(harm, 'camvid_full/random_control_car.csv', 'camvid_full/random_control_centred.csv'),
-    'camvid_full_sides': partial(sides, 'camvid_full', ('car', 'centred')),
 }
 TABLES |= {
     table.__name__: lambda table=table: markdown(table()[0], table()[1:])
-    for table in (*render_atlas.TABLES, *render_espnet.TABLES)
+    for table in (*render_atlas.TABLES, *render_camvid.TABLES, *render_espnet.TABLES)
 }
 
 

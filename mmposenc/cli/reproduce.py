@@ -332,6 +332,10 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
         figures = read_figures(file.parent, [file.name])
         figures = {name.replace(file.stem, 'objects', 1): value for name, value in figures.items()}
         found[f'objects-{file.stem}', 0] = dict(figures=figures, source=f'objects/{file.name}')
+    if (PUBLISHED / 'camvid').is_dir():
+        figures = read_figures(PUBLISHED / 'camvid', ['claims.csv', 'dissociation.csv'])
+        figures = {f'other/sweep/{name}': value for name, value in figures.items()}
+        found['fig4-camvid-half', 0] = dict(figures=figures, source='camvid')
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
         document = json.loads(file.read_text())
         if document.get('format') != FORMAT:

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from mmposenc.results import atomic_write
 
-# Okabe and Ito's colours, which people who are colour-blind can tell apart too.
+# Okabe and Ito's colours, which people who are colour-blind can tell apart too, and a brown.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = '#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
-GREY = '0.45'
-COLOURS, MARKERS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, 'black'), 'os^vDPX'
+BROWN, GREY = '#8c6d3f', '0.45'
+COLOURS, MARKERS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, 'black', BROWN), 'os^vDPX*'
 WIDTH = 10.5
 """Inches that a page of a report has room for; every figure is at most as wide, so that all text has one size."""
 
@@ -37,7 +37,7 @@ def panels(rows: int, columns: int, width: float, height: float, **options: Any)
 
 
 def line_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line by name; after seven names the colours start again, dashed."""
+    """Colour, marker and line by name; after eight names the colours start again, dashed."""
     pairs = list(zip(COLOURS, MARKERS, strict=True))
     looks = [dict(color=colour, marker=marker, linestyle=line) for line in ('-', '--') for colour, marker in pairs]
     return dict(zip(names, cycle(looks), strict=False))
