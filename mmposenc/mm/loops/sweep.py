@@ -272,7 +272,9 @@ def _tensor_digest(value: Any) -> str:
     def add(value: Any) -> None:
         if isinstance(value, Tensor):
             digest.update(f'{value.dtype} {tuple(value.shape)}'.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            # A copy, since one value that is expanded counts as contiguous whatever its stride.
+            plain = value.detach().cpu().clone(memory_format=torch.contiguous_format).flatten()
+            digest.update(plain.view(torch.uint8).numpy().data)
         elif isinstance(value, (BaseDataElement, Mapping)):
             for key, item in sorted(value.items()):
                 digest.update(key.encode())

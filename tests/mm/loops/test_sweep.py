@@ -17,6 +17,7 @@ import torch
 from sweep_commands import make_aspp, result, save_inputs
 
 from mmposenc.channels import Sweep
+from mmposenc.mm.loops.sweep import _tensor_digest
 
 ROOT = Path(__file__).parents[2]
 Main = Callable[[list[str]], None]
@@ -248,3 +249,9 @@ def test_kill_9_and_go_on(sweep: Main, arguments: list[str]) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert result('killed') == result('whole')
+
+
+def test_a_digest_is_of_the_values_not_of_how_they_lie_in_memory():
+    values = torch.arange(6).reshape(2, 3)
+    assert _tensor_digest([values.t()]) == _tensor_digest([values.t().contiguous()]) != _tensor_digest([values])
+    assert _tensor_digest(torch.tensor(3).expand(1)) == _tensor_digest(torch.tensor([3]))
