@@ -60,10 +60,9 @@ def camvid_claims() -> list[list[str]]:
         ('matched', 'claims_matched.csv', found['matched_num_channels']),
     ):
         for row in table(place):
-            # Mean activation is not compared with orders of the same mean activation.
-            if row['region'] == 'overall' and (null, row['ranking']) != ('matched', 'activation'):
+            if row['region'] == 'overall':
                 harm = [_points(float(row[column])) for column in ('harm', null)]
-                kind = {'random': 'random', 'matched': 'equally active'}[null]
+                kind = {'random': 'random', 'matched': 'similarly active'}[null]
                 of = ', '.join(str(number) for number in numbers)
                 p = f'{float(row[f"{null}_p"]):.3f}'
                 rows.append([f'`{row["layer"]}`', of, RANKINGS[row['ranking']], harm[0], kind, harm[1], p])
