@@ -56,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--num-images', type=int, default=400, metavar='I', help='evenly spaced (default: 400)')
     parser.add_argument('--grid-size', type=int, default=3, metavar='n', help='cells per side (default: 3)')
     parser.add_argument('--patch-size', type=int, default=64, metavar='PX', help='width of a patch (default: 64)')
-    parser.add_argument('--cell-size', type=int, metavar='PX', help="width of a cell (default: the patch's)")
+    parser.add_argument('--cell-size', type=int, metavar='PX', help="how far the patch moves (default: its width)")
     parser.add_argument('--controls', nargs='*', choices=CONTROLS, default=['circular'], help='default: circular')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of random weights (default: 0 1 2)')
     parser.add_argument('--batch-size', type=int, default=9, help='canvases per forward (default: 9)')
@@ -87,6 +87,7 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
 
     from mmposenc.batches import evaluating
     from mmposenc.grids import LocationProbe, probe_location
+    from mmposenc.grids.canvas import canvas_side
     from mmposenc.ranking import model_fingerprint
 
     torch.manual_seed(0)
@@ -105,7 +106,7 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     if path.is_file():
         common.say(f'{name}: {path} is there already')
         return LocationProbe.load(path)
-    canvas = args.grid_size * (args.cell_size or args.patch_size)
+    canvas = canvas_side(args.grid_size, args.patch_size, args.cell_size or args.patch_size)
     side = canvas if {'images', 'rolled'} & set(args.controls) else args.patch_size
     pictures = models.Images(files, [0] * len(files), preprocessing.transform(side, 'bicubic'))
     images = torch.stack([pictures[i][0] for i in range(len(files))])

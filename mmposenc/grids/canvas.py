@@ -43,23 +43,28 @@ def cut_middle(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
+def canvas_side(grid_size: int, patch_size: int, cell_size: int) -> int:
+    """Width of the canvas in px on which a patch moves by whole cells; cells narrower than the patch overlap."""
+    return (grid_size - 1) * cell_size + max(cell_size, patch_size)
+
+
 def cell_canvases(patch: Tensor, surroundings: Tensor | None, grid_size: int, cell_size: int) -> Tensor:
-    """A patch (C, h, w) in every cell of the grid, on zeros or on surroundings (C, side, side) that all cells share.
+    """A patch (C, h, h) in every cell of the grid, on zeros or on surroundings (C, side, side) that all cells share.
 
     Shape:
-        Output (grid_size ** 2, C, side, side) with side = grid_size * cell_size, cells row-major.
+        Output (grid_size ** 2, C, side, side) with the side of `canvas_side`, cells row-major.
     """
-    cells = torch.arange(grid_size**2)
-    patches = patch.expand(len(cells), -1, -1, -1)
-    canvases = place_on_grid(patches, cells, grid_size, 0.0, cell_size)
-    if surroundings is None:
-        return canvases
-    inside = place_on_grid(torch.ones_like(patches, dtype=torch.bool), cells, grid_size, False, cell_size)
-    return torch.where(inside, canvases, surroundings)
+    size = patch.shape[-1]
+    side, margin = canvas_side(grid_size, size, cell_size), max(cell_size - size, 0) // 2
+    around = patch.new_zeros(len(patch), side, side) if surroundings is None else surroundings
+    canvases = around.repeat(grid_size**2, 1, 1, 1)
+    for cell, canvas in enumerate(canvases):
+        top, left = (margin + place * cell_size for place in divmod(cell, grid_size))
+        canvas[:, top : top + size, left : left + size] = patch
+    return canvases
 
 
 def rolled_canvases(image: Tensor, grid_size: int, cell_size: int) -> Tensor:
-    """The middle of one image (C, H, W), of the canvas' size, rolled by whole cells; shapes as in `cell_canvases`."""
-    whole = cut_middle(image, grid_size * cell_size)
+    """One image (C, side, side), rolled by whole cells; shapes as in `cell_canvases`."""
     shifts = [(row * cell_size, column * cell_size) for row in range(grid_size) for column in range(grid_size)]
-    return torch.stack([whole.roll(shift, (-2, -1)) for shift in shifts])
+    return torch.stack([image.roll(shift, (-2, -1)) for shift in shifts])

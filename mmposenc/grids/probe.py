@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from torch import Tensor, distributed, nn
 
 from mmposenc.batches import all_reduce_sum_, evaluating, model_device, read_batch
-from mmposenc.grids.canvas import CANVASES, cell_canvases, cut_middle, rolled_canvases
+from mmposenc.grids.canvas import CANVASES, canvas_side, cell_canvases, cut_middle, rolled_canvases
 from mmposenc.grids.padding import PADDINGS, Padding, TotalStride
 from mmposenc.grids.readouts import READOUTS, Curve, read_cells
 from mmposenc.grids.variance import AXES, COMPONENTS, PositionVariance, cell_contrasts, position_variance
@@ -194,7 +194,8 @@ def probe_location(
         layers: Dotted module paths, with [i] behind them where the module gives a tuple.
         grid_size, patch_size: Cells per side; width of the patch in px.
         cell_size: Width of a cell in px, a multiple of the total stride up to the last layer, since otherwise the
-            stride phase of the patch would tell its cell. None takes the patch's.
+            stride phase of the patch would tell its cell. None takes the patch's. Narrower cells overlap: the patch
+            moves by less than its own width.
         controls: Any of
             'circular': every convolution and pool pads circularly, learned absolute position embeddings are zero. Then
             position and interaction are 0 and the read-outs `order`, `sorted` and `sum` at chance, exactly: the zero of
@@ -236,14 +237,15 @@ def probe_location(
         raise ValueError(f"layers must be a list of different layers such as ['layer3', 'layer4'], got {layers!r}")
     if grid_size < 2:
         raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
-    if not 1 <= patch_size <= cell_size:
-        raise ValueError(f'patch_size must be from 1 px to the cell size, {cell_size} px, got {patch_size}')
+    if min(patch_size, cell_size) < 1:
+        raise ValueError(f'patch_size and cell_size must be at least 1 px, got {patch_size} and {cell_size}')
     if isinstance(controls, str) or set(controls) - set(CONTROLS):
         raise ValueError(f'controls must be a list out of {", ".join(CONTROLS)}, got {controls!r}')
     if 'random' in controls and not len(seeds):
         raise ValueError('seeds must name at least one seed for the control random')
     whole = {'images', 'rolled'} & set(controls)
-    pictures = _read_images(images, unpack, patch_size, grid_size * cell_size if whole else patch_size)
+    side = canvas_side(grid_size, patch_size, cell_size)
+    pictures = _read_images(images, unpack, patch_size, side if whole else patch_size)
     network = unwrap_model(model)
     conditions: list[tuple[str, int | None]] = [('none', None)]
     for control in sorted(set(controls), key=lambda each: (each != 'circular', list(controls).index(each))):
@@ -365,9 +367,9 @@ class _Run:
 
     def canvases(self, index: int, canvas: str) -> Tensor:
         """The canvases of one image, (cells, 3, side, side)."""
-        side, picture = self.grid_size * self.cell_size, self.pictures[index]
+        side, picture = canvas_side(self.grid_size, self.patch_size, self.cell_size), self.pictures[index]
         if canvas == 'rolled':
-            return rolled_canvases(picture, self.grid_size, self.cell_size)
+            return rolled_canvases(cut_middle(picture, side), self.grid_size, self.cell_size)
         around = None
         if canvas == 'noise':
             noise = torch.randn(len(picture), side, side, generator=torch.Generator().manual_seed(index))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from mmposenc.grids.canvas import cell_canvases, place_on_grid, rolled_canvases
 
@@ -41,6 +42,15 @@ def test_one_image_in_every_cell_and_the_same_surroundings_in_all():
         empty[:, window[0], window[1]] = background[:, window[0], window[1]] = patch
         assert torch.equal(bare[cell], empty)
         assert torch.equal(surrounded[cell], background)
+
+
+def test_cells_narrower_than_the_patch_overlap():
+    patch = torch.rand(3, 4, 4)
+    canvases = cell_canvases(patch, None, grid_size=3, cell_size=2)
+    assert canvases.shape == (9, 3, 8, 8)
+    for cell, canvas in enumerate(canvases):
+        top, left = 2 * (cell // 3), 2 * (cell % 3)
+        assert torch.equal(canvas, F.pad(patch, (left, 4 - left, top, 4 - top)))
 
 
 def test_rolled_canvases_move_the_whole_image():

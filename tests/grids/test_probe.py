@@ -161,6 +161,19 @@ def test_layers_of_other_layouts_and_recorded_before_in_place_relus():
     assert (code < 0).any()
 
 
+def test_moves_of_less_than_the_patch():
+    torch.manual_seed(0)
+    model, data = torchvision.models.mobilenet_v2().double().eval(), images().double()
+    calibrate_batch_norm(model, lambda: model(F.pad(data, (0, 16, 8, 8))))
+    probe = probe_location(model, data, ['features.3'], patch_size=32, cell_size=8)
+    none, circular = (probe.measures['features.3'][control] for control in ('none', 'circular'))
+    assert abs(circular['position'][0]) < 1e-7 < none['position'][0]
+    seen = []
+    model.features[3].register_forward_hook(lambda module, args, output: seen.append(output.mean((0, 2, 3))))
+    model(F.pad(data, (0, 16, 8, 8)))
+    torch.testing.assert_close(probe.code('features.3')[3].double(), seen[0], rtol=1e-5, atol=1e-6)
+
+
 MOBILENET = torchvision.models.mobilenet_v2()
 
 
@@ -177,7 +190,8 @@ MOBILENET = torchvision.models.mobilenet_v2()
         (dict(layers=['features.99']), "layer 'features.99' does not exist"),
         (dict(controls=['zeros']), r"controls must be a list out of circular, .*, got \['zeros'\]"),
         (dict(grid_size=1), 'grid_size must be at least 2'),
-        (dict(cell_size=16), 'patch_size must be from 1 px to the cell size, 16 px, got 32'),
+        (dict(cell_size=8), 'cell_size must be a multiple of 16 px.*got 8: take 16'),
+        (dict(patch_size=0), 'patch_size and cell_size must be at least 1 px, got 0 and 0'),
         (dict(train_images=(7,)), 'train_images must be from 4 to 6'),
         (dict(seeds=(), controls=['random']), 'seeds must name'),
     ],
