@@ -40,12 +40,13 @@ PAIRS = {'Eq. 2': 'flip_image', 'vertical': 'flip_image_vertical', 'roll': 'roll
 LAYERS = ('encoder.b3', 'encoder.level3.3', 'encoder.b2')
 """The encoder's end (256 channels, 1/8 of the size), the middle of its last stage (128), the end of the stage before
 (131, 1/4 of the size)."""
+SIX, THREE = (8, 16, 32, 48, 64, 96), (16, 32, 64)
 SWEEPS = {
-    'end': (LAYERS[0], (16, 32, 64)),
-    'end-matched': (LAYERS[0], (32,)),  # random orders of the same mean activation as the ranking
-    'end-code': (LAYERS[0], (32,)),  # the position code and its reverse
-    'middle': (LAYERS[1], (32,)),
-    'before': (LAYERS[2], (32,)),
+    'end': (LAYERS[0], SIX),
+    'end-matched': (LAYERS[0], THREE),  # random orders of the same mean activation as the ranking
+    'end-code': (LAYERS[0], THREE),  # the position code and its reverse
+    'middle': (LAYERS[1], SIX),
+    'before': (LAYERS[2], SIX),
 }
 NUM_RANDOM = 39
 PARTS = 8

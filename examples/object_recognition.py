@@ -33,7 +33,7 @@ from mmposenc.results import atomic_write
 
 # Shares of the channels that are ablated, and the numbers of random orders.
 END = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), dict(num_random=199, num_matched=39)
-MIDDLE = (0.05, 0.1, 0.2, 0.4), dict(num_random=39, num_matched=19)
+MIDDLE = (0.05, 0.1, 0.2, 0.4), dict(num_random=39, num_matched=39)
 
 
 def main() -> None:
@@ -43,7 +43,6 @@ def main() -> None:
     parser.add_argument('--labels', required=True, help='CSV of file names and numbers of the class')
     parser.add_argument('--end', required=True, metavar='LAYER', help='the layer that is pooled for the classifier')
     parser.add_argument('--middle', nargs='+', metavar='LAYER', default=[], help='layers before it')
-    parser.add_argument('--middle-images', type=int, default=100, help='odd images to measure harm on at these')
     parser.add_argument('--out', required=True, help='folder')
     args = parser.parse_args()
     model, known = models.build(args, args.model)
@@ -53,10 +52,9 @@ def main() -> None:
     whole = known.transform(known.resize or known.crop, known.interpolation)
     data = open_images(args.images, args.labels, Compose([whole, CenterCrop(known.crop)]), known.crop)
     even, odd = (list(range(start, len(data), 2)) for start in (0, 1))
-    few = odd[:: max(1, len(odd) // args.middle_images)][: args.middle_images]
     patches = models.Images(data.images, data.labels, known.transform(64, 'bicubic'))
     places = {'end': (args.end, even, odd, *END), 'end, same images': (args.end, odd, odd, *END)}
-    places |= {layer: (layer, even, few, *MIDDLE) for layer in args.middle}
+    places |= {layer: (layer, even, odd, *MIDDLE) for layer in args.middle}
     sweeps = {}
     for place, (layer, ranked, tested, shares, orders) in places.items():
         folder = Path(args.out, place.replace(', ', '-').replace(' ', '-'))

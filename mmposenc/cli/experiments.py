@@ -392,7 +392,7 @@ def frozen() -> Iterator[Experiment]:
         card = f'consistency-efficientnet_{name}_imagenet1000'
         command = f'consistency {network} --data {PHOTOS} --labels {LABELS} --max-shifts 8 16 --out {{out}}/card.json'
         yield Experiment(card, (command,), ('card.json',), 1, 10, needs=labelled)
-        places = f'--end {end} --middle blocks.5 blocks.3 --middle-images 50'
+        places = f'--end {end} --middle blocks.5 blocks.3'
         command = f'examples/object_recognition.py {network} --images {PHOTOS} --labels {LABELS} {places} --out {{out}}'
         item = f'Supplement, object recognition, EfficientNet-{name.title()}: {HARM}'
         cells = (Cell(item, harm(f'objects/end/{end}/Eq. 2')),)

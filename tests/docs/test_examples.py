@@ -24,14 +24,14 @@ def test_object_recognition_measures_goes_on_and_writes_its_figures(
     (tmp_path / 'labels.csv').write_text('file,class\n' + ''.join(f'{i:02}.png,{i}\n' for i in range(20)))
     words = f'timm:test_efficientnet --weights none --images {tmp_path} --labels {tmp_path / "labels.csv"} --end bn2'
     out = tmp_path / 'out'
-    monkeypatch.setattr('sys.argv', ['example', *f'{words} --middle blocks.2 --middle-images 4 --out {out}'.split()])
+    monkeypatch.setattr('sys.argv', ['example', *f'{words} --middle blocks.2 --out {out}'.split()])
     for time in range(2):
         runpy.run_path(str(EXAMPLES / 'object_recognition.py'), run_name='__main__')
         said = capsys.readouterr().out
         assert ('sweep at bn2: variants are matrix products' in said) == (time == 0)
     places = json.loads((out / 'objects.json').read_text())['places']
     assert [found['layer'] for found in places.values()] == ['bn2', 'bn2', 'blocks.2']
-    assert [found['images'] for found in places.values()] == [dict(ranked=10, tested=n) for n in (10, 10, 4)]
+    assert [found['images'] for found in places.values()] == [dict(ranked=10, tested=n) for n in (10, 10, 10)]
     for found in places.values():
         assert len(found['random_harm']) == found['random_orders']
         for claim in found['claims']:
