@@ -86,7 +86,7 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
         raise ValueError(f'{args.model} needs --data, a folder of images')
     model, known = models.build(args, args.model, args.num_classes)
     models.load_weights(args, model, args.weights)
-    cifar = _cifar(args.data)
+    cifar = models.is_cifar(args.data)
     resize = args.resize or (None if cifar else known.resize)
     crop = None if cifar else known.crop
     crop = args.crop or (crop if crop and resize and crop <= resize else None)
@@ -119,15 +119,8 @@ def open_images(folder: str, labels: str | None, transform: Any, resize: int | N
     from torchvision.datasets import ImageFolder
 
     place = models.check_folder(folder)
-    if kind := _cifar(folder):
-        from mmposenc.mm import datasets
-
-        try:
-            data = getattr(datasets, kind)(folder, 'test', download=False)
-        except ValueError:  # a re-packed copy, which no checksum vouches for
-            data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
-            common.say(f'not the official files of {kind}, whose checksums differ; read without running anything')
-        return models.Images(data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist(), transform)
+    if models.is_cifar(folder):
+        return models.Images(*models.read_cifar(folder), transform)
     if not resize:
         raise ValueError('images of a folder differ in size: give --resize')
     if labels is not None:
@@ -150,13 +143,6 @@ def _read_labels(folder: str, table: str) -> list[tuple[int, str]]:
     if not rows:
         raise ValueError(f'{table} holds no file names')
     return [(int(label), name) for name, label in rows]
-
-
-def _cifar(folder: str) -> str | None:
-    """Name of torchvision's class for the CIFAR archive in a folder, packed or not."""
-    kinds = {'cifar-10-batches-py': 'CIFAR10', 'cifar-10-python.tar.gz': 'CIFAR10'}
-    kinds |= dict.fromkeys(('cifar-100-python', 'cifar-100-python.tar.gz'), 'CIFAR100')
-    return next((kind for name, kind in kinds.items() if Path(folder, name).exists()), None)
 
 
 def _refuse(args: Namespace, why: str, *names: str) -> None:

@@ -78,6 +78,28 @@ def check_folder(folder: str) -> Path:
     return Path(folder)
 
 
+CIFAR = {'cifar-10-batches-py': 'CIFAR10', 'cifar-10-python.tar.gz': 'CIFAR10'}
+CIFAR |= dict.fromkeys(('cifar-100-python', 'cifar-100-python.tar.gz'), 'CIFAR100')
+
+
+def is_cifar(folder: str) -> bool:
+    """Whether a folder holds a CIFAR archive, packed or not."""
+    return any(Path(folder, name).exists() for name in CIFAR)
+
+
+def read_cifar(folder: str) -> tuple[Any, list[int]]:
+    """The test images of the CIFAR archive in a folder, (N, 32, 32, 3) of uint8, and their classes."""
+    from mmposenc.mm import datasets
+
+    kind = next(kind for name, kind in CIFAR.items() if Path(folder, name).exists())
+    try:
+        data = getattr(datasets, kind)(folder, 'test', download=False)
+    except ValueError:  # a re-packed copy, which no checksum vouches for
+        data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
+        common.say(f'not the official files of {kind}, whose checksums differ; read without running anything')
+    return data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist()
+
+
 def is_config(name: str) -> bool:
     """Whether a MODEL is a config, not a network by name."""
     source, _, entry = name.rpartition(':')

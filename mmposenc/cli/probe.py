@@ -48,7 +48,9 @@ CODE_MAP = (
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     models.add_arguments(parser, several=True)
-    parser.add_argument('--images', required=True, metavar='DIR', help='folder of images, searched with its subfolders')
+    parser.add_argument(
+        '--images', required=True, metavar='DIR', help='images, subfolders included, or a CIFAR archive'
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for JSON, CSV, figures and the page')
     parser.add_argument(
         '--layers', nargs='+', metavar='LAYER', help='default: the blocks or stages of the network, at most 12'
@@ -56,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--num-images', type=int, default=400, metavar='I', help='evenly spaced (default: 400)')
     parser.add_argument('--grid-size', type=int, default=3, metavar='n', help='cells per side (default: 3)')
     parser.add_argument('--patch-size', type=int, default=64, metavar='PX', help='width of a patch (default: 64)')
-    parser.add_argument('--cell-size', type=int, metavar='PX', help="how far the patch moves (default: its width)")
+    parser.add_argument('--cell-size', type=int, metavar='PX', help='how far the patch moves (default: its width)')
     parser.add_argument('--controls', nargs='*', choices=CONTROLS, default=['circular'], help='default: circular')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of random weights (default: 0 1 2)')
     parser.add_argument('--batch-size', type=int, default=9, help='canvases per forward (default: 9)')
@@ -96,11 +98,10 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     model = model.to('cuda' if torch.cuda.is_available() else 'cpu')
     if name.startswith(('timm:', 'torchvision:')):  # a CPU runs these twice as fast so; other networks may not take it
         model = model.to(memory_format=torch.channels_last)
-    files = _image_files(args.images, args.num_images)
+    sources = _image_sources(args.images, args.num_images)
     settings = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls')}
     settings |= {'layers': args.layers, 'seeds': args.seeds, 'model': name, 'weights': model_fingerprint(model)}
-    settings |= {'preprocessing': str(preprocessing), 'files': list(map(str, files))}
-    settings |= {'images': [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]}
+    settings |= {'preprocessing': str(preprocessing), 'images': list(map(_identity, sources))}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     path = Path(args.out, f'{_slug(name)}-{digest}.json')
     if path.is_file():
@@ -108,8 +109,8 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
         return LocationProbe.load(path)
     canvas = canvas_side(args.grid_size, args.patch_size, args.cell_size or args.patch_size)
     side = canvas if {'images', 'rolled'} & set(args.controls) else args.patch_size
-    pictures = models.Images(files, [0] * len(files), preprocessing.transform(side, 'bicubic'))
-    images = torch.stack([pictures[i][0] for i in range(len(files))])
+    pictures = models.Images(sources, [0] * len(sources), preprocessing.transform(side, 'bicubic'))
+    images = torch.stack([pictures[i][0] for i in range(len(sources))])
     layers = args.layers
     if layers is None:
         with torch.no_grad(), evaluating(model):
@@ -165,14 +166,25 @@ def default_layers(model: 'nn.Module', image: 'Tensor', most: int = 12) -> list[
     return [layers[round(i * (len(layers) - 1) / (most - 1))] for i in range(most)] if len(layers) > most else layers
 
 
-def _image_files(folder: str, number: int) -> list[Path]:
+def _image_sources(folder: str, number: int) -> list[Any]:
+    """Evenly spaced images of a folder: files, or the pixels of a CIFAR archive."""
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    files = sorted(path for path in models.check_folder(folder).rglob('*') if path.suffix.lower() in IMG_EXTENSIONS)
-    if not files:
+    place = models.check_folder(folder)
+    if models.is_cifar(folder):
+        found = list(models.read_cifar(folder)[0])
+    else:
+        found = sorted(path for path in place.rglob('*') if path.suffix.lower() in IMG_EXTENSIONS)
+    if not found:
         raise ValueError(f'{folder} holds no images: {", ".join(IMG_EXTENSIONS)}')
-    number = min(number, len(files))
-    return [files[i * len(files) // number] for i in range(number)]
+    number = min(number, len(found))
+    return [found[i * len(found) // number] for i in range(number)]
+
+
+def _identity(source: Any) -> Any:
+    if isinstance(source, Path):
+        return str(source), source.stat().st_size, source.stat().st_mtime_ns
+    return hashlib.sha256(source.tobytes()).hexdigest()
 
 
 def _write_page(args: Namespace, probes: list['LocationProbe']) -> Path:

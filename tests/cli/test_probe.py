@@ -1,6 +1,7 @@
 """`mmposenc probe`: from a folder of images to JSON, CSV, figures and a page; resumed, and as an atlas."""
 
 import csv
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,3 +95,21 @@ def test_bad_arguments(folder: Path, tool: Callable, words: str, message: str):
     argv = [f'{folder.parent / "net.py"}:small', '--weights', 'none', '--images', folder, '--out', 'out']
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         tool('probe')([*argv, '--patch-size', '16', *words.split()])
+
+
+def test_a_cifar_archive_gives_its_test_images(folder: Path, tool: Callable, capsys):
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 3072), dtype=np.uint8)
+    archive = folder.parent / 'cifar-100-python'
+    archive.mkdir()
+    for name in ('train', 'test'):
+        content = {'data': pixels if name == 'test' else pixels[:2], 'fine_labels': [0] * 9}
+        (archive / name).write_bytes(pickle.dumps(content, protocol=2))
+    model = f'{folder.parent / "net.py"}:small'
+    args = [model, '--weights', 'none', '--patch-size', '32', '--cell-size', '16', '--controls']
+    tool('probe')([*args, '--images', folder.parent, '--out', 'out'])
+    assert 'not the official files of CIFAR100' in capsys.readouterr().out
+    for i, image in enumerate(pixels.reshape(9, 3, 32, 32).transpose(0, 2, 3, 1)):
+        (folder.parent / 'same').mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder.parent / 'same' / f'{i}.png')
+    tool('probe')([*args, '--images', folder.parent / 'same', '--out', 'other'])
+    assert Path('out/probe.csv').read_text() == Path('other/probe.csv').read_text()
