@@ -230,13 +230,13 @@ def shifts() -> Iterator[Experiment]:
                 crop = f'data_preprocessor.train_transforms.1.{"transforms.0." * (views == 2)}max_shift=4'
                 small, options = pixels == 4, crop if pixels == 4 else weight
                 probes = [] if small or data != 'cifar10' else [*probe_narrow(config, weight)]
-                commands = (train(config, options, SHORT), test(config, options, SHORT), *probes)
+                narrow = (train(config, options, SHORT), test(config, options, SHORT), *probes)
                 shared['figures'] = ('test', *(['far/probe.csv', 'near/probe.csv'] if probes else []))
                 cells = [Cell(cells[0].item, cells[0].keys, label=f'narrow{", crop 4 px" * small}')]
                 kind = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
                 shared |= dict(gpu=2, cpu=30 if views == 2 else 17, cells=tuple(cells), full=False)
                 row = dict(file='narrow', crop_px=pixels, **kind) if data == 'cifar10' else {}
-                yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', commands, row=row, **shared)
+                yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', narrow, row=row, **shared)
 
 
 # CamVid's channels are ranked by images that the harm is not measured on. All pedestrians are on the right in 51 images
