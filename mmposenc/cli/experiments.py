@@ -239,6 +239,15 @@ def shifts() -> Iterator[Experiment]:
                 yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', narrow, row=row, **shared)
 
 
+def flips() -> Iterator[Experiment]:
+    """Narrow networks trained with other flips than the usual horizontal ones: which axis of position is erased?"""
+    config, flip = 'baseline_r18_cifar10', 'data_preprocessor.train_transforms.0'
+    for name, option in (('noflip', f'{flip}.prob=0'), ('verticalflip', f'{flip}.direction=vertical')):
+        commands = (train(config, option, SHORT), test(config, option, SHORT), *probe_narrow(config, option))
+        figures, needs = ('test', 'far/probe.csv', 'near/probe.csv'), (CIFAR['cifar10'],)
+        yield Experiment(f'narrow-cifar10-{name}', commands, figures, 2, 17, (), (0, 1, 2), needs, full=False)
+
+
 # CamVid's channels are ranked by images that the harm is not measured on. All pedestrians are on the right in 51 images
 # of train, and in 2 of val.
 PREFIX = 'test_dataloader.dataset.data_prefix'
@@ -426,6 +435,7 @@ CAMVID, CITY = ('data/camvid',), ('data/cityscapes', CITYSCAPES)
 _ALL = [
     *grids(),
     *shifts(),
+    *flips(),
     *others(),
     *frozen(),
     segmenter('fig4-camvid', 'deeplabv3_r50_camvid', 'CamVid', 30, 800, needs=CAMVID),

@@ -23,20 +23,23 @@ Transforms = Sequence[dict | Callable[[Batch], Batch]]
 
 @TRANSFORMS.register_module()
 class BatchRandomFlip:
-    """Mirror each image left-right with probability `prob` (Sec. 4.1: shared by both views when it comes before them).
+    """Mirror each image with probability `prob` (Sec. 4.1: shared by both views when it comes before them).
 
-    Modifies `inputs`. Raises a ValueError if `prob` lies outside [0, 1].
+    `direction` is 'horizontal', left-right, or 'vertical', as in mmcv. Modifies `inputs`. Raises a ValueError if `prob`
+    lies outside [0, 1] or the direction is another.
     """
 
-    def __init__(self, prob: float = 0.5) -> None:
+    def __init__(self, prob: float = 0.5, direction: str = 'horizontal') -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f'prob must lie in [0, 1], got {prob}')
-        self.prob = prob
+        if direction not in ('horizontal', 'vertical'):
+            raise ValueError(f'direction must be horizontal or vertical, got {direction!r}')
+        self.prob, self.dim = prob, -1 if direction == 'horizontal' else -2
 
     def __call__(self, batch: Batch) -> Batch:
         images = batch['inputs']
         flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < self.prob
-        return {**batch, 'inputs': torch.where(flipped, images.flip(-1), images)}
+        return {**batch, 'inputs': torch.where(flipped, images.flip(self.dim), images)}
 
 
 @TRANSFORMS.register_module()

@@ -48,6 +48,8 @@ class TestPreprocessor:
         assert torch.equal(preprocessor(batch, training=True)['inputs'], before.float().flip(-1))
         assert torch.equal(preprocessor(batch)['inputs'], before.float())
         assert torch.equal(build(test_transforms=[flip])(batch)['inputs'], before.float().flip(-1))
+        turned = build(test_transforms=[{**flip, 'direction': 'vertical'}])(batch)
+        assert torch.equal(turned['inputs'], before.float().flip(-2))
         build(mean=[1.0] * 3, std=[2.0] * 3)(batch)
         assert torch.equal(batch['inputs'], before)
         assert torch.equal(build(test_transforms=[{**flip, 'prob': 0.0}])(batch)['inputs'], before.float())
@@ -136,6 +138,7 @@ SHIFT = dict(type='mmposenc.BatchRandomShift')
         (call(pad_size_divisor=8), 'pad_size_divisor must be 1 for whole batches, got 8'),
         (call(SAMPLES, True, train_transforms=[TWO_VIEWS]), 'train_transforms act on whole batches.*MultiView'),
         (call(SAMPLES, test_transforms=[TWO_VIEWS]), 'test_transforms act on whole batches'),
+        (lambda: BatchRandomFlip(direction='diagonal'), "direction must be horizontal or vertical, got 'diagonal'"),
         (lambda: BatchRandomFlip(1.5), r'prob must lie in \[0, 1\], got 1.5'),
         (lambda: TRANSFORMS.build({**SHIFT, 'max_shift': 0}), 'at least 1 px, got 0'),
         (lambda: TRANSFORMS.build({**SHIFT, 'fill': 'wrap'}), "reflect, replicate, got 'wrap'"),
