@@ -6,7 +6,7 @@ import socket
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from numbers import Real
 from pathlib import Path
@@ -113,16 +113,19 @@ def resume(cfg: 'Config', checkpoint: str, trust: bool = False) -> None:
 def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
     """Keep other runs out of a folder while the block runs; the first process of several does it for all.
 
-    The lock is gone when its process ends, however that happens. `instead` is the option that gives another folder.
+    The lock is gone when its process ends, however that happens, and so is the folder if nothing was written into it.
+    `instead` is the option that gives another folder.
     """
     from filelock import FileLock, Timeout
 
     if cfg.launcher != 'none' and not is_first():
         yield
         return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    holder = Path(folder, '.lock.txt')
-    held = FileLock(Path(folder, '.lock'))
+    place = Path(folder)
+    made = [path for path in (place, *place.parents) if not path.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    holder, file = place / '.lock.txt', place / '.lock'
+    held = FileLock(file)
     try:
         held.acquire(blocking=False)
     except Timeout:
@@ -137,6 +140,11 @@ def lock(cfg: 'Config', folder: str | Path, instead: str) -> Iterator[None]:
         yield
     finally:
         holder.unlink(missing_ok=True)
+        with suppress(OSError):  # A folder that holds anything else stays.
+            if not {*os.listdir(place)} - {file.name}:
+                file.unlink(missing_ok=True)
+                for path in made:
+                    path.rmdir()
         held.release()
 
 

@@ -63,10 +63,12 @@ def one_line(error: Exception) -> str:
 
 
 def _fault(error: Exception, text: str) -> str:
-    """What to do about a full disk, a worker that was killed, and a process that is gone."""
+    """What to do about a full disk, a missing file, a worker that was killed, and a process that is gone."""
     if isinstance(error, OSError) and error.errno in _FULL and 'make room' not in text:
         advice = 'make room and give the same command again, for a training with --resume'
         return f'{text}: the disk or the quota is full. Files written before are whole: {advice}'
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f'{error.filename} does not exist; check the path (of a data set: data_root in its config)'
     cause: BaseException | None = error
     while cause is not None:  # PyTorch raises it from a signal, so in the middle of anything.
         if isinstance(cause, RuntimeError) and str(cause).startswith('DataLoader worker (pid'):

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.error import URLError
 from urllib.parse import urlparse
 
 import mmengine.evaluator.metric
@@ -90,7 +91,10 @@ def _load_checkpoints_safely(trust: bool) -> None:
         file = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'), Path(urlparse(url).path).name)
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), progress=progress)
+            try:
+                torch.hub.download_url_to_file(url, str(file), progress=progress)
+            except URLError as error:
+                raise OSError(f'{url} cannot be downloaded ({error}): put it at {file}') from error
         return read_checkpoint(file, map_location, trust)
 
     def load_file(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:

@@ -21,9 +21,18 @@ def test_one_run_at_a_time_in_a_folder_until_it_ends_or_fails(tmp_path: Path) ->
         ):
             lock(ALONE, folder, '--out').__enter__()
         1 / 0  # noqa: B018
+    assert not folder.parent.exists(), 'nothing stays of a run that wrote nothing'
+    tmp_path.joinpath('a.txt').touch()
     with lock(ALONE, folder, '--out'), lock(ALONE, tmp_path, '--out'):
         assert (folder / '.lock.txt').read_text().startswith('pid ')
+        (folder / 'b.txt').touch()
+    assert (folder / 'b.txt').exists()
+    assert (tmp_path / 'a.txt').exists()
     assert not (folder / '.lock.txt').exists()
+    (tmp_path / 'own').mkdir()
+    with lock(ALONE, tmp_path / 'own', '--out'):
+        pass
+    assert list((tmp_path / 'own').iterdir()) == [], 'a folder that was there stays'
 
 
 def test_the_first_process_locks_and_speaks_for_all(

@@ -36,7 +36,10 @@ def behind(error: Exception, cause: Exception) -> Exception:
     'error, line',
     [
         (ValueError('grid_size must be at least 2,\n  got 1'), 'grid_size must be at least 2, got 1'),
-        (FileNotFoundError(2, 'No such file', 'a.pth'), "[Errno 2] No such file: 'a.pth'"),
+        (
+            FileNotFoundError(2, 'No such file', 'a.pth'),
+            'a.pth does not exist; check the path (of a data set: data_root in its config)',
+        ),
         (OSError(), 'OSError'),
         (KeyError('NoHook is not in the hook registry.\n  Check it'), 'NoHook is not in the hook registry. Check it'),
         (KeyError('left'), "KeyError: 'left' (--traceback shows where)"),

@@ -53,6 +53,14 @@ def test_no_way_to_a_checkpoint_runs_code(tmp_path: Path, monkeypatch: pytest.Mo
     assert trace.exists()
 
 
+def test_a_failed_download_names_the_file_and_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    prepare_hosts()
+    url, place = (tmp_path / 'nowhere' / 'a.pth').as_uri(), tmp_path / 'hub' / 'checkpoints' / 'a.pth'
+    with pytest.raises(OSError, match=f'^{url} cannot be downloaded .*: put it at {place}$'):
+        host_checkpoint.load_from_http(url)
+
+
 @pytest.mark.slow
 def test_importing_the_stack_is_silent_and_bases_are_found(tmp_path: Path) -> None:
     (tmp_path / 'a.py').write_text("_base_ = 'mmposenc::augshift_r18_cifar100.py'\n")
