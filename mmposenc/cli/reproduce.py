@@ -347,7 +347,8 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
 def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | None = None) -> str:
     """A line per experiment, first those with figures: seeds done, minutes for one seed, figures; then missing data."""
     width = max(len(experiment.name) for experiment in chosen)
-    measured, open_ = [], []
+    measured: list[str] = []
+    open_: list[str] = []
     for e in chosen:
         wanted = seeds or e.seeds
         records = [done[e.name, seed] for seed in wanted if (e.name, seed) in done]

@@ -327,7 +327,7 @@ def test_the_status_tables_have_each_cell_of_the_paper_beside_ours() -> None:
 
 
 def test_an_item_without_a_table_is_refused(monkeypatch) -> None:
-    use(monkeypatch, counter('one', 1))
+    use(monkeypatch, *EXPERIMENTS, counter('one', 1))
     with pytest.raises(ValueError, match=r'no table of the status page has Fig\. 4$'):
         status_table()
 
