@@ -96,12 +96,9 @@ class Ranking(Result):
 
     def plot(self) -> Any:
         """The scores over the ranks, as a matplotlib Figure."""
-        from mmposenc.figures.style import panels
+        from mmposenc.figures.results import draw_ranking
 
-        figure, ((axes,),) = panels(1, 1, 5, 3)
-        axes.plot([self.scores[channel] for channel in self.order])
-        axes.set(xlabel='rank', ylabel=f'score ({self.statistic})', title=f'{self.model} {self.layer}'.strip())
-        return figure
+        return draw_ranking(self)
 
     def check_model(self, model: nn.Module, allow_other_weights: bool = False) -> None:
         """Refuse a model that lacks the layer or has other weights than the ranking was made from."""

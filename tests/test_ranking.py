@@ -68,7 +68,9 @@ def test_a_failed_save_leaves_the_old_file_and_no_other(ranking, tmp_path, monke
 def test_table_and_plot(ranking):
     assert ranking.table()[:2] == [dict(rank=0, channel=2, score=2.0), dict(rank=1, channel=1, score=1 / 3)]
     assert '<td>2</td>' in ranking._repr_html_()
-    (line,) = ranking.plot().axes[0].lines
+    (axes,) = ranking.plot().axes
+    assert not axes.spines['top'].get_visible(), 'in the style of all figures'
+    (line,) = axes.lines
     assert line.get_ydata().tolist() == [2.0, 1 / 3, 1e-300, -0.5]
 
 

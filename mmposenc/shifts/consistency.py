@@ -63,21 +63,9 @@ class ConsistencyCard(Result):
 
     def plot(self) -> Any:
         """Draw the consistencies with their intervals: a matplotlib Figure."""
-        from mmposenc.figures.style import panels, shared_legend
+        from mmposenc.figures.results import draw_consistency
 
-        rows = self.table()
-        names = [row['protocol'] + (f', {row["max_shift"]} px' if row['max_shift'] else '') for row in rows]
-        figure, ((axes,),) = panels(1, 1, 6, 1.5 + 0.4 * len(rows))
-        for offset, name, label in ((-0.1, 'consistency', 'all images'), (0.1, 'consistency_correct', 'correct ones')):
-            values = torch.tensor([[row[f'{name}{end}'] for end in ('', '_low', '_high')] for row in rows])
-            errors = (values[:, :1] - values[:, 1:]).abs().T
-            axes.errorbar(values[:, 0], torch.arange(len(rows)) + offset, xerr=errors, fmt='o', capsize=3, label=label)
-        axes.set_yticks(range(len(rows)), names)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel('two views with the same label (%), 95% interval')
-        axes.set_title(f'Top-1 {self.top1:.1f}% of {self.images} images')
-        shared_legend(figure)
-        return figure
+        return draw_consistency(self)
 
 
 def shift_consistency(
@@ -209,7 +197,7 @@ def _ordered_size(loader: Iterable[Any]) -> int | None:
         plain = type(loader.batch_sampler) in (BatchSampler, type(None))
         given = loader.sampler if plain else loader.batch_sampler
         if isinstance(given, SequentialSampler) or (isinstance(given, DistributedSampler) and not given.shuffle):
-            return len(loader.dataset)  # type: ignore[arg-type]
+            return None if loader.batch_sampler is None else len(loader.dataset)  # type: ignore[arg-type]
     elif not several:
         return None
     raise ValueError(

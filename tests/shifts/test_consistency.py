@@ -99,6 +99,8 @@ class TestInvariance:
         model = PixelClassifier(1, 2, 3)
         dicts = [{'pixel_values': images[:9], 'labels': labels[:9]}, {'pixel_values': images[9:], 'label': labels[9:]}]
         assert same(shift_consistency(model, dicts, **SETTING), expected)
+        whole = DataLoader([(images[:9], labels[:9]), (images[9:], labels[9:])], batch_size=None)
+        assert same(shift_consistency(model, whole, **SETTING), expected)
         options = dict(unpack=lambda batch: (batch['a']['x'], batch['y']), forward=lambda x: {'logits': model(x)})
         assert same(shift_consistency(model, [{'a': {'x': images}, 'y': labels}], **SETTING, **options), expected)
 
@@ -142,6 +144,7 @@ def test_the_card_is_saved_and_drawn(tmp_path):
     assert same(loaded, card)
     assert (loaded.seed, loaded.crop_size) == (7, 4)
     axes = card.plot().axes[0]
+    assert not axes.spines['top'].get_visible(), 'in the style of all figures'
     assert [label.get_text() for label in axes.get_yticklabels()][:2] == ['zero_ref, 1 px', 'zero_ref, 3 px']
     drawn = axes.containers[0].lines[0].get_xdata()
     assert drawn.tolist() == pytest.approx([row['consistency'] for row in card.table()])
