@@ -34,14 +34,32 @@ if TYPE_CHECKING:
 
 CONTROLS = ('circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled')
 ENDS = ('bn2', 'norm', 'final_conv', 'conv_head')
-DEPTH = (
-    'Position and interaction by layer and control, position by axis, and the accuracy with which the cell is '
-    'predicted. Bands: 95% intervals, by jackknife over images, over test images, or over random networks.'
+ATLAS = (
+    'How much of the variance of the pooled features position explains, over the depth of each network. Look where a '
+    'network holds most, and how little is left at its end. Dotted, where measured: the same network with random '
+    'weights.'
 )
-CURVES = 'The accuracy depends on the number of training images.'
+DEPTH = (
+    'Left: how much of the variance the cell explains whatever the patch shows, in total and by axis. Upper right: '
+    'what it explains for some patches and not for others. Lower right: how often the cell is predicted for images '
+    'that the read-out was not trained on. A network holds position where it lies above circular padding, which '
+    'leaves none, and above chance. Bands: 95% intervals, by jackknife over images, over test images, or over random '
+    'networks.'
+)
+CURVES = (
+    'How often the cell is predicted from the channels in order, sorted by size, summed or shuffled. In order far '
+    'above sorted: position is in which channels answer. A curve that still rises at its right end may rise further '
+    'with more images.'
+)
 CODE_MAP = (
-    'The position code, the cell means of the features, along its two leading principal components. Cells that lie on '
-    'one another cannot be told apart by these two.'
+    'The position code, the mean features of each cell, along its two leading principal components; lines join '
+    'neighbours. The more it looks like the grid, the better the layer keeps the canvas. Cells that lie on one '
+    'another cannot be told apart by these two.'
+)
+FIGURES = (
+    'In %. Position to left-right: shares of the variance of the pooled features; an estimate near zero may fall '
+    'below. Order to shuffled: how often the cell is predicted, with all training images. Control "none": the network '
+    'as it is.'
 )
 
 
@@ -76,10 +94,13 @@ def run(args: Namespace) -> list['LocationProbe']:
     probes = [_probe(args, model, file) for model, file in zip(args.models, args.weights, strict=True)]
     if common.is_first():
         for probe in probes:
-            common.say(f'{probe.model}: position, top-bottom, left-right, interaction in % of variance; cell in order')
+            common.say(f'{probe.model}: shares of variance, and how often the cell is predicted (in order), in %')
+            names = ('position', 'top_bottom', 'left_right', 'interaction', 'order')
+            titles = ''.join(f'{name.replace("_", "-"):>12}' for name in names)
+            common.say(f'  {"layer":28} {"control":10}{titles}')
             for row in probe.table():
-                shares = (row[name] for name in ('position', 'top_bottom', 'left_right', 'interaction', 'order'))
-                common.say(f'  {row["layer"]:28} {row["control"]:10}' + ''.join(f'{share:8.2f}' for share in shares))
+                figures = ''.join(f'{_two_digits(row[name]):>12}' for name in names)
+                common.say(f'  {row["layer"]:28} {row["control"]:10}{figures}')
         common.say(f'wrote {_write_page(args, probes)}')
     return probes
 
@@ -206,8 +227,7 @@ def _write_page(args: Namespace, probes: list['LocationProbe']) -> Path:
         return out / 'probe.csv'
     sections = [_section(out, probe) for probe in probes]
     if len(probes) > 1:
-        caption = 'Share of position over depth, solid as the networks are, dotted with random weights.'
-        sections.insert(0, Section('Atlas', [save_picture(plot_atlas(probes), out / 'atlas.svg', caption)]))
+        sections.insert(0, Section('All networks', [save_picture(plot_atlas(probes), out / 'atlas.svg', ATLAS)]))
     introduction = (
         f'One patch in every cell of a {args.grid_size}x{args.grid_size} canvas, {probes[0].num_images} images. '
         'Position is what the cell adds to the pooled features whatever the patch shows; interaction is position that '
@@ -223,7 +243,7 @@ def _section(out: Path, probe: 'LocationProbe') -> 'Section':
     from mmposenc.figures.report import Section, Table, save_picture
 
     measures = ('position', 'interaction', 'top_bottom', 'left_right', 'order', 'sorted', 'sum', 'shuffled')
-    rows = [[row['layer'], row['control'], *(f'{row[name]:.2f}' for name in measures)] for row in probe.table()]
+    rows = [[row['layer'], row['control'], *(_two_digits(row[name]) for name in measures)] for row in probe.table()]
     head = ['layer', 'control', *(name.replace('_', '-') for name in measures)]
     shown = dict.fromkeys([_strongest(probe), probe.layers[-1]])
     drawn = [
@@ -233,7 +253,7 @@ def _section(out: Path, probe: 'LocationProbe') -> 'Section':
     ]
     stem = _slug(probe.model)
     parts: list[Any] = [save_picture(figure, out / f'{stem}-{name}.svg', text) for name, figure, text in drawn]
-    parts.append(Table(head, rows, 'Shares of variance and accuracies with all training images, in %.'))
+    parts.append(Table(head, rows, FIGURES))
     for layer, controls in probe.left_out.items():
         for control, reason in controls.items():
             parts.append(f'{layer}, {control}: left out. {reason[0].upper()}{reason[1:]}.')
@@ -245,12 +265,18 @@ def _strongest(probe: 'LocationProbe') -> str:
 
 
 def _sentence(probe: 'LocationProbe') -> str:
-    most, last = _strongest(probe), probe.measures[probe.layers[-1]]['none']
+    most, last = _strongest(probe), probe.layers[-1]
+    at_most, at_end = (probe.measures[layer]['none'] for layer in (most, last))
+    end = f'and {at_end["position"][0]:.1f}% at {last}' if most != last else 'the last layer'
+    axes = [_two_digits(at_end[name][0]) for name in ('top_bottom', 'left_right')]
     return (
-        f'{probe.model}: position makes up at most {probe.measures[most]["none"]["position"][0]:.1f}% of the variance '
-        f'of the pooled features (at {most}), and {last["position"][0]:.1f}% at {probe.layers[-1]}, where top-bottom '
-        f'has {last["top_bottom"][0]:.2f}% and left-right {last["left_right"][0]:.2f}%.'
+        f'{probe.model}: position makes up at most {at_most["position"][0]:.1f}% of the variance of the pooled '
+        f'features (at {most}), {end}, where top-bottom has {axes[0]}% and left-right {axes[1]}%.'
     )
+
+
+def _two_digits(number: float) -> str:
+    return f'{round(number, 2) + 0.0:.2f}'  # no -0.00
 
 
 def _slug(name: str) -> str:

@@ -42,6 +42,10 @@ def test_from_images_to_a_page_resumed_and_as_an_atlas(folder: Path, tool: Calla
     tool('probe')([*args, 'circular', 'random', '--seeds', '0'])
     out = capsys.readouterr().out
     assert 'wrote out/probe.html' in out
+    head, *lines = [line.split() for line in out.splitlines() if line.startswith('  ')]
+    assert head == ['layer', 'control', 'position', 'top-bottom', 'left-right', 'interaction', 'order']
+    assert lines[1][:5] == ['0', 'circular', '0.00', '0.00', '0.00'], 'zero has no sign'
+    assert '-0.00' not in out
     (saved,) = Path('out').glob('*.json')
     found = LocationProbe.load(saved)
     assert (found.layers, found.num_images) == (('0', '1', '2', '3'), 10)
@@ -59,7 +63,7 @@ def test_from_images_to_a_page_resumed_and_as_an_atlas(folder: Path, tool: Calla
     assert not asked
     tool('probe')([model, *args[:1], '--weights', 'none', 'none', *args[3:], 'rolled'])
     assert len(asked) == 1  # two of the same model are one measurement
-    assert 'Atlas' in Path('out/probe.html').read_text()
+    assert '<h2>All networks</h2>' in Path('out/probe.html').read_text()
 
 
 @pytest.mark.parametrize(
