@@ -41,6 +41,8 @@ class DigitScenes(BaseSegDataset):
         num_scenes: Number of scenes. Default: 600 of train, 100 of val.
         image_size: Height and width in px, each at least 32.
         seed: Seed of the scenes.
+        symmetric: Give both sides pavement, and let a block stand anywhere in its half, not at the border: then no
+            neighbour and no edge tells building from tree, only position.
         ann_file: List of scene names (`val_000012`) to keep, one per line, as `tools/make_region_lists.py` writes.
         data_root: Folder of a relative `ann_file`.
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
@@ -58,6 +60,7 @@ class DigitScenes(BaseSegDataset):
         num_scenes: int | None = None,
         image_size: tuple[int, int] = (64, 128),
         seed: int = 0,
+        symmetric: bool = False,
         ann_file: str = '',
         data_root: str | None = None,
         pipeline: Sequence[dict | Callable] = (),
@@ -72,7 +75,7 @@ class DigitScenes(BaseSegDataset):
         if len(image_size) != 2 or min(image_size) < 32:
             raise ValueError(f'image_size must be (height, width), each at least 32 px, got {tuple(image_size)}')
         self.image_size = tuple(image_size)
-        self.seed = seed
+        self.seed, self.symmetric = seed, symmetric
         super().__init__(ann_file, '.png', data_root=data_root, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -95,7 +98,7 @@ class DigitScenes(BaseSegDataset):
 
     def _compose(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
         rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), number))
-        image, labels, instances = compose_scene(rng, images, categories, *self.image_size)
+        image, labels, instances = compose_scene(rng, images, categories, *self.image_size, symmetric=self.symmetric)
         return dict(
             img=image,
             gt_seg_map=labels,
@@ -133,14 +136,19 @@ class DigitSceneBoxes(DigitScenes):
 
 
 def compose_scene(
-    rng: np.random.Generator, digits: np.ndarray, categories: np.ndarray, height: int, width: int
+    rng: np.random.Generator,
+    digits: np.ndarray,
+    categories: np.ndarray,
+    height: int,
+    width: int,
+    symmetric: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Compose one scene from uint8 digits (N, 8, 8) and what they are (N,).
 
     Returns a uint8 BGR image, its label map, and label and box of each digit, whole also where another one covers it.
     """
     instances = []
-    image, labels = _compose_street(rng, height, width)
+    image, labels = _compose_street(rng, height, width, symmetric)
     feet = np.sort(rng.uniform(0.55, 1.0, size=rng.integers(2, 5)))  # The nearest is drawn last.
     for foot in feet:
         chosen = rng.integers(len(digits))
@@ -160,20 +168,26 @@ def compose_scene(
     return noisy.clip(0, 255).round().astype(np.uint8), labels, instances
 
 
-def _compose_street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _compose_street(
+    rng: np.random.Generator, height: int, width: int, symmetric: bool
+) -> tuple[np.ndarray, np.ndarray]:
     y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
+    right = x[:, ::-1] if symmetric else 1 - x
+    side = np.minimum(x, right) if symmetric else x
     horizon = rng.uniform(0.45, 0.55)
     labels = np.where(y < horizon, SKY, ROAD).astype(np.uint8)
     kerb = rng.uniform(0.3, 0.4) - 0.3 * (y - horizon)
-    labels[(y >= horizon) & (x < kerb)] = PAVEMENT
-    for label, beside in ((BUILDING, x), (TREE, 1 - x)):
+    labels[(y >= horizon) & (side < (kerb / 2 if symmetric else kerb))] = PAVEMENT
+    for label, beside in ((BUILDING, x), (TREE, right)):
         if rng.random() < 0.85:
-            block = (y < horizon) & (y > horizon - rng.uniform(0.15, 0.4)) & (beside < rng.uniform(0.2, 0.45))
+            tall, wide = rng.uniform(0.15, 0.4), rng.uniform(0.2, 0.45)
+            begin = rng.uniform(0, 0.45 - wide) if symmetric else 0
+            block = (y < horizon) & (y > horizon - tall) & (beside >= begin) & (beside < begin + wide)
             labels[block] = label
     grey = np.select(
         [labels == SKY, labels == ROAD, labels == PAVEMENT],
         [190 - 80 * y, 60 + 60 * y, 75 + 60 * y],
-        default=100 + 15 * np.sin(40 * x) * np.sin(40 * y),
+        default=100 + 15 * np.sin(40 * side) * np.sin(40 * y),
     )
     tint = rng.uniform(0.9, 1.1, size=3)
     return grey[:, :, None] * tint, labels

@@ -44,6 +44,22 @@ def test_building_and_tree_look_alike():
     assert (sky - tree).mean() > 30
 
 
+def test_only_position_tells_the_halves_of_symmetric_scenes_apart():
+    scenes = infos(DigitScenes('val', num_scenes=60, symmetric=True))
+    images, labels = (np.stack([scene[key] for scene in scenes]) for key in ('img', 'gt_seg_map'))
+    mirrored = labels[..., ::-1]
+    street = (labels < PEDESTRIAN) & (mirrored < PEDESTRIAN)
+    assert np.array_equal((labels == PAVEMENT)[street], (mirrored == PAVEMENT)[street])
+    assert not (labels == BUILDING)[..., 64:].any()
+    assert not (mirrored == TREE)[..., 64:].any()
+    for blocks in (labels == BUILDING, mirrored == TREE):
+        begins = [block.any(0).argmax() for block in blocks if block.any()]
+        assert np.quantile(begins, [0.25, 0.75]) == pytest.approx([3, 16], abs=4)  # px from the border
+    # Even the texture is mirrored: all that is left is the noise of two pixels.
+    twins = (labels == BUILDING) & (mirrored == TREE)
+    assert (images[twins].astype(float) - images[:, :, ::-1][twins]).std() == pytest.approx(8 * 2**0.5, rel=0.03)
+
+
 def test_every_class_is_there_and_pedestrians_are_on_either_side(labels):
     share = np.bincount(labels.ravel(), minlength=8) / labels.size
     assert share.min() > 0.02
