@@ -25,13 +25,22 @@ INTRODUCTION = (
     'something if it costs more than they do.'
 )
 FIG4 = (
-    'Loss with the top N channels of each ranking ablated, against that with N random channels. Above the grey band, a '
-    'ranking costs more than 95% of single random orders do at this N.'
+    'What the network loses with the top N channels of each ranking ablated, beside N random ones (Fig. 4). Look for '
+    'lines above the grey band of random orders: there, a ranking costs more than they do.'
 )
-WINDOWS = ' Below: as many channels of consecutive ranks; where the ranking matters, the loss falls from left to right.'
+WINDOWS = (
+    ' Lower row: as many channels of consecutive ranks; where the ranking matters, the loss falls from left to right.'
+)
 FIG6 = (
-    'Loss in each half of the image with left, right and overall channels ablated, with 95% intervals over the images. '
-    'If the channels hold position, each half loses more to its own channels than to those of the other half.'
+    'What each half of the image loses with left, right and overall channels ablated, with 95% intervals over the '
+    'images (Fig. 6). If left channels serve the left half and right ones the right half, each half loses most to its '
+    'own. D, in points: how much more the left channels harm the left half and the right channels the right half than '
+    'the other way round. p: how often pairs of random orders have such a D.'
+)
+FIG5 = (
+    'Image, label, and predictions of the whole network, with position channels ablated, and with as many random ones '
+    '(Fig. 5). The last column shows where the position channels change the answer: orange pixels were correct '
+    'before.'
 )
 
 
@@ -39,11 +48,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     parser.add_argument('folder', metavar='DIR', help='folder that mmposenc sweep wrote')
     parser.add_argument('--out', metavar='DIR', help='folder for figures and report (default: that of the sweep)')
-    parser.add_argument('--metrics', nargs='+', help='figures of sweep.csv (default: the one harm is measured in)')
-    parser.add_argument('--region', default='overall', help='where Fig. 4 is measured (default: overall)')
+    parser.add_argument(
+        '--metrics', nargs='+', help='metrics to draw, columns of sweep.csv (default: the one harm is measured in)'
+    )
+    parser.add_argument(
+        '--region', default='overall', help='part of the image that losses are of: overall, left, center or right'
+    )
     parser.add_argument('--overlays', nargs='+', default=[], metavar='FILE', help='pictures of mmposenc draw overlays')
     parser.add_argument('--command', nargs='+', default=[], metavar='LINE', help='commands to quote in the report')
-    parser.add_argument('--title', help='of the report')
+    parser.add_argument('--title', help='title of the report')
 
 
 def run(args: Namespace) -> None:
@@ -52,7 +65,7 @@ def run(args: Namespace) -> None:
     from mmposenc.figures.report import Commands, Picture, Section, build_report, describe_sweep, summarise_sweep
     from mmposenc.results import atomic_write
 
-    overlays = [Picture(path, f'Predictions with and without channels (Fig. 5): {path}') for path in args.overlays]
+    overlays = [Picture(path, FIG5) for path in args.overlays]
     sweep = Sweep.load(args.folder)
     out = Path(args.out or args.folder)
     sections = draw_sections(sweep, out, args.metrics, args.region)
@@ -87,11 +100,12 @@ def draw_sections(
     for name, figure in drawn.items():
         save_figure(figure, out / f'{name}.png')
         pictures.append(save_picture(figure, out / f'{name}.svg', caption))
-    sections = [Section('Channels ablated', [*pictures, *describe_claims(sweep, region), *tables])]
+    sections = [Section('Loss with channels ablated', [*pictures, *describe_claims(sweep, region), *tables])]
     if fig6 is None:
-        common.say('no Fig. 6: it needs rankings and regions of left and right, --num-channels and 19 random orders')
+        needs = 'rankings and regions of left and right, --num-channels and 19 random orders'
+        common.say(f'without the figure of left and right (Fig. 6), which needs {needs}')
     else:
         save_figure(fig6, out / 'fig6.png')
         picture = save_picture(fig6, out / 'fig6.svg', FIG6)
-        sections.append(Section('Left and right', [picture, *describe_dissociation(sweep)]))
+        sections.append(Section('Left and right half', [picture, *describe_dissociation(sweep)]))
     return sections

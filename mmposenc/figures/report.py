@@ -107,31 +107,44 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
     labels, metric = ranking_labels(sweep.plan.rankings), metric_label(sweep.harm_of)
     claims = [row for row in sweep.claims() if row['region'] == region and 'random_p' in row]
     sentences = []
-    for row in claims:
-        label = labels[row['ranking']]
+    for layer in dict.fromkeys(row['layer'] for row in claims):
+        own = [row for row in claims if row['layer'] == layer]
         sentence = (
-            f'{label[:1].upper()}{label[1:]}: ablated at {row["layer"]}, these channels cost {row["harm"]:.1f} '
-            f'points of {metric} (mean over {numbers_label(sweep)}), random channels {row["random"]:.1f}; '
-            f'{describe_p(row["random_p"], sweep.plan.num_random)}: {verdict(row["random_p"])}.'
+            f'Ablated at {layer}, random channels cost {_points(own[0]["random"])} points of {metric} (mean over '
+            f'{numbers_label(sweep)}).'
         )
-        if row['random_p'] <= 0.05 < row.get('matched_p', 0):
-            as_much = describe_p(row['matched_p'], sweep.plan.num_matched)
-            sentence += f' Among random orders matched in strength, {as_much}: strength may explain it.'
+        for title, holds in (('More than chance explains', True), ('Not distinguishable from chance', False)):
+            alike = [row for row in own if (row['random_p'] <= 0.05) is holds]
+            costs = [f'{labels[r["ranking"]]}, {_points(r["harm"])} (p = {r["random_p"]:.3f})' for r in alike]
+            sentence += f' {title}: {"; ".join(costs)}.' if costs else ''
+        strong = [row for row in own if row['random_p'] <= 0.05 < row.get('matched_p', 0)]
+        if strong:
+            costs = [f'{labels[row["ranking"]]} (p = {row["matched_p"]:.3f})' for row in strong]
+            sentence += f' Not more than random orders matched in strength, which may explain it: {"; ".join(costs)}.'
         sentences.append(sentence)
     for layer in dict.fromkeys(row['layer'] for row in sweep.dissociations()):
         found = sweep.dissociation(layer)
         says = 'each half depends on its own channels' if found.p <= 0.05 else verdict(found.p)
+        (left, _, other), (another, _, right) = ([_points(loss) for loss in row] for row in found.harm.tolist())
         sentences.append(
-            f'Left and right at {layer}: the left half loses {found.harm[0, 0]:.1f} points to left channels and '
-            f'{found.harm[0, 2]:.1f} to right ones, the right half {found.harm[1, 0]:.1f} and {found.harm[1, 2]:.1f}; '
-            f'D = {found.difference:.2f}, p = {found.p:.3f}: {says}.'
+            f'Left and right at {layer}: the left half loses {left} points to left channels and {other} to right ones, '
+            f'the right half {another} and {right}; D = {_points(found.difference, 2)}, p = {found.p:.3f}: {says}.'
         )
-    if len(claims) > 1:
-        sentences.append(
-            f'{len(claims)} rankings were tested at 5%; on average, chance alone makes {len(claims) / 20:.2g} of as '
-            'many tests come out below 0.05.'
+    if claims:
+        number = sweep.plan.num_random
+        sentence = (
+            f'p is the share of orders, {number} random ones and the ranking itself, that cost at least as much: '
+            f'{1 / (number + 1):.3f} if no random one does.'
         )
+        if len(claims) > 1:
+            chance = f'{len(claims) / 20:.2g}'
+            sentence += f' {len(claims)} tests were made at 5%; on average, chance alone lets {chance} of as many pass.'
+        sentences.append(sentence)
     return sentences
+
+
+def _points(value: float, digits: int = 1) -> str:
+    return f'{round(float(value), digits) + 0.0:.{digits}f}'  # zero has no sign
 
 
 def describe_claims(sweep: Sweep, region: str = 'overall') -> list[str | Table]:
@@ -197,9 +210,9 @@ def describe_dissociation(sweep: Sweep) -> list[str | Table]:
         return []
     head = ['layer', 'half', 'left channels', 'overall', 'right channels', 'order holds', 'D', 'p']
     caption = (
-        'Loss in points, mean over N. D adds up by how much each half loses more to its own channels than to those of '
-        'the other half; p compares D with pairs of random orders. "Order holds": at how many N the own channels cost '
-        'more than the overall ones and these more than the others.'
+        'Loss in points, mean over N. D: how much more the left channels harm the left half and the right channels the '
+        'right half than the other way round; p: the share of pairs of random orders whose D is at least as large. '
+        '"Order holds": at how many N the own channels cost more than the overall ones and these more than the others.'
     )
     return [Table(head, rows, caption)]
 

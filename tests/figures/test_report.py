@@ -135,18 +135,18 @@ def test_p_values_in_words() -> None:
 
 def test_what_a_sweep_has_found_in_words_and_tables() -> None:
     sweep = planted_sweep(('flip', 'dull', 'left', 'right'), window=0, num_matched=19)
-    flip, dull, *_, halves, number = report.summarise_sweep(sweep)
+    found, halves, number = report.summarise_sweep(sweep)
     # Mean over N = 0, 2, 4: two channels of 5 points, random ones of 0.59.
-    assert flip == (
-        'Most sensitive to mirroring (Eq. 2): ablated at pool, these channels cost 10.0 points of score (mean over '
-        'N = 0 to 4), random channels 1.2; none of 19 random orders costs as much (p = 0.050): more than chance '
-        'explains.'
+    assert found == (
+        'Ablated at pool, random channels cost 1.2 points of score (mean over N = 0 to 4). More than chance explains: '
+        'most sensitive to mirroring (Eq. 2), 10.0 (p = 0.050); left-specific (Eq. 3), 5.0 (p = 0.050); right-specific '
+        '(Eq. 3), 5.0 (p = 0.050). Not distinguishable from chance: most sensitive to rolling, 1.0 (p = 1.000).'
     )
-    assert '19 of 19 random orders cost at least as much (p = 1.000): not distinguishable from chance' in dull
     assert 'the left half loses 8.0 points to left channels and 2.0 to right ones, the right half 2.0 and 8.0' in halves
     assert f'D = 12.00, p = {1 / 420:.3f}: each half depends on its own channels' in halves
     assert number == (
-        '4 rankings were tested at 5%; on average, chance alone makes 0.2 of as many tests come out below 0.05.'
+        'p is the share of orders, 19 random ones and the ranking itself, that cost at least as much: 0.050 if no '
+        'random one does. 4 tests were made at 5%; on average, chance alone lets 0.2 of as many pass.'
     )
     (claims,) = report.describe_claims(sweep)
     assert claims.rows[0] == [
@@ -168,10 +168,18 @@ def test_strength_may_explain_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = planted_sweep(('dull',), window=0, num_matched=19)
     claims = [{**row, 'harm': 2.0, 'random_p': 0.05, 'matched_p': 0.4} for row in sweep.claims()]
     monkeypatch.setattr(type(sweep), 'claims', lambda self: claims)
-    (sentence,) = report.summarise_sweep(sweep)
-    assert sentence.endswith(
-        'matched in strength, 7 of 19 random orders cost at least as much (p = 0.400): strength may explain it.'
-    )
+    sentence, number = report.summarise_sweep(sweep)
+    assert sentence.endswith('matched in strength, which may explain it: most sensitive to rolling (p = 0.400).')
+    assert 'tests were made' not in number
+
+
+def test_zero_has_no_sign_in_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = planted_sweep(('dull',), window=0)
+    claims = [{**row, 'harm': -0.04, 'random': -1e-9} for row in sweep.claims()]
+    monkeypatch.setattr(type(sweep), 'claims', lambda self: claims)
+    sentence, _ = report.summarise_sweep(sweep)
+    assert 'random channels cost 0.0 points' in sentence
+    assert 'most sensitive to rolling, 0.0 (p' in sentence
 
 
 def test_classes_in_numbers() -> None:
