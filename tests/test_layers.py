@@ -186,6 +186,11 @@ def test_layers_without_one_fixed_answer_are_refused():
     with pytest.raises(ValueError, match="'shuffle' gives other features in a second forward"):
         check_layer(Permuting().eval(), 'shuffle', image)
     check_layer(Permuting().eval(), 'conv', image)
+    noisy = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Identity()).eval()
+    noisy[1].running_mean.fill_(100)  # A mean that hides the noise, but not what compares two images.
+    noisy[0].register_forward_hook(lambda module, args, output: nn.functional.dropout(output))
+    with pytest.raises(ValueError, match="'1' gives other features in a second forward"):
+        check_layer(noisy, '1', image)
 
 
 def tiny_vit() -> nn.Module:
@@ -321,6 +326,29 @@ def test_channel_dim_and_prefix_tokens_that_are_given():
     ):
         with pytest.raises(ValueError, match=message):
             pooled_features(vit, layer, images, **options)
+
+
+class ClassToken(nn.Module):
+    """Four patches behind a class token, a parameter (8,) as CLIP's, of any name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.conv, self.norm, self.name = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), name
+        self.register_parameter(name, nn.Parameter(torch.randn(8)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        token = getattr(self, self.name).expand(len(images), 1, 8)
+        return self.norm(torch.cat([token, self.conv(images).flatten(2).transpose(1, 2)], 1))
+
+
+@pytest.mark.parametrize('name', ['class_embedding', 'cls_token', 'query'])
+def test_a_class_token_is_known_by_name_or_asked_for(name):
+    model, images = ClassToken(name), torch.rand(2, 3, 8, 8)
+    options = dict(prefix_tokens=1) if name == 'query' else {}
+    torch.testing.assert_close(pooled_features(model, 'norm', images, **options), model(images)[:, 1:].mean(1).detach())
+    if options:
+        with pytest.raises(UnknownLayoutError, match=r'gives 5 tokens, .* pass prefix_tokens=, e\.g\. prefix_tokens=1'):
+            pooled_features(model, 'norm', images)
 
 
 def test_tokens_that_fit_no_grid_of_patches_and_a_layer_inside_windows():
