@@ -95,7 +95,10 @@ def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Modul
         yield Batch(images, targets, rank + seen * step, step)
         seen += len(images)
     if not seen and share != 0:  # 0: fewer images than processes
-        raise ValueError('the loader gave no images: the data set or the subset is empty')
+        raise ValueError(
+            'the loader gave no images: the data set or the subset is empty, or the loader is an iterator '
+            'that has been read before'
+        )
 
 
 def _share(loader: Iterable, processes: int) -> int | None:
@@ -104,6 +107,8 @@ def _share(loader: Iterable, processes: int) -> int | None:
         return None
     sampler = loader.sampler
     if isinstance(sampler, DistributedSampler):
+        if loader.batch_sampler is None:
+            raise ValueError('a sampler deals out images, not batches: set batch_size in the data loader, got None')
         size = len(loader.dataset)  # type: ignore[arg-type]
         return None if sampler.drop_last else -((sampler.rank - size) // sampler.num_replicas)
     if processes > 1 and isinstance(sampler, (SequentialSampler, RandomSampler)):

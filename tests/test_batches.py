@@ -79,6 +79,11 @@ def test_read_batches_gives_each_image_once_and_its_place():
             assert batch.images.flatten().tolist() == batch.targets.tolist()
             seen += batch.targets.tolist()
     assert sorted(seen) == list(range(5))
+    whole = DataLoader([(IMAGES, LABELS)] * 4, batch_size=None)  # each item is a batch
+    assert sum(len(batch.images) for batch in read_batches(whole)) == 8
+    dealt = DataLoader(whole.dataset, batch_size=None, sampler=DistributedSampler(whole.dataset, 2, 0))
+    with pytest.raises(ValueError, match='a sampler deals out images, not batches: set batch_size'):
+        list(read_batches(dealt))
 
 
 def test_with_several_processes_each_needs_its_share(tmp_path, monkeypatch):
