@@ -115,8 +115,11 @@ def sweep_channels(
             for run, outputs in forwards.run(scores):
                 counted = measure.count(outputs, targets).cpu()
                 if run == 0:
-                    # Pixels of an image fit into 32 bits.
-                    kind = torch.int32 if counted.dtype == torch.int64 else counted.dtype
+                    if counted.shape[:1] != images.shape[:1]:
+                        got = f'{tuple(counted.shape)} for {len(images)} images'
+                        raise ValueError(f'the metric must give sums of each image, (N, ...), got {got}')
+                    # Pixels of an image fit into 32 bits; what a metric of one's own adds up may not.
+                    kind = torch.int32 if counted.dtype == torch.int64 and measure.name else counted.dtype
                     parts.append(torch.zeros(len(counted), plan.num_runs, *counted.shape[1:], dtype=kind))
                 parts[-1][:, run] = counted
             places += [batch.position + batch.step * i for i in range(len(images))]

@@ -97,7 +97,7 @@ class SweepPlan:
         (self.num_matched,) = _checked_numbers('num_matched', [num_matched])
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
-        mirrored = any(a.order == b.order[::-1] for a, b in combinations(self.rankings.values(), 2))
+        mirrored = any(is_reversed(*pair) for pair in combinations(self.rankings.values(), 2))
         orders = len(self.rankings) * (1 + self.num_matched) + self.num_random * (1 + mirrored)
         points = len(self.num_channels) + (self.total // self.window if self.window else 0)
         if (variants := len(self.layers) * orders * points) > _MOST_VARIANTS:
@@ -162,6 +162,11 @@ class SweepPlan:
         """The plan that `document` describes."""
         rankings = {name: Ranking(**entry) for name, entry in document['rankings'].items()}
         return cls(**{**document, 'rankings': rankings})
+
+
+def is_reversed(one: Ranking, other: Ranking) -> bool:
+    """Whether a ranking is another one reversed; channels of equal scores stand in channel order in both."""
+    return one.order == other.order[::-1] or one.scores == tuple(-score for score in other.scores)
 
 
 def name_rankings(rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking]) -> dict[str, Ranking]:
@@ -293,15 +298,17 @@ class Top1(Rates):
         super().__init__(['top1'])
 
     def count(self, outputs: Tensor, targets: Any) -> Tensor:
-        labels = torch.as_tensor(targets).to(outputs.device)
-        if outputs.ndim != 2 or labels.shape != outputs.shape[:1] or labels.is_floating_point():
+        labels = torch.as_tensor(targets)
+        if outputs.ndim != 2 or outputs.shape[1] < 2 or labels.shape != outputs.shape[:1] or labels.is_floating_point():
             raise ValueError(
-                f'Top-1 needs scores (N, classes) and labels (N,) of integers, got {tuple(outputs.shape)} and '
-                f'{labels.dtype} {tuple(labels.shape)}'
+                f'Top-1 needs scores (N, classes) of two or more classes and labels (N,) of integers, got '
+                f'{tuple(outputs.shape)} and {labels.dtype} {tuple(labels.shape)}'
             )
+        if len(wrong := labels[(labels < 0) | (labels >= outputs.shape[1])]):
+            raise ValueError(f'labels must be from 0 to {outputs.shape[1] - 1}, the classes there are, got {wrong[0]}')
         if outputs.isnan().any():
             raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
-        return super().count((outputs.argmax(1) == labels)[:, None], targets)
+        return super().count((outputs.argmax(1) == labels.to(outputs.device))[:, None], targets)
 
     def document(self) -> dict[str, Any]:
         return {}

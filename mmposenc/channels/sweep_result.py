@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
-from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan
+from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan, is_reversed
 from mmposenc.results import Result, atomic_write, html_table
 
 Null = Literal['random', 'matched']
@@ -220,7 +220,7 @@ class Sweep(Result):
         def both(name: str) -> Tensor:
             return torch.stack([self._harm(name, '', half, layer) for half in ('left', 'right')], dim=1)
 
-        mirrored = self.plan.rankings[left].order == self.plan.rankings[right].order[::-1]
+        mirrored = is_reversed(self.plan.rankings[left], self.plan.rankings[right])
         reverse, whole = both(REVERSED) if mirrored else None, None if overall is None else both(overall)[0]
         return dissociation(both(left)[0], both(right)[0], both(RANDOM), reverse, whole)
 
@@ -288,6 +288,8 @@ class Sweep(Result):
         for name, rows in tables.items():
             if rows:
                 atomic_write(place / f'{name}.csv', _csv(rows))
+            else:  # One of another sweep that was saved here before.
+                (place / f'{name}.csv').unlink(missing_ok=True)
         return place
 
     @classmethod

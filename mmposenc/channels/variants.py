@@ -33,6 +33,7 @@ class VariantForwards:
 
     What is shared is settled on the first batch by comparing variants with plain forwards, and given up where they
     differ. On every batch the network without ablation is replayed too; if it differs from its forward, the sweep ends.
+    One case is not seen: a network that branches on a whole batch, such as by its mean; `memory=0` stacks nothing.
 
     Args:
         model: In evaluation mode.
@@ -131,7 +132,8 @@ class VariantForwards:
         self._needed = tape.needed
         limit = min(self._memory, CPU_BYTES) if plain.device.type == 'cpu' else self._memory
         copies = int(limit // max(tape.suffix_bytes, 1)) if self._stack else 1
-        if copies > 1 and self._agrees(tape, check, [some, fewer], [plain, other]):
+        # Two variants that differ as much as any, so that a network that mixes images shows.
+        if copies > 1 and self._agrees(tape, check, [some, ()], [plain, tape.output]):
             self.copies = copies
         stacked = f', {self.copies} variants at once' if self.copies > 1 else ''
         return 'the prefix', f'what comes before the layer is computed once per batch{stacked}'

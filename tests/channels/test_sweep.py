@@ -56,6 +56,9 @@ def test_the_table_and_the_files(tmp_path: Path) -> None:
     assert [row['top1'] for row in rows] == [f'{value:.6f}' for value in sweep.values().tolist()]
     again = Sweep.load(tmp_path)
     assert (again.table(), again.about) == (sweep.table(), {'model': 'net'})
+    (tmp_path / 'claims.csv').write_text('of another sweep')
+    sweep.save(tmp_path)
+    assert not (tmp_path / 'claims.csv').exists()
     again.save(tmp_path / 'again')
     assert (tmp_path / 'again' / 'sweep.json').read_bytes() == (tmp_path / 'sweep.json').read_bytes()
 
@@ -95,9 +98,13 @@ class Halves:
         return {}
 
 
-@pytest.mark.parametrize('mirrored', [False, True])
-def test_the_dissociation_takes_the_halves_and_the_right_null(mirrored: bool) -> None:
-    orders = list(range(5)), list(range(5, 0, -1)) if mirrored else [0, 3, 1, 4, 2]
+@pytest.mark.parametrize('right, mirrored', [
+    ([4, 3, 2, 1, 0], True),
+    ([0, 0, -1, -2, -2], True),  # of equal scores, which stand in channel order
+    ([0, 3, 1, 4, 2], False),
+])  # fmt: skip
+def test_the_dissociation_takes_the_halves_and_the_right_null(right: list[int], mirrored: bool) -> None:
+    orders = [-score for score in right] if mirrored else list(range(5)), right
     rankings = {name: ranking(order, region=name) for name, order in zip(('left', 'right'), orders, strict=True)}
     plan = SweepPlan(rankings, None, [1], num_random=19)
     assert plan.num_runs == 1 + 2 + 19 * (1 + mirrored)
@@ -172,6 +179,16 @@ def test_metrics_of_ones_own(tmp_path: Path) -> None:
     assert Sweep.load(tmp_path, make_metric(count, finish)).whole() == sweep.whole()
 
 
+def test_sums_of_ones_own_may_need_64_bits_and_are_of_each_image() -> None:
+    large = dict(metric=lambda outputs, targets: torch.full((len(outputs), 1), 3_000_000_000))
+    options = dict(num_channels=[0], num_random=0, finish=lambda sums: {'large': sums[..., 0]})
+    sweep = sweep_channels(planted_net(), batches(), ranking(range(5)), **options, **large)
+    assert sweep.whole() == 7 * 3_000_000_000
+    of_the_batch = dict(metric=lambda outputs, targets: torch.ones(2))
+    with pytest.raises(ValueError, match=r'sums of each image, \(N, ...\), got \(2,\) for 4 images'):
+        sweep_channels(planted_net(), batches(), ranking(range(5)), **options, **of_the_batch)
+
+
 def test_miou_of_a_plain_segmenter() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)).eval()
@@ -190,6 +207,9 @@ def test_miou_of_a_plain_segmenter() -> None:
     (dict(metric=len), 'metric must be a name, an object with count and finish, or a function'),
     (dict(loader=[]), 'no images: the data set or the subset is empty'),
     (dict(loader=[(torch.rand(2, 3, 4, 5).double(), torch.rand(2))]), r'labels \(N,\) of integers'),
+    (dict(loader=[(torch.rand(2, 3, 4, 5).double(), torch.tensor([1, 2]))]), 'labels must be from 0 to 1, .* got 2'),
+    (dict(loader=[(torch.rand(2, 3, 4, 5).double(), torch.tensor([1, -1]))]), 'labels must be from 0 to 1, .* got -1'),
+    (dict(loader=iter(batches())), 'no images: .* or the loader is an iterator that has been read before'),
     (dict(layers=['body.nothing']), "layer 'body.nothing' does not exist"),
     (dict(rankings=ranking(range(4))), 'has 5 channels, but the rankings have 4'),
     (dict(rankings=ranking(range(4)), num_matched=0), 'has 5 channels, but the channels were chosen among 4'),
@@ -209,6 +229,7 @@ def test_bad_input(arguments: dict, message: str) -> None:
     (lambda sweep: sweep.random_harm(null='matched', ranking='one'), "no top N of 'matched' to 'one'"),
     (lambda sweep: sweep.chance('one'), '2 random orders cannot reach'),
     (lambda sweep: sweep.dissociation(), 'a ranking of the left and one of the right half are needed'),
+    (lambda sweep: Top1().count(torch.rand(2, 1), [0, 0]), r'scores \(N, classes\) of two or more classes'),
     (lambda sweep: Sweep(sweep.plan, sweep.counts[:, :2], Top1()), r'counts must be \(images, 4 runs, ...\)'),
 ])  # fmt: skip
 def test_bad_questions(question: Any, message: str) -> None:

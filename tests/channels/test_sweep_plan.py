@@ -69,6 +69,15 @@ def test_a_reversed_ranking_has_reversed_random_orders() -> None:
     assert plan.orders[3].order == plan.orders[2].order[::-1]
 
 
+def test_dead_channels_do_not_hide_that_a_ranking_is_another_one_reversed() -> None:
+    scores = [3.0, 0.0, -1.0, 0.0]
+    rankings = {'left': ranking(scores), 'right': ranking([-score for score in scores])}
+    assert rankings['right'].order != rankings['left'].order[::-1], 'equal scores stand in channel order'
+    assert 'reversed' in {v.ranking for v in SweepPlan(rankings, num_channels=[2], num_random=1).variants}
+    rankings['right'] = ranking([-3.0, 0.0, 1.0, -0.5])
+    assert 'reversed' not in {v.ranking for v in SweepPlan(rankings, num_channels=[2], num_random=1).variants}
+
+
 def test_every_run_of_every_layer_is_computed_once() -> None:
     rankings = {'one': ranking(), 'two': ranking(range(10))}
     plan = SweepPlan(rankings, ['a', 'b[-1]'], range(0, 11, 5), window=3, num_random=1)

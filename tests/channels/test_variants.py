@@ -135,6 +135,32 @@ def test_a_layer_that_runs_twice_is_refused_or_runs_as_it_is() -> None:
     assert 'runs 2 times per forward' in said[0]
 
 
+class Mixing(nn.Module):
+    """Takes the mean over the batch away; the channels 1 and 2 of its layer are dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 6, 1), nn.Linear(6, 4)
+        with torch.no_grad():
+            self.layer.bias[1:3] = -100
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.layer(images).relu().mean((2, 3))
+        return self.head(features - features.mean(0))
+
+
+def test_a_network_that_mixes_images_is_seen_though_the_first_channels_are_dead() -> None:
+    torch.manual_seed(0)
+    model, images = Mixing().eval(), torch.randn(3, 3, 4, 4)
+    variants = VariantForwards(model, 'layer', 6)
+    with torch.no_grad():
+        found = dict(variants.run([ORDER], lambda copies: model(images.repeat(copies, 1, 1, 1))))
+        for run, chosen in ORDER.ablations():
+            with ablate_channels(model, 'layer', chosen):
+                torch.testing.assert_close(found[run], model(images))
+    assert variants.copies == 1
+
+
 def test_foreign_hooks_act_on_what_is_replayed() -> None:
     torch.manual_seed(0)
     model = Net()
