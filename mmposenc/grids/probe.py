@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import isqrt
 from typing import Any, ClassVar
 
 import torch
@@ -413,9 +414,10 @@ class _Run:
         def note(layer: str, features: Tensor, layout: Layout) -> None:
             self.depth[layer], self.channels[layer] = operations, features.shape[layout.channel_dim]
             self.strides[layer] = strides.of(features)
-            if features.ndim == 4:
-                side, map_side = canvas.shape[-1], features.shape[3 if layout.channel_dim == 1 else 1]
-                if side % map_side == 0:
+            if features.ndim > 2:  # Maps, or the tokens of square ones; a single place is a global pool.
+                places = features[0].numel() // self.channels[layer] - layout.prefix_tokens
+                side, map_side = canvas.shape[-1], isqrt(places)
+                if places == map_side**2 > 1 and side % map_side == 0:
                     self.strides[layer] = max(self.strides[layer], side // map_side)
 
         with ExitStack() as counting:

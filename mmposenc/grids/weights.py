@@ -70,8 +70,11 @@ def _reset(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if not any(True for _ in module.parameters(recurse=False)):
             continue
-        if not hasattr(module, 'reset_parameters'):
-            found = f'{name or "the model"!r} ({type(module).__name__}) has parameters but no reset_parameters'
+        reason = '' if hasattr(module, 'reset_parameters') else 'has parameters but no reset_parameters'
+        if isinstance(vars(module).get('weight'), Tensor):  # weight norm, spectral norm, pruning
+            reason = 'computes its weight from other parameters'
+        if reason:
+            found = f'{name or "the model"!r} ({type(module).__name__}) {reason}'
             raise ValueError(f'{found}: pass build=, a function from a seed to a new network of the same architecture')
         module.reset_parameters()
 

@@ -6,6 +6,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from mmposenc.grids.padding import PADDINGS, Padding, TotalStride, pad_maps
 from mmposenc.grids.weights import calibrate_batch_norm, random_weights, without_position_embedding
@@ -157,6 +158,8 @@ def test_calibrated_statistics_are_those_of_the_forwards():
     [
         (timm.create_model('vit_tiny_patch16_224', depth=1), 'VisionTransformer.* no reset_parameters: pass build='),
         (nn.Sequential(torchvision.ops.FrozenBatchNorm2d(2)), "'0' is frozen"),
+        (nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(2, 2, 1))), "'0' .* computes its weight from other parameters"),
+        (nn.Sequential(prune.identity(nn.Conv2d(2, 2, 1), 'weight')), "'0' .* computes its weight"),
     ],
 )
 def test_what_cannot_be_randomised_is_refused(model: nn.Module, message: str):

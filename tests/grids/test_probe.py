@@ -161,6 +161,28 @@ def test_layers_of_other_layouts_and_recorded_before_in_place_relus():
     assert (code < 0).any()
 
 
+class Patches(nn.Module):
+    """Cuts patches of 8 px out by reshaping, without a convolution; their tokens go through a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Sequential(nn.Linear(192, 6), nn.LayerNorm(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tokens(F.unfold(x, 8, stride=8).transpose(1, 2))
+
+
+def test_tokens_tell_the_stride_of_their_patches_and_a_global_pool_has_none():
+    probe = probe_location(Patches(), images(), ['tokens'], patch_size=32, controls=())
+    assert probe.strides == {'tokens': 8}
+    with pytest.raises(ValueError, match='cell_size must be a multiple of 8 px'):
+        probe_location(Patches(), images(), ['tokens'], patch_size=32, cell_size=4, controls=())
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    probe = probe_location(net, images(), ['0', '1', '2'], patch_size=32, controls=())
+    assert probe.strides == {'0': 2, '1': 2, '2': 2}
+    torch.testing.assert_close(probe.code('1'), probe.code('0'))
+
+
 def test_moves_of_less_than_the_patch():
     torch.manual_seed(0)
     model, data = torchvision.models.mobilenet_v2().double().eval(), images().double()
