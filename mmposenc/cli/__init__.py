@@ -25,7 +25,7 @@ COMMANDS = {
     'region-lists': 'list the images that have all of a class in one half (Sec. 4.2.3)',
     'consistency': 'measure Top-1 and consistency under shifts of a classifier, by all protocols (Sec. 4.1)',
     'probe': 'measure how much position the pooled features of frozen networks hold (Sec. 3)',
-    'reproduce': 'run the experiments of the paper and of the results that are not done, or list them',
+    'reproduce': 'run the experiments of the paper that are not done yet, or list what is done',
     'prepare-data': 'download and verify CIFAR-10 or CIFAR-100',
 }
 """Subcommands and what each does; `mmposenc/cli/<name>.py` implements it."""

@@ -28,12 +28,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     models.add_arguments(parser)
     parser.add_argument('--data', help="folder of the images (default for a config: its own test set's)")
     parser.add_argument('--labels', metavar='FILE', help='CSV of a flat folder: file name, number of the class')
-    parser.add_argument('--max-shifts', type=int, nargs='+', default=[8], metavar='N', help='px (default: 8)')
+    parser.add_argument(
+        '--max-shifts', type=int, nargs='+', default=[8], metavar='N', help='largest shifts in px (default: 8)'
+    )
     parser.add_argument('--protocols', nargs='+', choices=PROTOCOLS, help='default: all that the size of images allows')
-    parser.add_argument('--seed', type=int, default=0, help='of the shifts (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the shifts (default: 0)')
     parser.add_argument('--resize', type=int, metavar='PX', help="side of the images (default: the network's)")
     parser.add_argument('--crop', type=int, metavar='PX', help="side of what the network sees (default: the network's)")
-    parser.add_argument('--num-classes', type=int, help="of the classifier (default: the network's)")
+    parser.add_argument('--num-classes', type=int, help="classes (default: the network's)")
     parser.add_argument('--batch-size', type=int, default=64, help='images per forward (default: 64)')
     parser.add_argument('--workers', type=int, default=2, help='processes that read images (default: 2)')
     parser.add_argument('--out', help='also write the figures to this JSON file')

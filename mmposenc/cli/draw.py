@@ -10,10 +10,10 @@ Examples:
     mmposenc draw grids mmposenc::gapnet_r18_grid3-location_cifar10.py work_dirs/.../epoch_20.pth --out pictures
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmposenc.cli import common
 
@@ -27,17 +27,23 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     pictures = parser.add_subparsers(dest='picture', metavar='{overlays,grids}', required=True)
-    overlays = pictures.add_parser('overlays', help='predictions with channels ablated', allow_abbrev=False)
+    layout: Any = dict(description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    overlays = pictures.add_parser('overlays', help='predictions with channels ablated', **layout)
     common.add_run_arguments(overlays)
     overlays.add_argument('--ranking', required=True, help='file that mmposenc rank wrote')
-    overlays.add_argument('--num-channels', type=int, default=100, metavar='N', help='channels to ablate (100)')
+    overlays.add_argument(
+        '--num-channels', type=int, default=100, metavar='N', help='channels to ablate (default: 100)'
+    )
     overlays.add_argument('--layer', help="dotted module path (default: the ranking's)")
     overlays.add_argument(
-        '--images', nargs='+', default=['0', '1', '2'], help='positions in the test data set, or file names'
+        '--images',
+        nargs='+',
+        default=['0', '1', '2'],
+        help='positions in the test data set, or file names (default: 0 1 2)',
     )
-    overlays.add_argument('--seed', type=int, default=0, help='of the random channels (default: 0)')
+    overlays.add_argument('--seed', type=int, default=0, help='seed of the random channels (default: 0)')
     overlays.add_argument('--out', help='PNG, SVG or PDF (default: ablation.png in the work directory)')
-    grids = pictures.add_parser('grids', help='inputs and answers of a grid experiment', allow_abbrev=False)
+    grids = pictures.add_parser('grids', help='inputs and answers of a grid experiment', **layout)
     common.add_run_arguments(grids, checkpoint=False)
     grids.add_argument('checkpoint', nargs='?', help='of a network that predicts locations; without it, only inputs')
     grids.add_argument('--out', default='.', help='folder for the pictures (default: the current one)')

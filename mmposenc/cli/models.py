@@ -19,13 +19,13 @@ def add_arguments(parser: ArgumentParser, several: bool = False) -> None:
     nargs = '+' if several else None
     named = 'config file, timm:NAME, torchvision:NAME or FILE.py:FUNCTION'
     parser.add_argument('models' if several else 'model', nargs=nargs, metavar='MODEL', help=named)
-    fit = 'one per model, with whatever prefix; must fit exactly; "none" leaves random weights'
+    fit = f'{"a file for each model" if several else "file"}, which must fit exactly; "none": random weights'
     parser.add_argument('--weights', nargs=nargs, required=True, metavar='FILE', help=fit)
     parser.add_argument('--weights-by-order', action='store_true', help='match tensors by order and shape, not by name')
     parser.add_argument('--trust-checkpoint', action='store_true', help='let the file run code: only if you trust it')
-    default = "of RGB in 0 to 1 (default: the network's, else ImageNet's)"
-    for name in ('--mean', '--std'):
-        parser.add_argument(name, type=float, nargs=3, help=default)
+    for name in ('mean', 'std'):
+        default = f"{name} of RGB in 0 to 1 (default: the network's, else ImageNet's)"
+        parser.add_argument(f'--{name}', type=float, nargs=3, help=default)
     common.add_cfg_options(parser)
 
 

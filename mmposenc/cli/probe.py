@@ -71,14 +71,20 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for JSON, CSV, figures and the page')
     parser.add_argument(
-        '--layers', nargs='+', metavar='LAYER', help='default: the blocks or stages of the network, at most 12'
+        '--layers', nargs='+', metavar='LAYER', help='dotted module paths (default: blocks or stages, at most 12)'
     )
-    parser.add_argument('--num-images', type=int, default=400, metavar='I', help='evenly spaced (default: 400)')
+    parser.add_argument(
+        '--num-images', type=int, default=400, metavar='I', help='how many of them, evenly spaced (default: 400)'
+    )
     parser.add_argument('--grid-size', type=int, default=3, metavar='n', help='cells per side (default: 3)')
     parser.add_argument('--patch-size', type=int, default=64, metavar='PX', help='width of a patch (default: 64)')
     parser.add_argument('--cell-size', type=int, metavar='PX', help='how far the patch moves (default: its width)')
-    parser.add_argument('--controls', nargs='*', choices=CONTROLS, default=['circular'], help='default: circular')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of random weights (default: 0 1 2)')
+    parser.add_argument(
+        '--controls', nargs='*', choices=CONTROLS, default=['circular'], help='see above (default: circular)'
+    )
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='seeds of the random weights (default: 0 1 2)'
+    )
     parser.add_argument('--batch-size', type=int, default=9, help='canvases per forward (default: 9)')
 
 

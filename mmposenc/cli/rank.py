@@ -22,12 +22,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     common.add_run_arguments(parser)
     parser.add_argument('--out', help='file of the ranking (default: ranking.json in the work directory)')
-    parser.add_argument('--layer', default='backbone[-1]', help='dotted module path (default: backbone[-1], its end)')
-    parser.add_argument('--pair', nargs='+', default=['flip_image'], choices=PAIRS, help="default: flip_image, Eq. 2's")
-    parser.add_argument('--statistic', nargs='+', default=['abs'], choices=STATISTICS, help="default: abs, Eq. 2's")
+    parser.add_argument('--layer', default='backbone[-1]', help='dotted module path (default: backbone[-1])')
+    parser.add_argument(
+        '--pair', nargs='+', default=['flip_image'], choices=PAIRS, help='default: flip_image, as in Eq. 2'
+    )
+    parser.add_argument('--statistic', nargs='+', default=['abs'], choices=STATISTICS, help='default: abs, as in Eq. 2')
     parser.add_argument('--reference', metavar='FILE', help='for centred: the signed ranking of the whole data set')
     parser.add_argument('--region-list', help='rank over the images of this list, as mmposenc region-lists writes it')
-    parser.add_argument('--region', help="what the list is of (default: its name's end, left of val-left.txt)")
+    parser.add_argument('--region', help="region of the list (default: its name's end, left of val-left.txt)")
     parser.add_argument('--max-images', type=int, metavar='N', help='rank over the first N images only')
     split = 'every second image only, so that a sweep can use the others (--split)'
     parser.add_argument('--rank-split', default='all', choices=['all', 'even', 'odd'], help=split)

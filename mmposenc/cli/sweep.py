@@ -22,22 +22,22 @@ def add_arguments(parser: ArgumentParser) -> None:
     numbers_help = 'how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both'
     parser.add_argument('--num-channels', type=numbers, default=[], metavar='N', help=numbers_help)
     parser.add_argument(
-        '--windows', dest='window', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks (Fig. 4)'
+        '--windows', dest='window', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks'
     )
     draws: dict[str, Any] = dict(type=int, metavar='DRAWS')
     orders = 'random orders to compare with, 19 or more (default: 39)'
     parser.add_argument('--random', dest='num_random', default=39, help=orders, **draws)
-    matched = 'also as many as strong as each ranking (default: 0)'
+    matched = 'also random orders matched to each ranking in strength (default: 0)'
     parser.add_argument('--matched', dest='num_matched', default=0, help=matched, **draws)
     parser.add_argument(
-        '--split', default='all', choices=['all', 'even', 'odd'], help='sweep all images, or those not ranked by'
+        '--split', default='all', choices=['all', 'even', 'odd'], help='which images to sweep, as --rank-split'
     )
     where = "where to ablate (default: the rankings' layer)"
     parser.add_argument('--layer', dest='layers', nargs='+', metavar='PATH', help=where)
     parser.add_argument('--out', help='folder of the result (default: sweep in the work directory)')
     parser.add_argument('--level', default='auto', choices=['auto', '1', '2', '3'], help='how much variants share')
-    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants held at once')
-    parser.add_argument('--max-shift', type=int, default=8, metavar='N', help="N of a classifier's Cons.N, 0 for none")
+    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants (default: 1024)')
+    parser.add_argument('--max-shift', type=int, default=8, metavar='N', help='N of Cons.N, 0 for none (default: 8)')
     parser.add_argument('--allow-other-weights', action='store_true', help='accept rankings of other weights')
     parser.add_argument('--allow-slide', action='store_true', help='accept sliding windows, ablated in each')
 
