@@ -23,6 +23,7 @@ def _restored(tensors: Mapping[str, Tensor]) -> Iterator[None]:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(kept[name])
+        torch.clear_autocast_cache()
 
 
 @contextmanager
@@ -63,6 +64,7 @@ def random_weights(model: nn.Module, seed: int, build: Callable[[int], nn.Module
                 _reset(network)
             else:
                 network.load_state_dict(unwrap_model(build(seed)).state_dict())
+        torch.clear_autocast_cache()  # It keeps half precision copies of weights and does not see changes.
         yield
 
 

@@ -143,6 +143,15 @@ def test_random_weights_differ_by_seed_and_the_own_ones_come_back():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_autocast_sees_the_random_weights_and_the_own_ones():
+    model, images = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        before = model(images)
+        with random_weights(model, 7):
+            assert not torch.equal(model(images), before)
+        assert torch.equal(model(images), before)
+
+
 def test_calibrated_statistics_are_those_of_the_forwards():
     model = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(2)).eval()
     images = 5 + 3 * torch.randn(64, 2, 4, 4)
