@@ -141,6 +141,7 @@ def compose_scene(
     categories: np.ndarray,
     height: int,
     width: int,
+    *,
     symmetric: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Compose one scene from uint8 digits (N, 8, 8) and what they are (N,).
