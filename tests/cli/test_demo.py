@@ -10,7 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import planted_sweep
 import pytest
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from mmposenc.cli import COMMANDS, make_parser
 
@@ -111,3 +114,37 @@ def test_the_remaining_time() -> None:
     shown.progress.tasks[1].start_time -= 62  # 61 seconds more than expected: twice as slow as a minute and a second
     shown.end(steps[0])
     assert shown.left() == 'about 0:04 left'
+
+
+class ClassPoints(planted_sweep.Points):
+    """The planted figures of a region, as those of each of its classes."""
+
+    def finish(self, sums: Tensor) -> dict[str, Tensor]:
+        classes = [f'IoU/{name}' for names in demo.GROUPS.values() for name in names]
+        scores = super().finish(sums)
+        of_classes = {key.replace('score', name): value for key, value in scores.items() for name in classes}
+        return {**scores, **of_classes}
+
+
+@pytest.mark.parametrize('costs, verdict', [(4.0, 'more than chance'), (0.5, 'not distinguishable')])
+def test_the_page_claims_what_the_sweep_shows(
+    costs: float, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eq2 = 'overall-flip_image-abs'
+    # Each side's channels cost their half as many points, the other half 1 and the whole image 0.7.
+    points = {eq2: (0.7, 0.7, 0.7), 'left': (costs, 1.0, 0.7), 'right': (1.0, costs, 0.7)}
+    monkeypatch.setattr(planted_sweep, 'COSTS', points)
+    sweep = planted_sweep.planted_sweep((eq2, 'left', 'right'), num_random=39, num_matched=19, metric=ClassPoints())
+    monkeypatch.setattr('mmposenc.cli.report.draw_sections', lambda sweep, out: [])
+    Figure().savefig(tmp_path / 'fig5.png')
+    ((classes, summary),) = demo.channel_sections(tmp_path, sweep)
+    building, tree, digits, _ = summary
+    for sentence, name, side in ((building, 'building', 'left'), (tree, 'tree', 'right')):
+        # Mean over N = 0, 2 and 4, as in Sweep.claims.
+        assert f'{side}-specific channels costs the class "{name}" {2 * costs:.1f} points of IoU' in sentence
+        assert f': {verdict}' in sentence
+        assert ('none of 19 random orders costs as much (p = 0.050)' in sentence) == (costs > 1)
+        assert 'specific channels cost it 2.0 points (p = 0.025)' in sentence
+    assert '1.4, 1.4, 1.4 points to left-specific, 1.4, 1.4, 1.4 to right-specific and 1.4, 1.4, 1.4 to' in digits
+    picture = next(part for part in classes.parts if 'Two claims' in getattr(part, 'caption', ''))
+    assert picture.caption.count(f': {verdict}') == 2
