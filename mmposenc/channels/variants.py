@@ -175,11 +175,13 @@ class VariantForwards:
         if (found := tape.classifier()) is None:
             raise self._differs()
         linear, features = found
+        # Half precision would add up errors over the blocks.
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         weight = linear.weight.to(features)
         for order in orders:
             bounds = sorted({0, *(bound for bounds in order.slices for bound in bounds)})
             channels = torch.tensor(order.order, device=features.device)
-            added = {0: torch.zeros_like(tape.output)}
+            added = {0: features.new_zeros(())}
             for start, stop in pairwise(bounds):
                 block = channels[start:stop]
                 added[stop] = added[start] + features[:, block] @ weight[:, block].T

@@ -232,6 +232,24 @@ def test_memory_limits_the_copies() -> None:
     assert 'at once' not in said[0]
 
 
+def test_matrix_products_add_up_no_errors_of_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = torch.allclose
+    monkeypatch.setattr('mmposenc.channels.variants._close', lambda one, other: close(one.float(), other.float(), 0.02))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 256, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 9))
+    model, images = model.eval().half(), torch.randn(8, 3, 6, 6).half()
+    sizes = tuple(range(4, 256, 4))
+    order = SweepOrder('1', tuple(range(256)), tuple((0, size) for size in sizes), tuple(range(len(sizes))))
+    variants = VariantForwards(model, '1', 256)
+    with torch.no_grad():
+        found = dict(variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))))
+        assert variants.shares == 'all but the classifier'
+        exact = model.double()
+        for run, chosen in order.ablations():
+            with ablate_channels(exact, '1', chosen):
+                torch.testing.assert_close(found[run].double(), exact(images.double()), rtol=0, atol=1e-3)
+
+
 def test_half_precision() -> None:
     torch.manual_seed(0)
     model, images = spread(resnet()).eval(), torch.randn(2, 3, 16, 16)
