@@ -381,7 +381,12 @@ TABLES = (
     (r'Table 2: CIFAR-10, (.*)', 'Table 2: CIFAR-10', 'method', 'Top-1 / Cons.8 (`zero_ref`) in %.'),
     (r'Table 2: ImageNet, (.*)', 'Table 2: ImageNet', 'method', 'Top-1 / Cons.8 / Cons.16 (`zero_ref`) in %.'),
     (r'Fig. 4, top, (.*):', 'Fig. 4, top: what the top-ranked channels cost', 'ablated at', _CHANCE),
-    (r'(Fig. 4, bottom.*|Fig. 5.*)', 'Fig. 4, bottom, and Fig. 5: pictures', 'figure', 'Drawn or not.'),
+    (
+        r'(Fig. 4, bottom.*|Fig. 5.*)',
+        'Fig. 4, bottom, and Fig. 5: pictures',
+        'figure',
+        'See [Fig. 4 to 6](figures4to6.md).',
+    ),
     (r'Fig. 6, (.*):', 'Fig. 6: what the left half loses', 'ablated at', _HALVES),
     (r'Supplement, attack on the right half, (.*):', 'Supplement: what the right half loses', 'ablated at', _HALVES),
     (
@@ -401,7 +406,7 @@ TABLES = (
 
 
 def status_table() -> str:
-    """Every table and figure of the paper in Markdown, from docs/results: ours beside the paper's, command, minutes."""
+    """Every table and figure of the paper in Markdown, from docs/results: ours beside the paper's, name, minutes."""
     done = results(PUBLISHED)
     # Table 1 and 2 are first, in the paper's order.
     items = [cell.item for experiment in (*grids(), *shifts(), *EXPERIMENTS) for cell in experiment.cells]
@@ -414,7 +419,7 @@ def status_table() -> str:
         cells = [[found[1], *_status(rows.pop(item), done)] for item in [*rows] if (found := re.match(pattern, item))]
         # Those at full size first, then those at reduced size, of each first those that the paper has.
         cells.sort(key=lambda row: (not row[2], not row[3], not row[1]))
-        head = [first, 'paper', 'full size', 'reduced size', 'command', 'minutes, GPU / CPU']
+        head = [first, 'paper', 'full size', 'reduced size', 'name', 'minutes']
         shown = [[*row[:2], row[2] or 'not yet', *row[3:]] for row in cells]
         kept = [i for i in range(len(head)) if any(row[i] for row in shown)]
         lines = [[line[i] for i in kept] for line in (head, ['---'] * len(head), *shown)]
@@ -425,7 +430,7 @@ def status_table() -> str:
 
 
 def _status(pairs: Sequence[tuple[Experiment, Cell]], done: Mapping) -> list[str]:
-    """The paper's figures, those at full and at reduced size, command and minutes of a row of the status page."""
+    """The paper's figures, those at full and at reduced size, name and minutes of a row of the status page."""
     reached: dict[str, str] = {}
     for label in dict.fromkeys(cell.label for _, cell in pairs):
         alike = [(e, cell) for e, cell in pairs if cell.label == label]
@@ -441,7 +446,7 @@ def _status(pairs: Sequence[tuple[Experiment, Cell]], done: Mapping) -> list[str
     first = main[0][0].name
     name = first if len(main) == 1 else first.rpartition('-')[0]  # without the grid
     minutes = ' / '.join(f'{sum(getattr(e, kind) * len(e.seeds) for e, _ in main):,.0f}' for kind in ('gpu', 'cpu'))
-    return [paper, full, reduced, f'`mmposenc reproduce {name}`', minutes]
+    return [paper, full, reduced, f'`{name}`', minutes]
 
 
 def _main_cell(experiment: Experiment) -> Cell | None:
