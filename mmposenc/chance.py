@@ -152,7 +152,8 @@ def dissociation(
 
     If the right ranking is the left one reversed (a signed ranking of one contrast), its harm is bound to the left
     one's, and pairs of independent orders would reject too often. Give `reversed_random_harm`: then each of the R + 1
-    orders is compared with its own reverse.
+    orders is compared with its own reverse. Rankings that oppose one another without being reversed (a correlation
+    clearly below 0) still reject too often.
 
     Args:
         left: Harm of the left ranking in the left and the right region (rows) at each N, (2, M).
