@@ -322,12 +322,13 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
                 found[experiment.name, row.get('seed', 0)] = dict(figures=figures, **about)
     for file in PUBLISHED.glob('consistency/*.json'):
         found[f'consistency-{file.stem}', 0] = dict(figures=_card_figures(file), source=file.name)
-    for name, (model, *_) in NETWORKS.items():
-        file = PUBLISHED / 'atlas' / f'{name}.json'
+    for name in (experiment.name for experiment in EXPERIMENTS if experiment.name.startswith('atlas-')):
+        file = PUBLISHED / 'atlas' / f'{name[6:].replace("-", "_")}.json'
         if file.is_file():
+            model, *_ = NETWORKS.get(name[6:], ('',))
             measures, begin = json.loads(file.read_text())['measures'], f'patches/probe/{model}'
             figures = {f'{begin}/{layer}/none/order': of['none']['order'][0] for layer, of in measures.items()}
-            found[f'atlas-{name}', 0] = dict(figures=figures, source=f'atlas/{file.name}')
+            found[name, 0] = dict(figures=figures, source=f'atlas/{file.name}')
     for file in PUBLISHED.glob('objects/*.csv'):
         figures = read_figures(file.parent, [file.name])
         figures = {name.replace(file.stem, 'objects', 1): value for name, value in figures.items()}
@@ -336,6 +337,8 @@ def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
         figures = read_figures(PUBLISHED / 'camvid', ['claims.csv', 'dissociation.csv'])
         figures = {f'other/sweep/{name}': value for name, value in figures.items()}
         found['fig4-camvid-half', 0] = dict(figures=figures, source='camvid')
+    if (PUBLISHED / 'espnet').is_dir():
+        found['espnet-camvid', 0] = dict(figures={}, source='espnet')
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
         document = json.loads(file.read_text())
         if document.get('format') != FORMAT:

@@ -86,7 +86,8 @@ class LocationProbe(Result):
                 row = dict(layer=layer, depth=self.depth[layer], channels=self.channels[layer], control=control)
                 row |= {name: measures[name][0] for name in MEASURES}
                 row['train_images'] = self.curves[layer][control]['order'][-1][0]
-                row['variance'] = self.variance[layer].mean().item() if control == 'none' else None
+                own = self.variance.get(layer) if control == 'none' else None
+                row['variance'] = None if own is None else own.mean().item()
                 for name in MEASURES:
                     row[f'{name}_low'], row[f'{name}_high'] = measures[name][1:]
                 rows.append(row)

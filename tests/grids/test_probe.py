@@ -1,5 +1,6 @@
 """probe_location: the exact zero, controls, what it returns, what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,8 @@ def test_bad_input(arguments: dict, message: str):
 
 def test_a_layer_or_contrast_that_was_not_probed():
     probe = probe_location(MOBILENET, images(), ['features.3'], 2, patch_size=32, controls=())
+    assert probe.table()[0]['variance'] == pytest.approx(float(probe.variance['features.3'].mean()))
+    assert replace(probe, variance={}).table()[0]['variance'] is None  # published without
     for call, message in (
         (lambda: probe.ranking('features.4'), 'layer must be one of features.3'),
         (lambda: probe.ranking('features.3', 'rest'), 'contrast must be one of top_bottom'),
