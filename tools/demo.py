@@ -156,7 +156,7 @@ def plan(out: Path) -> list[Step]:
         command = f'{sided} {file(f"lists/val-{side}.txt")} --out {file(f"{side}.json")}'
         steps.append(Step(f'rank-{side}', command, f'rank {side}-specific channels', 3, (SCENES, 'lists')))
     steps += [
-        Step('sweep', sweep, f'ablate channels, beside {RANDOM} random orders', 36, ranked),
+        Step('sweep', sweep, f'ablate channels, beside {RANDOM} random orders', 27, ranked),
         Step('overlays', overlays, 'predict with channels ablated', 3, ranked),
         train('augshift_r18_digits', SHIFT['augshift_r18_digits'], 60),
         train('baseline_r18_digits', SHIFT['baseline_r18_digits'], 30),
@@ -489,7 +489,8 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
         *describe_classes(own_half, sides),
         Picture(
             out / 'fig5.png',
-            'The first three scenes (Fig. 5): the whole network, 16 left-specific channels ablated, 16 random ones.',
+            'The first three scenes (Fig. 5): the whole network, 16 left-specific channels ablated, 16 random ones. '
+            'Look at the block on the left.',
         ),
         'How this was chosen: scenes, network, ranking and numbers of channels were settled on scenes of another seed '
         'and with several seeds of training; the scenes of this page had no part in it. The head of this DeepLabv3 '
