@@ -15,7 +15,9 @@ outside the binomial limits printed above the table are marked. Rows:
     0.1.0           one N against the mean of R random orders, 95% bootstrap interval over images and orders
     D               the double dissociation of two random orders, against all ordered pairs
     D, reversed     of an order and its reverse, each of R + 1 orders against its own reverse
+    D, opposed      of two orders that correlate by -0.6, against orders and their reverses: conservative
     D, as pairs     of an order and its reverse, against all ordered pairs: not valid from N = C/2 on
+    D, opp. pairs   of two orders that correlate by -0.6, against all ordered pairs: not valid
 
 Under the alternative the ranking sorts the channels by scores whose correlation with w is given.
 """
@@ -104,6 +106,18 @@ def reversed_pair(world: World, num_random: int, reverses: bool = True) -> bool:
     return dissociation(curves[0], back[0], curves[1:], back[1:] if reverses else None).p <= LEVEL
 
 
+def opposed_pair(world: World, num_random: int, reverses: bool = True) -> bool:
+    one, noise = world.rng.normal(size=(2, CHANNELS))
+    two = np.argsort(0.6 * one + 0.8 * noise)[None]
+    curves = world.curves(np.concatenate([np.argsort(-one)[None], two, orders := world.orders(num_random)]))
+    back = world.curves(orders[:, ::-1]) if reverses else None
+    return dissociation(curves[0], curves[1], curves[2:], back).p <= LEVEL
+
+
+def opposed_as_pairs(world: World, num_random: int) -> bool:
+    return opposed_pair(world, num_random, reverses=False)
+
+
 def reversed_as_pairs(world: World, num_random: int) -> bool:
     return reversed_pair(world, num_random, reverses=False)
 
@@ -115,7 +129,9 @@ TESTS: dict[str, tuple[Callable[[World, int], bool], tuple[int, ...], int]] = {
     '0.1.0': (old_test, (5, 20, 39), 1),
     'D': (independent_pair, (19, 39), 2),
     'D, reversed': (reversed_pair, (19, 39), 2),
+    'D, opposed': (opposed_pair, (39,), 2),
     'D, as pairs': (reversed_as_pairs, (39,), 2),
+    'D, opp. pairs': (opposed_as_pairs, (39,), 2),
 }
 """By name: the test, the numbers of random orders to try, the regions it needs."""
 
@@ -123,7 +139,7 @@ TESTS: dict[str, tuple[Callable[[World, int], bool], tuple[int, ...], int]] = {
 def rejection_rate(name: str, num_random: int, ratio: float, repetitions: int, seed: int = 0) -> float:
     """Share of repetitions in which a test rejects at 5% under the null."""
     test, _, regions = TESTS[name]
-    rng = np.random.default_rng([seed, num_random, round(100 * ratio), sorted(TESTS).index(name)])
+    rng = np.random.default_rng([seed, num_random, round(100 * ratio), *name.encode()])
     return sum(test(World(rng, ratio, regions), num_random) for _ in range(repetitions)) / repetitions
 
 

@@ -151,15 +151,15 @@ def dissociation(
     large.
 
     If the right ranking is the left one reversed (a signed ranking of one contrast), its harm is bound to the left
-    one's, and pairs of independent orders would reject too often. Give `reversed_random_harm`: then each of the R + 1
-    orders is compared with its own reverse. Rankings that oppose one another without being reversed (a correlation
-    clearly below 0) still reject too often.
+    one's, and pairs of independent orders would reject too often, as they do for any two rankings that oppose each
+    other. Give `reversed_random_harm` where the rankings correlate below 0: then each of the R + 1 orders is compared
+    with its own reverse, which is exact for reversed rankings and conservative for others.
 
     Args:
         left: Harm of the left ranking in the left and the right region (rows) at each N, (2, M).
         right: Of the right ranking.
         random_harm: Of R random orders, (R, 2, M).
-        reversed_random_harm: Of the same orders reversed. Only where `right` is `left` reversed.
+        reversed_random_harm: Of the same orders reversed, for rankings that oppose each other.
         overall: Of the ranking by Eq. 2, for `Dissociation.order`.
     """
     one, two, random = _array(left), _array(right), _array(random_harm)

@@ -196,4 +196,5 @@ def test_the_calibration_finds_invalid_tests_and_real_effects(calibration: Modul
     _, high = calibration.binomial_limits(150, confidence=0.999)
     assert calibration.rejection_rate('0.1.0', 5, 10, 150) > 0.3 > high
     assert calibration.rejection_rate('D, as pairs', 39, 1, 300) > high
+    assert calibration.rejection_rate('D, opposed', 39, 1, 300) < high
     assert calibration.power(0.6, 19, 150) > 0.9

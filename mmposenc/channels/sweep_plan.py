@@ -8,6 +8,7 @@ from reprlib import repr as short
 from typing import Any, Protocol
 
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from mmposenc.channels.ablation import matched_random_channels, random_channels
@@ -61,7 +62,8 @@ class SweepPlan:
     Points that need the same forward share one run: N = 0 is run 0 everywhere, and the first window of a ranking is its
     top N of that size. Windows lie side by side from rank 0 on; an incomplete last one is left out. The first window
     of a random order stands for all its windows: they are equally random. Where one ranking is another one reversed,
-    the random orders are swept reversed too (see `mmposenc.chance.dissociation`).
+    or a left and a right one oppose each other (Spearman below 0), the random orders are swept reversed too (see
+    `mmposenc.chance.dissociation`).
 
     Args:
         rankings: Rankings by name, all with the same number of channels C.
@@ -97,7 +99,9 @@ class SweepPlan:
         (self.num_matched,) = _checked_numbers('num_matched', [num_matched])
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
-        mirrored = any(is_reversed(*pair) for pair in combinations(self.rankings.values(), 2))
+        pairs = list(combinations(self.rankings.values(), 2))
+        mirrored = any(is_reversed(*pair) for pair in pairs)
+        mirrored |= any({a.region, b.region} == {'left', 'right'} and opposed(a, b) for a, b in pairs)
         orders = len(self.rankings) * (1 + self.num_matched) + self.num_random * (1 + mirrored)
         points = len(self.num_channels) + (self.total // self.window if self.window else 0)
         if (variants := len(self.layers) * orders * points) > _MOST_VARIANTS:
@@ -167,6 +171,11 @@ class SweepPlan:
 def is_reversed(one: Ranking, other: Ranking) -> bool:
     """Whether a ranking is another one reversed; channels of equal scores stand in channel order in both."""
     return one.order == other.order[::-1] or one.scores == tuple(-score for score in other.scores)
+
+
+def opposed(one: Ranking, other: Ranking) -> bool:
+    """Whether two rankings oppose each other, so that orders and their reverses are what they are compared with."""
+    return is_reversed(one, other) or float(spearmanr(one.scores, other.scores).statistic) < 0
 
 
 def name_rankings(rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking]) -> dict[str, Ranking]:

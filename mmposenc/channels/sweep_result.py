@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mmposenc.chance import FEWEST, Alternative, ChanceTest, Dissociation, chance_test, dissociation, image_interval
-from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan, is_reversed
+from mmposenc.channels.sweep_plan import MATCHED, RANDOM, REVERSED, Metric, SweepPlan, opposed
 from mmposenc.results import Result, atomic_write, html_table
 
 Null = Literal['random', 'matched']
@@ -220,7 +220,7 @@ class Sweep(Result):
         def both(name: str) -> Tensor:
             return torch.stack([self._harm(name, '', half, layer) for half in ('left', 'right')], dim=1)
 
-        mirrored = is_reversed(self.plan.rankings[left], self.plan.rankings[right])
+        mirrored = opposed(self.plan.rankings[left], self.plan.rankings[right])
         reverse, whole = both(REVERSED) if mirrored else None, None if overall is None else both(overall)[0]
         return dissociation(both(left)[0], both(right)[0], both(RANDOM), reverse, whole)
 

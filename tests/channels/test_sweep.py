@@ -101,10 +101,11 @@ class Halves:
 @pytest.mark.parametrize('right, mirrored', [
     ([4, 3, 2, 1, 0], True),
     ([0, 0, -1, -2, -2], True),  # of equal scores, which stand in channel order
+    ([3, 4, 2, 1, 0], True),  # only nearly reversed
     ([0, 3, 1, 4, 2], False),
 ])  # fmt: skip
 def test_the_dissociation_takes_the_halves_and_the_right_null(right: list[int], mirrored: bool) -> None:
-    orders = [-score for score in right] if mirrored else list(range(5)), right
+    orders = [-score for score in right] if right[:2] == [0, 0] else list(range(5)), right
     rankings = {name: ranking(order, region=name) for name, order in zip(('left', 'right'), orders, strict=True)}
     plan = SweepPlan(rankings, None, [1], num_random=19)
     assert plan.num_runs == 1 + 2 + 19 * (1 + mirrored)
