@@ -415,7 +415,7 @@ def frozen() -> Iterator[Experiment]:
         command = f'examples/object_recognition.py {network} --images {PHOTOS} --labels {LABELS} {places} --out {{out}}'
         item = f'Supplement, object recognition, EfficientNet-{name.title()}: {HARM}'
         cells = (Cell(item, harm(f'objects/end/{end}/Eq. 2')),)
-        yield Experiment(f'objects-{name}', (command,), ('objects.csv',), 10, 120, cells, needs=labelled)
+        yield Experiment(f'objects-{name}', (command,), ('objects.csv',), 10, 60, cells, needs=labelled)
     for model in RANDOM:
         command = f'probe {model} --weights none --images {PHOTOS} --controls circular random --out {{out}}'
         name = f'atlas-random-{model.rpartition(":")[2]}'
