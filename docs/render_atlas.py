@@ -31,6 +31,7 @@ NETWORKS = {
     'lite1': 'EfficientNet-Lite1',
     'mobilenet_v2': 'MobileNetV2',
     'resnet20': 'ResNet-20, CIFAR-10',
+    'resnet56': 'ResNet-56, CIFAR-10',
 }
 LAYER, CELLS, CHANNELS = 'blocks.4', (0, 4, 8), 40
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -117,9 +118,10 @@ def probes(names: dict[str, str], suffix: str = '') -> dict[str, LocationProbe]:
     return {title: LocationProbe.load(file) for title, file in files.items() if file.is_file()}
 
 
-def shown_layers(probe: LocationProbe) -> tuple[str, str]:
-    """The layer with the largest share of position, and the last."""
-    return max(probe.layers, key=lambda layer: probe.measures[layer]['none']['position'][0]), probe.layers[-1]
+def shown_layers(probe: LocationProbe) -> list[str]:
+    """The layer with the largest share of position, and the last, which may be the same."""
+    strongest = max(probe.layers, key=lambda layer: probe.measures[layer]['none']['position'][0])
+    return list(dict.fromkeys((strongest, probe.layers[-1])))
 
 
 def interval(probe: LocationProbe, layer: str, control: str, measure: str) -> str:
