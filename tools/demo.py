@@ -329,7 +329,8 @@ def write_report(out: Path, results: Mapping[str, Mapping[str, Any]]) -> Path:
     times = [[name, *(f'{result[key]:.0f}' for key in ('seconds', 'cpu_seconds'))] for name, result in results.items()]
     total = sum(result['cpu_seconds'] for result in results.values())
     commands: list[Any] = [
-        'Everything on this page comes from these commands, given in its folder; one seed each.',
+        'Everything on this page comes from these commands, given in its folder; one seed each. Equations and figures '
+        'with numbers are those of Islam et al., "Global Pooling, More than Meets the Eye" (ICCV 2021).',
         Commands([f'mmposenc {result["command"]}'.replace(f'{out}{os.sep}', '') for result in results.values()]),
         Table(['step', 'seconds', 'CPU seconds'], times, f'{total:.0f} CPU seconds in all, without imports.'),
     ]
@@ -467,8 +468,8 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
     halves = sweep.dissociation()
     sentences.append(
         'Does each half of the image lose more to its own channels than to those of the other half? Both differences '
-        f'together are D = {halves.difference:.1f} points (p = {halves.p:.3f}): {verdict(halves.p)}. Channels chosen '
-        f'by Eq. 2, for either side, cost {eq2["harm"]:.1f} points of mIoU over all classes, random channels '
+        f'together are D = {halves.difference:.1f} points (p = {halves.p:.3f}): {verdict(halves.p)}. The channels most '
+        f'sensitive to mirroring (Eq. 2) cost {eq2["harm"]:.1f} points of mIoU over all classes, random channels '
         f'{eq2["random"]:.1f}; {describe_p(eq2["random_p"], RANDOM)}: {verdict(eq2["random_p"])}.'
     )
     figure = draw_groups(own_half)
@@ -490,7 +491,7 @@ def channel_sections(out: Path, sweep: 'Sweep') -> 'list[tuple[Section, list[str
         Picture(
             out / 'fig5.png',
             'The first three scenes (Fig. 5): the whole network, 16 left-specific channels ablated, 16 random ones. '
-            'Look at the block on the left.',
+            'Look at the block on the left, where there is one.',
         ),
         'How this was chosen: scenes, network, ranking and numbers of channels were settled on scenes of another seed '
         'and with several seeds of training; the scenes of this page had no part in it. The head of this DeepLabv3 '
