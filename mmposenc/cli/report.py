@@ -35,7 +35,7 @@ FIG6 = (
     'What each half of the image loses with left, right and overall channels ablated, with 95% intervals over the '
     'images (Fig. 6). If left channels serve the left half and right ones the right half, each half loses most to its '
     'own. D, in points: how much more the left channels harm the left half and the right channels the right half than '
-    'the other way round. p: how often pairs of random orders have such a D.'
+    'the other way round. p: how often random orders have such a D.'
 )
 FIG5 = (
     'Image, label, and predictions of the whole network, with position channels ablated, and with as many random ones '

@@ -211,7 +211,7 @@ def describe_dissociation(sweep: Sweep) -> list[str | Table]:
     head = ['layer', 'half', 'left channels', 'overall', 'right channels', 'order holds', 'D', 'p']
     caption = (
         'Loss in points, mean over N. D: how much more the left channels harm the left half and the right channels the '
-        'right half than the other way round; p: the share of pairs of random orders whose D is at least as large. '
+        'right half than the other way round; p: the share of random orders whose D is at least as large. '
         '"Order holds": at how many N the own channels cost more than the overall ones and these more than the others.'
     )
     return [Table(head, rows, caption)]
