@@ -94,15 +94,18 @@ def slices_of_sums(total: Tensor, added: Callable[[int, int], Tensor], slices: S
     """Give the position of each slice, and the total without what its ranks add, in the order of the last rank.
 
     `added(a, b)` is what the ranks from a to b add to the total; every rank is added up once. A slice (0, 0) is left
-    out. Memory holds few tensors: the total, that up to the current rank, and those where open windows began.
+    out. Memory holds few tensors: the total, that up to the current rank, and those where open windows began. Sums are
+    in float32 at least, since rounding adds up from rank to rank.
     """
-    left, begun = total, {}
+    kind = total.dtype
+    total = left = total.to(torch.promote_types(kind, torch.float32))
+    begun: dict[int, Tensor] = {}
     for begin, end in pairwise(sorted({0, *(bound for bounds in slices for bound in bounds)})):
         begun[begin] = left
         left = left - added(begin, end)
         for position, (start, stop) in enumerate(slices):
             if stop == end:
-                yield position, left if start == 0 else total + left - begun[start]
+                yield position, (left if start == 0 else total + left - begun[start]).to(kind)
         begun = {start: sums for start, sums in begun.items() if any(s == start and e > end for s, e in slices)}
 
 

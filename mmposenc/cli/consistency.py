@@ -11,6 +11,7 @@ Examples:
 
 import csv
 from argparse import ArgumentParser, Namespace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,9 @@ def run(args: Namespace) -> None:
     for row in rows:
         names = 'consistency', 'consistency_correct'
         all_ends, ends = (f'[{row[f"{name}_low"]:.2f}, {row[f"{name}_high"]:.2f}]' for name in names)
-        figures = f'{row["consistency"]:13.2f} {all_ends:18}{row["consistency_correct"]:14.2f} {ends}'
+        share = row['consistency_correct']
+        correct = f'{"-":>14}' if isnan(share) else f'{share:14.2f} {ends}'
+        figures = f'{row["consistency"]:13.2f} {all_ends:18}{correct}'
         common.say(f'{row["protocol"]:14}{row["max_shift"] or "":>4}{figures}')
     if args.out:
         common.say(f'wrote {card.save(args.out)}')

@@ -1,6 +1,7 @@
 """Draw what a network is shown and what it predicts.
 
-`overlays` draws what a segmenter predicts with its position channels ablated, and with as many random ones (Fig. 5).
+`overlays` draws what a segmenter predicts with the top channels of a ranking ablated, and with as many random ones
+(Fig. 5).
 `grids` draws the inputs of a grid experiment (Fig. 1). With a checkpoint it also draws, for each cell of the grid,
 where its patches are predicted to be, and how far the sum of the pooled channels, all that PermuteNet sees on average,
 tells the cells apart.
@@ -59,7 +60,7 @@ def run(args: Namespace) -> None:
 
 
 def _draw_overlays(args: Namespace) -> None:
-    """One row per image: as it is, with position channels ablated, with random ones (Fig. 5)."""
+    """One row per image: as it is, with the top channels ablated, with random ones (Fig. 5)."""
     from copy import deepcopy
 
     import torch

@@ -38,9 +38,9 @@ FIG6 = (
     'the other way round. p: how often random orders have such a D.'
 )
 FIG5 = (
-    'Image, label, and predictions of the whole network, with position channels ablated, and with as many random ones '
-    '(Fig. 5). The last column shows where the position channels change the answer: orange pixels were correct '
-    'before.'
+    'Image, label, and predictions of the whole network, with the top channels of the ranking ablated, and with as '
+    'many random ones (Fig. 5). The last column shows where the top channels change the answer: orange pixels were '
+    'correct before.'
 )
 
 

@@ -1,4 +1,4 @@
-"""What a segmenter loses with its position channels, image by image (Fig. 5)."""
+"""What a segmenter loses with the top channels of a ranking, image by image (Fig. 5)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LOST, GAINED, OTHER = (213, 94, 0), (0, 114, 178), (240, 228, 66)
 class AblatedPredictions:
     """One row of Fig. 5: a uint8 RGB image (H, W, 3), its label map and three predictions, classes (H, W) each.
 
-    The predictions are of the whole network, with position channels ablated, and with as many random ones ablated.
+    The predictions are of the whole network, with the top channels of a ranking ablated, and with as many random ones.
     """
 
     name: str
@@ -39,7 +39,7 @@ def draw_overlays(
     """Draw image, label, predictions and difference, a row for each image (Fig. 5).
 
     Below a prediction stands the share of labelled pixels that are correct. The last column shows which pixels change
-    with the position channels.
+    with the top channels.
 
     Args:
         classes: Their names; the legend has those that occur.
@@ -48,8 +48,8 @@ def draw_overlays(
         layer: Where.
     """
     titles = ['image', 'label', 'whole network']
-    titles += [f'{num_channels} {kind} channels\nof {layer} ablated' for kind in ('position', 'random')]
-    titles.append('changed by the\nposition channels')
+    titles += [f'{num_channels} {kind} channels\nof {layer} ablated' for kind in ('top', 'random')]
+    titles.append('changed by the\ntop channels')
     height, width = rows[0].labels.shape
     side = WIDTH / len(titles)
     figure, axes = panels(len(rows), len(titles), side, side * height / width + 0.35)

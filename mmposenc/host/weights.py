@@ -121,8 +121,11 @@ def _state_dicts(content: Any, place: str = '', depth: int = 3) -> Iterator[tupl
     if not isinstance(content, Mapping) or not depth or OPTIMIZER.search(place):
         return
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if tensors.keys() - set(COUNTERS):
-        yield place, {_plain(key): value for key, value in tensors.items() if key not in COUNTERS}
+    if names := tensors.keys() - set(COUNTERS):
+        plain = {_plain(name): tensors[name] for name in tensors if name in names}
+        if len(plain) < len(names):
+            raise ValueError('some weights are there twice, with and without the prefix of a wrapper (module.)')
+        yield place, plain
     for key, value in content.items():
         if isinstance(key, str):
             yield from _state_dicts(value, f'{place}.{key}'.lstrip('.'), depth - 1)

@@ -69,6 +69,17 @@ def test_a_network_of_ones_own(folder, labels, monkeypatch, capsys):
     assert all(f'{row["protocol"]:14}' in text for row in card.table())
 
 
+def test_no_image_is_correct(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    weights = {name: torch.zeros_like(value) for name, value in torch.load('w.pth')['state_dict'].items()}
+    torch.save(weights, 'zeros.pth')  # always class 0
+    Path('ones.csv').write_text(Path('labels.csv').read_text().replace(',0', ',1'))
+    words = 'consistency mine.py:tiny --weights zeros.pth --data images --resize 16 --labels ones.csv --max-shifts 2'
+    call(words.split())
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('zero_ref'))
+    assert row.split() == ['zero_ref', '2', '100.00', '[78.47,', '100.00]', '-']
+
+
 def test_a_torchvision_network_by_order(folder, monkeypatch, capsys):
     """With its own size, crop and normalisation; weights under other names."""
     monkeypatch.chdir(folder)

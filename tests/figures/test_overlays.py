@@ -30,7 +30,7 @@ def test_panels_show_what_they_say() -> None:
     # Of 7 labelled pixels the whole network has 5 right; without position channels 4 of 8 pixels change.
     shares = ['71.4% correct'] * 3
     assert [axis.get_xlabel() for axis in figure.axes[:6]] == ['scene', '', *shares, '50.0% of the pixels']
-    assert figure.axes[3].get_title() == '7 position channels\nof backbone[-1] ablated'
+    assert figure.axes[3].get_title() == '7 top channels\nof backbone[-1] ablated'
     assert figure.axes[9].get_title() == ''
 
 

@@ -101,6 +101,7 @@ def test_by_order(weights, tmp_path):
         (lambda w: w.update(extra=torch.ones(1)), '1 unexpected, first extra'),
         (lambda w: w.update({'fc.weight': torch.ones(5, 4)}), '1 of another shape, first size mismatch for fc.weight'),
         (lambda w: w.clear(), 'holds no tensors by name'),
+        (lambda w: w.update({'module.fc.bias': torch.ones(5)}), 'twice, with and without the prefix of a wrapper'),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message, weights, tmp_path):

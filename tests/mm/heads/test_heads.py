@@ -7,6 +7,7 @@ from tiny_networks import tiny_segmentor
 from torch import nn
 
 from mmposenc.channels import ablate_channels
+from mmposenc.channels.shared_heads import slices_of_sums
 from mmposenc.mm.heads import find_head
 
 # Nested sets in no order, whole windows side by side, windows across the bounds of others, everything.
@@ -90,3 +91,11 @@ def test_reasons(head: str, options: dict, layer: str, reason: str) -> None:
     found, said = find_head(tiny_segmentor(head, **options), layer)
     assert found is None
     assert reason in said
+
+
+def test_rounding_of_half_precision_does_not_add_up() -> None:
+    # In bfloat16, 512 - 1 is 512 again.
+    slices = [(0, stop) for stop in range(1, 513)]
+    sums = dict(slices_of_sums(torch.full((1,), 512.0).bfloat16(), lambda a, b: torch.ones(1).bfloat16(), slices))
+    assert sums[511].dtype == torch.bfloat16
+    assert [float(sums[position]) for position in (255, 383, 511)] == [256, 128, 0]
