@@ -176,6 +176,10 @@ DATA_SETS = (('cifar100', 'CIFAR-100', 120), ('cifar10', 'CIFAR-10', 40), ('imag
 LONG = 'train_cfg.max_epochs=120 param_scheduler.1.T_max=115 param_scheduler.1.end=120'
 SHORT = f'{NARROW} data_preprocessor.channels_last=True train_cfg.max_epochs=10 param_scheduler.0.end=2'
 SHORT += ' param_scheduler.1.T_max=8 param_scheduler.1.begin=2 param_scheduler.1.end=10'
+# As many steps of half the images, in float32: faster where a CPU has no AMX.
+BRIEF = f'{NARROW} data_preprocessor.channels_last=True train_cfg.max_epochs=5 param_scheduler.0.end=1'
+BRIEF += ' param_scheduler.1.T_max=4 param_scheduler.1.begin=1 param_scheduler.1.end=5'
+BRIEF += ' optim_wrapper.type=OptimWrapper optim_wrapper.optimizer.lr=0.15 train_dataloader.batch_size=256'
 BLURPOOL = 'model.backbone._delete_=True model.backbone.type=TIMMBackbone model.backbone.model_name=resnetblur18'
 # Where the image is cropped to 224 px first, the second crop has no choice.
 NOCROP = 'train_dataloader.dataset.pipeline.1.scale=224'
@@ -185,17 +189,8 @@ def cons(*sizes: int) -> tuple[str, ...]:
     return tuple(f'consistency/cons{size}_zero_ref' for size in sizes)
 
 
-def probe_narrow(config: str, weight: str) -> Iterator[str]:
-    """Position in its last two stages: for moves of 32 px, and for those of 8 px that training and Cons.8 have."""
-    model = f'mmposenc::{config}.py --weights {{checkpoint}} --images data/cifar10 --patch-size 32'
-    layers = '--layers backbone.layer3 backbone.layer4'
-    for name, cell in (('far', 32), ('near', 8)):
-        controls = f'--cell-size {cell} --controls circular random'
-        yield f'probe {model} {layers} {controls} --out {{out}}/{name} --cfg-options {weight} {SHORT}'
-
-
 def shifts() -> Iterator[Experiment]:
-    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network, which is probed."""
+    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network."""
     for name, (method, *papers) in TABLE2.items():
         base, views = ('baseline', 1) if 'one view' in method else ('augshift', 2)
         blurpool, nocrop, cropped = 'blurpool' in name, name == 'nocrop', name in ('baseline', 'augshift')
@@ -229,9 +224,7 @@ def shifts() -> Iterator[Experiment]:
             for pixels in (8, 4) if cropped and data == 'cifar10' else (8,):
                 crop = f'data_preprocessor.train_transforms.1.{"transforms.0." * (views == 2)}max_shift=4'
                 small, options = pixels == 4, crop if pixels == 4 else weight
-                probes = [] if small or data != 'cifar10' else [*probe_narrow(config, weight)]
-                narrow = (train(config, options, SHORT), test(config, options, SHORT), *probes)
-                shared['figures'] = ('test', *(['far/probe.csv', 'near/probe.csv'] if probes else []))
+                narrow = (train(config, options, SHORT), test(config, options, SHORT))
                 cells = [Cell(cells[0].item, cells[0].keys, label=f'narrow{", crop 4 px" * small}')]
                 kind = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
                 shared |= dict(gpu=2, cpu=30 if views == 2 else 17, cells=tuple(cells), full=False)
@@ -239,13 +232,34 @@ def shifts() -> Iterator[Experiment]:
                 yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', narrow, row=row, **shared)
 
 
-def flips() -> Iterator[Experiment]:
-    """Narrow networks trained with other flips than the usual horizontal ones: which axis of position is erased?"""
-    config, flip = 'baseline_r18_cifar10', 'data_preprocessor.train_transforms.0'
-    for name, option in (('noflip', f'{flip}.prob=0'), ('verticalflip', f'{flip}.direction=vertical')):
-        commands = (train(config, option, SHORT), test(config, option, SHORT), *probe_narrow(config, option))
-        figures, needs = ('test', 'far/probe.csv', 'near/probe.csv'), (CIFAR['cifar10'],)
-        yield Experiment(f'narrow-cifar10-{name}', commands, figures, 2, 17, (), (0, 1, 2), needs, full=False)
+FLIP, LOSS = 'data_preprocessor.train_transforms.0', 'model.loss.mse'
+POSITIONS = {
+    'baseline': '',
+    'noflip': f'{FLIP}.prob=0',
+    'verticalflip': f'{FLIP}.direction=vertical',
+    **{f'lambda{n}': f'{LOSS}_weight={n}' for n in (0, 30, 100)},
+    **{f'relative{n}': f'{LOSS}=relative {LOSS}_weight={n}' for n in (1, 3, 10)},
+}
+
+
+def positions() -> Iterator[Experiment]:
+    """Position in narrow networks on CIFAR-10, by flips in training and by AugShift's weight (Sec. 3 and 4.1).
+
+    Five epochs. Features and logits are probed for moves of 32 px, and for those of 8 px that training and Cons.8 have.
+    """
+    figures, needs = ('test', 'far/probe.csv', 'near/probe.csv'), (CIFAR['cifar10'],)
+    for name, option in POSITIONS.items():
+        views = 2 if LOSS in option else 1
+        config = f'{"baseline" if views == 1 else "augshift"}_r18_cifar10'
+        commands = [train(config, option, BRIEF), test(config, option, BRIEF)]
+        for place, cell in (('far', 32), ('near', 8)):
+            probe = f'probe mmposenc::{config}.py --weights {{checkpoint}} --images data/cifar10 --patch-size 32'
+            probe += f' --cell-size {cell} --layers backbone.layer3 backbone.layer4 head.fc --controls circular'
+            commands.append(f'{probe} --out {{out}}/{place} --cfg-options {NARROW}')
+        seeds = (0,) if name == 'lambda100' else (0, 1, 2)
+        yield Experiment(
+            f'position-cifar10-{name}', tuple(commands), figures, 2, 3 + 5 * views, (), seeds, needs, full=False
+        )
 
 
 # CamVid's channels are ranked by images that the harm is not measured on. All pedestrians are on the right in 51 images
@@ -435,7 +449,7 @@ CAMVID, CITY = ('data/camvid',), ('data/cityscapes', CITYSCAPES)
 _ALL = [
     *grids(),
     *shifts(),
-    *flips(),
+    *positions(),
     *others(),
     *frozen(),
     segmenter('fig4-camvid', 'deeplabv3_r50_camvid', 'CamVid', 30, 800, needs=CAMVID),

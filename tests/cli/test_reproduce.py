@@ -362,7 +362,7 @@ def test_every_option_overrides_something_that_its_config_has() -> None:
 
     # What the classes accept and the configs leave at its default.
     new = {'padding_mode', 'stem_channels', 'base_channels', 'on_cpu', 'channels_last', 'fraction', '_delete_'}
-    new |= {'model_name', 'randomness', 'direction'}
+    new |= {'model_name', 'randomness', 'direction', 'mse'}
     plain = {}
     for command in COMMANDS:
         config = re.search(r'mmposenc::\S+', command)
