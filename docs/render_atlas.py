@@ -176,6 +176,12 @@ def atlas_canvas() -> list[list[str]]:
     return [['network', 'layer', 'zeros', 'other images', 'whole images, rolled'], *rows(NETWORKS, cells, '_rolled')]
 
 
+def atlas_noise() -> list[list[str]]:
+    head = ['network', 'layer', 'position, zeros', 'position, noise', 'interaction, zeros', 'interaction, noise']
+    cells = [(control, measure) for measure in ('position', 'interaction') for control in ('none', 'noise')]
+    return [head, *(row for row in rows(NETWORKS, cells) if '-' not in row)]
+
+
 def atlas_sizes() -> list[list[str]]:
     """Position for other patches and grids, 100 images."""
     head = ['network', 'patch and grid', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'order']
@@ -191,7 +197,7 @@ def atlas_sizes() -> list[list[str]]:
     return [head, *sorted(found, key=lambda row: row[0])]
 
 
-TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_sizes)
+TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_noise, atlas_sizes)
 
 
 @styled
