@@ -245,20 +245,23 @@ POSITIONS = {
 def positions() -> Iterator[Experiment]:
     """Position in narrow networks on CIFAR-10, by flips in training and by AugShift's weight (Sec. 3 and 4.1).
 
-    Five epochs. Features and logits are probed for moves of 32 px, and for those of 8 px that training and Cons.8 have.
+    Five epochs. Features and logits are probed for moves of 32 px, and for those of 8 px that training and Cons.8 have;
+    and compared between two views, whole and cut off.
     """
-    figures, needs = ('test', 'far/probe.csv', 'near/probe.csv'), (CIFAR['cifar10'],)
+    figures, needs = ('test', 'far/probe.csv', 'near/probe.csv', 'views.json'), (CIFAR['cifar10'],)
     for name, option in POSITIONS.items():
-        views = 2 if LOSS in option else 1
-        config = f'{"baseline" if views == 1 else "augshift"}_r18_cifar10'
+        two_views = LOSS in option
+        config = f'{"augshift" if two_views else "baseline"}_r18_cifar10'
         commands = [train(config, option, BRIEF), test(config, option, BRIEF)]
         for place, cell in (('far', 32), ('near', 8)):
             probe = f'probe mmposenc::{config}.py --weights {{checkpoint}} --images data/cifar10 --patch-size 32'
             probe += f' --cell-size {cell} --layers backbone.layer3 backbone.layer4 head.fc --controls circular'
             commands.append(f'{probe} --out {{out}}/{place} --cfg-options {NARROW}')
+        views = f'examples/view_distance.py mmposenc::{config}.py --weights {{checkpoint}} --data data/cifar10'
+        commands.append(f'{views} --out {{out}}/views.json --cfg-options {NARROW}')
         seeds = (0,) if name == 'lambda100' else (0, 1, 2)
         yield Experiment(
-            f'position-cifar10-{name}', tuple(commands), figures, 2, 3 + 5 * views, (), seeds, needs, full=False
+            f'position-cifar10-{name}', tuple(commands), figures, 2, 10 + 8 * two_views, (), seeds, needs, full=False
         )
 
 
@@ -441,9 +444,9 @@ def frozen() -> Iterator[Experiment]:
 # The most valuable first.
 ORDER = """
     fig4-camvid* table2-cifar100-augshift table2-cifar100-nocrop table2-cifar100-baseline narrow-cifar100-*
-    table1-location-zeros-* table2-*-augshift-blurpool120 digits-* table2-cifar100-* narrow* benchmark-*-training
-    table1-category-zeros-* table2-cifar10-* objects-* consistency-* espnet-* atlas-* table1-* benchmark-*
-    firstpass-* fifth-* fig4-* *
+    table1-location-zeros-* table2-*-augshift-blurpool120 digits-* table2-cifar100-* narrow* position-*
+    benchmark-*-training table1-category-zeros-* table2-cifar10-* objects-* consistency-* espnet-* atlas-* table1-*
+    benchmark-* firstpass-* fifth-* fig4-* *
 """
 CAMVID, CITY = ('data/camvid',), ('data/cityscapes', CITYSCAPES)
 _ALL = [

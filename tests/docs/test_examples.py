@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmposenc import chance_test
@@ -41,3 +42,12 @@ def test_object_recognition_measures_goes_on_and_writes_its_figures(
     rows = list(csv.DictReader((out / 'objects.csv').read_text().splitlines()))
     assert [row['ranking'] for row in rows] == ['Eq. 2', 'roll', 'mean activation', 'position share'] * 3
     assert (out / 'objects.png').stat().st_size > 1000
+
+
+def test_relative_distance() -> None:
+    measure = runpy.run_path(str(EXAMPLES / 'view_distance.py'))['relative_distance']
+    one, other = torch.randn(2, 20_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 5.0, 0.1])
+    assert measure(one, one) == 0
+    assert measure(one, other) == pytest.approx(100, abs=3)  # as unlike as two images
+    assert measure(one, one + other / 2) == pytest.approx(100 * 0.25 / (1 + 1.25), abs=1)
+    assert measure(7 * one, 7 * other) == pytest.approx(measure(one, other), rel=1e-5)
