@@ -18,6 +18,7 @@ from typing import Any
 import render_atlas
 import render_camvid
 import render_espnet
+import render_positions
 import yaml
 
 from mmposenc.cli.reproduce import status_table
@@ -166,7 +167,8 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 TABLES |= {
     table.__name__: lambda table=table: markdown(table()[0], table()[1:])
-    for table in (*render_atlas.TABLES, *render_camvid.TABLES, *render_espnet.TABLES)
+    for module in (render_atlas, render_camvid, render_espnet, render_positions)
+    for table in module.TABLES
 }
 
 

@@ -349,7 +349,7 @@ def test_every_command_is_accepted_by_its_parser() -> None:
         if name.endswith('.py'):
             text = (ROOT / name).read_text()
             if 'models.add_arguments' in text:
-                text += Path(models.__file__).read_text()
+                text += Path(models.__file__).read_text() + Path(common.__file__).read_text()
             assert all(f"'{word}'" in text for word in words if word.startswith('--'))
             continue
         if name not in parsers:

@@ -1,0 +1,88 @@
+"""The tables of docs/reproduce/augshift_position.md, from what `mmposenc reproduce position-cifar10` has written."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+
+from scipy import stats
+
+RESULTS = Path(__file__).parent / 'results' / 'reproduce'
+METHODS = {
+    'baseline': 'one view',
+    'lambda0': 'two views, lambda = 0',
+    'lambda30': 'AugShift, lambda = 30',
+    'lambda100': 'AugShift, lambda = 100',
+    'relative1': 'relative MSE, lambda = 1',
+    'relative3': 'relative MSE, lambda = 3',
+    'relative10': 'relative MSE, lambda = 10',
+}
+# A figure of a run from its figures by name, and the digits to show.
+Column = tuple[Callable[[dict[str, float]], float], int]
+
+
+def runs(name: str) -> dict[int, dict[str, float]]:
+    """The figures by seed; those of a probe are named PLACE/LAYER/COLUMN."""
+    records = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f'position-cifar10-{name}-seed*.json'))]
+    short = re.compile(r'probe/mmposenc::[\w-]+\.py/(?:backbone\.|head\.)(\w+)/none/')
+    return {
+        record['seed']: {short.sub(r'\1/', key): value for key, value in record['figures'].items()}
+        for record in records
+    }
+
+
+def total(*keys: str, digits: int = 1) -> Column:
+    return lambda figures: sum(figures[key] for key in keys), digits
+
+
+def root(key: str, digits: int) -> Column:
+    return lambda figures: figures[key] ** 0.5, digits
+
+
+def table(columns: dict[str, Column]) -> list[list[str]]:
+    """A row for each method, mean ± deviation over seeds; then what lambda = 30 changes, with its 95% interval."""
+    rows = []
+    for name, label in METHODS.items():
+        if found := runs(name).values():
+            cells = []
+            for of, digits in columns.values():
+                values = [of(run) for run in found]
+                deviation = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
+                cells.append(f'{mean(values):.{digits}f}{deviation}')
+            rows.append([label, str(len(found)), *cells])
+    with_loss, without = runs('lambda30'), runs('lambda0')
+    pairs = [(with_loss[seed], without[seed]) for seed in with_loss.keys() & without.keys()]
+    changes = []
+    for of, digits in columns.values():
+        values = [of(new) - of(old) for new, old in pairs]
+        low, high = stats.t.interval(0.95, len(values) - 1, mean(values), stats.sem(values))
+        changes.append(f'{mean(values):+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]')
+    return [['method', 'seeds', *columns], *rows, ['lambda = 30 against 0', str(len(pairs)), *changes]]
+
+
+def positions_augshift() -> list[list[str]]:
+    """Position in the pooled features and in the logits, beside accuracy and consistency (Sec. 4.1)."""
+    columns = {'Top-1': total('accuracy/top1'), 'Cons.8': total('consistency/cons8_zero_ref')}
+    for place, px in (('near', 8), ('far', 32)):
+        for part in ('position', 'interaction'):
+            columns[f'{part}, {px} px'] = total(f'{place}/layer4/{part}', digits=2)
+    columns['logits: both, 8 px'] = total('near/fc/position', 'near/fc/interaction', digits=2)
+    return table(columns)
+
+
+def positions_views() -> list[list[str]]:
+    """The relative distance between an image and its shifted copy, cut off by the shift and whole."""
+    names = [(figure, views) for figure in ('features', 'logits', 'consistency') for views in ('cut', 'whole')]
+    return table({f'{figure}, {views}': total(f'{views}/{figure}') for figure, views in names})
+
+
+def positions_readouts() -> list[list[str]]:
+    """How large features and logits are, and how often a read-out finds the cell."""
+    columns = {'spread of features': root('near/layer4/variance', 3), 'spread of logits': root('near/fc/variance', 2)}
+    for readout, place, px in (('order', 'near', 8), ('order', 'far', 32), ('sorted', 'far', 32), ('sum', 'far', 32)):
+        columns[f'{readout}, {px} px'] = total(f'{place}/layer4/{readout}')
+    return table(columns)
+
+
+TABLES = (positions_augshift, positions_views, positions_readouts)
