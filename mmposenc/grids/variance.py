@@ -69,10 +69,12 @@ def position_variance(features: Tensor, grid_size: int) -> PositionVariance:
     live = total > 1e-10 * total.median()
     if not live.any():
         raise ValueError(f'all {channels} channels are constant, so there is no variance to divide')
+    lives = totals > 1e-10 * totals.median(-1, keepdim=True).values  # A channel may live by one image alone.
     shares = {}
     for name in COMPONENTS:
         share = 100 * (whole[name][live] / total[live]).mean().item()
-        shares[name] = (share, *_jackknife(share, 100 * (without[name][:, live] / totals[:, live]).mean(-1)))
+        left = torch.where(lives, without[name] / totals, torch.nan)[:, live].nanmean(-1)
+        shares[name] = (share, *_jackknife(share, 100 * left))
     return PositionVariance(whole, total, live, shares)
 
 

@@ -112,8 +112,10 @@ def test_without_position_the_share_is_zero_on_average_and_the_interval_covers_i
     assert 33 <= sum(covered) <= 40
 
 
-def test_the_jackknife_leaves_out_images():
+@pytest.mark.parametrize('still', [0, 4])
+def test_the_jackknife_leaves_out_images(still: int):
     z = torch.randn(5, 4, 3, dtype=torch.float64)
+    z[:still, :, 2] = 0  # With 4 still images, the last one alone gives channel 2 its variance.
     share, low, high = position_variance(z, 2).shares['position']
     others = [position_variance(torch.cat([z[:i], z[i + 1 :]]), 2).shares['position'][0] for i in range(5)]
     spread = (torch.tensor(others, dtype=torch.float64).var(correction=0) * 4).sqrt().item()
