@@ -2,6 +2,7 @@
 
 `overlays` draws what a segmenter predicts with the top channels of a ranking ablated, and with as many random ones
 (Fig. 5).
+
 `grids` draws the inputs of a grid experiment (Fig. 1). With a checkpoint it also draws, for each cell of the grid,
 where its patches are predicted to be, and how far the sum of the pooled channels, all that PermuteNet sees on average,
 tells the cells apart.
