@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from math import isqrt
+from math import inf, isqrt
 from typing import Any, ClassVar
 
 import torch
@@ -478,18 +478,16 @@ def _figures(runs: list[_Found]) -> tuple[dict[str, Measure], dict[str, Curve]]:
     curves = {}
     for readout in READOUTS:
         points = zip(*(curve[readout] for _, curve in runs), strict=True)
-        curves[readout] = tuple((each[0][0], *_over_seeds([point[1:] for point in each])) for each in points)
+        curves[readout] = tuple((each[0][0], *_over_seeds([p[1:] for p in each], 0.0, 100.0)) for each in points)
     measures = {part: _over_seeds([variance.shares[part] for variance, _ in runs]) for part in COMPONENTS}
     return measures | {readout: curve[-1][1:] for readout, curve in curves.items()}, curves
 
 
-def _over_seeds(values: list[Measure]) -> Measure:
-    """The mean over networks with its t interval; of one network its own."""
+def _over_seeds(values: list[Measure], least: float = -inf, most: float = inf) -> Measure:
+    """The mean over networks with its t interval, within bounds; of one network its own."""
     if len(values) == 1:
         return values[0]
     centres = torch.tensor([value for value, _, _ in values], dtype=torch.float64)
-    mean, half = (
-        centres.mean().item(),
-        float(stdtrit(len(values) - 1, 0.975)) * centres.std().item() / len(values) ** 0.5,
-    )
-    return mean, mean - half, mean + half
+    mean, error = centres.mean().item(), centres.std().item() / len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, 0.975)) * error
+    return mean, max(mean - half, least), min(mean + half, most)

@@ -122,6 +122,7 @@ def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
         parts = [row[name] for name in ('position', 'content', 'interaction')]
         assert sum(parts) == pytest.approx(100)
         assert row['position_low'] <= row['position'] <= row['position_high']
+        assert 0 <= row['order_low'] <= row['order'] <= row['order_high'] <= 100
     by_control = {row['control']: row['position'] for row in rows[8:]}
     assert len({round(value, 3) for value in by_control.values()}) == 8
     probe.save(tmp_path / 'probe.json')
