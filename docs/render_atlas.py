@@ -33,6 +33,12 @@ NETWORKS = {
     'resnet20': 'ResNet-20, CIFAR-10',
     'resnet56': 'ResNet-56, CIFAR-10',
 }
+UNTRAINED = {
+    'random_resnet50': 'ResNet-50',
+    'random_convnext_tiny': 'ConvNeXt-T',
+    'random_vit_small': 'ViT-S/16',
+    'random_swin_t': 'Swin-T',
+}
 LAYER, CELLS, CHANNELS = 'blocks.4', (0, 4, 8), 40
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 LIGHT = dict(text='#24292f', face='white', blue='#0072b2', orange='#d55e00', grey='#8c959f')
@@ -118,9 +124,9 @@ def probes(names: dict[str, str], suffix: str = '') -> dict[str, LocationProbe]:
     return {title: LocationProbe.load(file) for title, file in files.items() if file.is_file()}
 
 
-def shown_layers(probe: LocationProbe) -> list[str]:
+def shown_layers(probe: LocationProbe, control: str = 'none') -> list[str]:
     """The layer with the largest share of position, and the last, which may be the same."""
-    strongest = max(probe.layers, key=lambda layer: probe.measures[layer]['none']['position'][0])
+    strongest = max(probe.layers, key=lambda layer: probe.measures[layer][control]['position'][0])
     return list(dict.fromkeys((strongest, probe.layers[-1])))
 
 
@@ -134,12 +140,14 @@ def interval(probe: LocationProbe, layer: str, control: str, measure: str) -> st
     return f'{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]'
 
 
-def rows(names: dict[str, str], cells: list[tuple[str, str]], suffix: str = '') -> list[list[str]]:
-    """A row for the strongest and the last layer of each network, a cell for each (control, measure)."""
+def rows(
+    names: dict[str, str], cells: list[tuple[str, str]], suffix: str = '', strongest: str = 'none'
+) -> list[list[str]]:
+    """A row for the layer that is strongest under a control and the last one, a cell for each (control, measure)."""
     return [
         [network, f'`{layer}`', *(interval(probe, layer, *cell) for cell in cells)]
         for network, probe in probes(names, suffix).items()
-        for layer in shown_layers(probe)
+        for layer in shown_layers(probe, strongest)
     ]
 
 
@@ -182,6 +190,15 @@ def atlas_noise() -> list[list[str]]:
     return [head, *(row for row in rows(NETWORKS, cells) if '-' not in row)]
 
 
+def atlas_untrained() -> list[list[str]]:
+    """Untrained networks, the mean of three; of one, position with circular padding and no position embedding."""
+    measures = ('position', 'interaction', 'top_bottom', 'left_right')
+    head = ['random weights', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'position, circular']
+    cells = [*(('random', measure) for measure in measures), ('circular', 'position')]
+    # Without the interval of an exact zero.
+    return [head, *([*row[:-1], row[-1].partition(' ')[0]] for row in rows(UNTRAINED, cells, strongest='random'))]
+
+
 def atlas_sizes() -> list[list[str]]:
     """Position for other patches and grids, 100 images."""
     head = ['network', 'patch and grid', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'order']
@@ -197,7 +214,7 @@ def atlas_sizes() -> list[list[str]]:
     return [head, *sorted(found, key=lambda row: row[0])]
 
 
-TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_noise, atlas_sizes)
+TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_noise, atlas_untrained, atlas_sizes)
 
 
 @styled

@@ -224,10 +224,12 @@ def shifts() -> Iterator[Experiment]:
             for pixels in (8, 4) if cropped and data == 'cifar10' else (8,):
                 crop = f'data_preprocessor.train_transforms.1.{"transforms.0." * (views == 2)}max_shift=4'
                 small, options = pixels == 4, crop if pixels == 4 else weight
-                narrow = (train(config, options, SHORT), test(config, options, SHORT))
-                cells = [Cell(cells[0].item, cells[0].keys, label=f'narrow{", crop 4 px" * small}')]
+                size, length = (SHORT, 'narrow, 10 epochs') if data == 'cifar10' else (BRIEF, 'narrow, 5 epochs')
+                narrow = (train(config, options, size), test(config, options, size))
+                cells = [Cell(cells[0].item, cells[0].keys, label=f'{length}{", crop 4 px" * small}')]
                 kind = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
-                shared |= dict(gpu=2, cpu=30 if views == 2 else 17, cells=tuple(cells), full=False)
+                minutes = 13 * views + 4 if data == 'cifar10' else 10 * views
+                shared |= dict(gpu=2, cpu=minutes, cells=tuple(cells), full=False)
                 row = dict(file='narrow', crop_px=pixels, **kind) if data == 'cifar10' else {}
                 yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', narrow, row=row, **shared)
 
@@ -251,6 +253,8 @@ def positions() -> Iterator[Experiment]:
     figures, needs = ('test', 'far/probe.csv', 'near/probe.csv', 'views.json'), (CIFAR['cifar10'],)
     for name, option in POSITIONS.items():
         two_views = LOSS in option
+        item = f'Table 2: CIFAR-10, {TABLE2[name][0]}' if name in TABLE2 else ''
+        cells = (Cell(item, (TOP1, *cons(8)), label='narrow, 5 epochs'),) if item else ()
         config = f'{"augshift" if two_views else "baseline"}_r18_cifar10'
         commands = [train(config, option, BRIEF), test(config, option, BRIEF)]
         for place, cell in (('far', 32), ('near', 8)):
@@ -261,7 +265,7 @@ def positions() -> Iterator[Experiment]:
         commands.append(f'{views} --out {{out}}/views.json --cfg-options {NARROW}')
         seeds = (0,) if name == 'lambda100' else (0, 1, 2)
         yield Experiment(
-            f'position-cifar10-{name}', tuple(commands), figures, 2, 10 + 8 * two_views, (), seeds, needs, full=False
+            f'position-cifar10-{name}', tuple(commands), figures, 2, 10 + 8 * two_views, cells, seeds, needs, full=False
         )
 
 
