@@ -1,4 +1,4 @@
-"""The tables of docs/reproduce/augshift_position.md, from what `mmposenc reproduce position-cifar10` has written."""
+"""Tables of augshift_position.md and atlas.md, from what `mmposenc reproduce position-cifar10` has written."""
 
 import json
 import re
@@ -18,6 +18,7 @@ METHODS = {
     'relative3': 'relative MSE, lambda = 3',
     'relative10': 'relative MSE, lambda = 10',
 }
+FLIPS = {'baseline': 'horizontal', 'noflip': 'none', 'verticalflip': 'vertical'}
 # A figure of a run from its figures by name, and the digits to show.
 Column = tuple[Callable[[dict[str, float]], float], int]
 
@@ -36,14 +37,18 @@ def total(*keys: str, digits: int = 1) -> Column:
     return lambda figures: sum(figures[key] for key in keys), digits
 
 
+def difference(one: str, other: str, digits: int) -> Column:
+    return lambda figures: figures[one] - figures[other], digits
+
+
 def root(key: str, digits: int) -> Column:
     return lambda figures: figures[key] ** 0.5, digits
 
 
-def table(columns: dict[str, Column]) -> list[list[str]]:
-    """A row for each method, mean ± deviation over seeds; then what lambda = 30 changes, with its 95% interval."""
+def means(names: dict[str, str], columns: dict[str, Column]) -> list[list[str]]:
+    """A row for each kind of run that there is: mean ± deviation over seeds."""
     rows = []
-    for name, label in METHODS.items():
+    for name, label in names.items():
         if found := runs(name).values():
             cells = []
             for of, digits in columns.values():
@@ -51,14 +56,29 @@ def table(columns: dict[str, Column]) -> list[list[str]]:
                 deviation = f' ± {stdev(values):.{digits}f}' if len(values) > 1 else ''
                 cells.append(f'{mean(values):.{digits}f}{deviation}')
             rows.append([label, str(len(found)), *cells])
-    with_loss, without = runs('lambda30'), runs('lambda0')
-    pairs = [(with_loss[seed], without[seed]) for seed in with_loss.keys() & without.keys()]
-    changes = []
-    for of, digits in columns.values():
-        values = [of(new) - of(old) for new, old in pairs]
-        low, high = stats.t.interval(0.95, len(values) - 1, mean(values), stats.sem(values))
-        changes.append(f'{mean(values):+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]')
-    return [['method', 'seeds', *columns], *rows, ['lambda = 30 against 0', str(len(pairs)), *changes]]
+    return rows
+
+
+def interval(values: list[float], digits: int, sign: str = '') -> str:
+    """The mean over seeds with its 95% interval."""
+    low, high = stats.t.interval(0.95, len(values) - 1, mean(values), stats.sem(values))
+    return f'{mean(values):{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]'
+
+
+def change(label: str, new: str, old: str, columns: dict[str, Column]) -> list[str]:
+    """A row of the differences between runs of the same seed."""
+    after, before = runs(new), runs(old)
+    seeds = after.keys() & before.keys()
+    cells = [
+        interval([of(after[seed]) - of(before[seed]) for seed in seeds], digits, '+') for of, digits in columns.values()
+    ]
+    return [label, str(len(seeds)), *cells]
+
+
+def table(columns: dict[str, Column]) -> list[list[str]]:
+    """A row for each method, and what lambda = 30 changes."""
+    last = change('lambda = 30 against 0', 'lambda30', 'lambda0', columns)
+    return [['method', 'seeds', *columns], *means(METHODS, columns), last]
 
 
 def positions_augshift() -> list[list[str]]:
@@ -85,4 +105,21 @@ def positions_readouts() -> list[list[str]]:
     return table(columns)
 
 
-TABLES = (positions_augshift, positions_views, positions_readouts)
+def positions_axes() -> list[list[str]]:
+    """Position along either axis, for moves of 32 px, by the flips in training."""
+    columns = {'Top-1': total('accuracy/top1')}
+    for stage in (3, 4):
+        vertical, horizontal = (f'far/layer{stage}/{axis}' for axis in ('top_bottom', 'left_right'))
+        columns[f'stage {stage}, top-bottom'] = total(vertical, digits=2)
+        columns[f'stage {stage}, left-right'] = total(horizontal, digits=2)
+        columns[f'stage {stage}, difference'] = difference(vertical, horizontal, 2)
+    rows = [
+        [label, *(interval([of(run) for run in runs(name).values()], digits) for of, digits in columns.values())]
+        for name, label in FLIPS.items()
+    ]
+    changes = [change('none against horizontal', 'noflip', 'baseline', columns)]
+    changes += [change('vertical against horizontal', 'verticalflip', 'baseline', columns)]
+    return [['flips in training', *columns], *rows, *([label, *cells] for label, _, *cells in changes)]
+
+
+TABLES = (positions_augshift, positions_views, positions_readouts, positions_axes)
