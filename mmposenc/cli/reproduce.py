@@ -495,12 +495,15 @@ def _versions() -> dict[str, str]:
 
 
 def _keep_weights(checkpoint: Path, path: Path) -> None:
-    """Write the weights of a small network as float16 safetensors, which `--weights` reads."""
+    """Write the weights of a small network as safetensors, in float16 where it holds them; `--weights` reads them."""
     from safetensors.torch import save_file
 
     from mmposenc.host.checkpoints import read_checkpoint
 
-    state = read_checkpoint(checkpoint)['state_dict']
-    state = {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
+    state = {name: value.contiguous() for name, value in read_checkpoint(checkpoint)['state_dict'].items()}
+    for name, value in state.items():
+        # What float16 cannot hold, such as a large variance, stays as it is.
+        if value.is_floating_point() and value.half().isfinite().all():
+            state[name] = value.half()
     if sum(value.nbytes for value in state.values()) <= SMALL:
         save_file(state, path)
