@@ -43,18 +43,19 @@ def run(args: Namespace) -> None:
     cfg = common.load_config(args)
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     common.load_weights(cfg, args.checkpoint)
+    data_set, images = cfg.test_dataloader.dataset, args.max_images
+    if images is not None and images < 1:
+        raise ValueError(f'--max-images must be at least 1, got {images}')
     if args.region_list:
-        path, data_set = _listed(args.region_list), cfg.test_dataloader.dataset
+        path = _listed(args.region_list)
         if cfg.get('default_scope') == 'mmdet':  # where ann_file is the annotations
             from mmposenc.mm.detection import listed_positions
 
-            data_set.indices = listed_positions(data_set, path)
+            images = listed_positions(data_set, path)[:images]
         else:
             data_set.ann_file = path
-    if args.max_images is not None:
-        if args.max_images < 1:
-            raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
-        cfg.test_dataloader.dataset.indices = args.max_images
+    if images is not None:
+        data_set.indices = images
     names = ('layer', 'out', 'reference', 'rank_split', 'channel_dim', 'prefix_tokens', 'allow_slide')
     region = args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall')
     loop = dict(type='mmposenc.ChannelRankingLoop', pairs=args.pair, statistics=args.statistic, region=region)

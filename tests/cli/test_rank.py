@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from mmposenc.ranking import Ranking, file_sha256
 
@@ -36,6 +37,27 @@ def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Pa
     ranking = Ranking.load('left/rank-roll_image-signed.json')
     assert (ranking.pair, ranking.statistic, ranking.region, ranking.num_images) == ('roll_image', 'signed', 'left', 2)
     assert (ranking.num_channels, ranking.data_set) == (8, 'BaseSegDataset images val-left.txt')
+
+
+def test_the_first_images_of_a_list_of_a_detector(
+    tool: Tool, segmenter_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set of mmdet takes positions, here 1, 2 and 3, in place of a list."""
+    asked = []
+
+    def build_runner(cfg: Config, verbose: bool) -> None:
+        asked.append(cfg.test_dataloader.dataset.get('indices'))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr('mmposenc.host.config.find_spec', lambda name: True)
+    monkeypatch.setattr('mmposenc.mm.detection.listed_positions', lambda data_set, path: [1, 2, 3])
+    monkeypatch.setattr('mmposenc.cli.common.build_runner', build_runner)
+    Path('val-left.txt').write_text('1\n2\n3\n')
+    rank = [segmenter_config, 'weights.pth', '--region-list', 'val-left.txt', '--max-images', '2', '--cfg-options']
+    for scope in ('mmdet', 'mmseg'):
+        with pytest.raises(ZeroDivisionError):
+            tool('rank')([*rank, f'default_scope={scope}'])
+    assert asked == [[1, 2], 2]
 
 
 def test_mistakes_end_with_one_line_and_no_file(fails: Callable[..., str], segmenter_config: Path) -> None:
