@@ -29,12 +29,11 @@ class BlurPoolResNetCIFAR(ResNet_CIFAR):
         except ImportError as error:
             raise ImportError('BlurPoolResNetCIFAR takes its blur from timm; run: pip install timm') from error
         for block in self.modules():
-            if not isinstance(block, BasicBlock | Bottleneck):
+            if not isinstance(block, BasicBlock | Bottleneck) or block.stride == 1:
                 continue
-            strided, following = ('conv1', 'conv2') if isinstance(block, BasicBlock) else ('conv2', 'conv3')
-            conv, after = getattr(block, strided), getattr(block, following)
-            if conv.stride != (1, 1):
-                shortcut = block.downsample[0]
-                conv.stride = shortcut.stride = (1, 1)
-                setattr(block, following, nn.Sequential(BlurPool2d(after.in_channels, filt_size), after))
-                block.downsample[0] = nn.Sequential(BlurPool2d(shortcut.in_channels, filt_size), shortcut)
+            first = isinstance(block, BasicBlock) or block.style == 'caffe'
+            strided, following = ('conv1', 'conv2') if first else ('conv2', 'conv3')
+            getattr(block, strided).stride = block.downsample[0].stride = (1, 1)
+            for part, name in ((block, following), (block.downsample, '0')):
+                conv = getattr(part, name)
+                setattr(part, name, nn.Sequential(BlurPool2d(conv.in_channels, filt_size, block.stride), conv))

@@ -14,11 +14,15 @@ def build():
     )
 
 
-@pytest.mark.parametrize('depth', [18, 50])
-def test_every_stride_is_a_blur(build, depth):
-    backbone = build(depth=depth)
+OPTIONS = dict(depth=18), dict(depth=50), dict(depth=50, style='caffe', strides=(1, 2, 4, 2))
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+def test_every_stride_is_a_blur(build, options):
+    backbone = build(**options)
     blurs = [m for m in backbone.modules() if isinstance(m, BlurPool2d)]
-    assert len(blurs) == 6  # three subsampling stages, main path and shortcut
+    strides = options.get('strides', (1, 2, 2, 2))[1:]  # three subsampling stages, main path and shortcut
+    assert [blur.stride for blur in blurs] == [stride for stride in strides for _ in range(2)]
     assert all(m.stride == (1, 1) for m in backbone.modules() if isinstance(m, torch.nn.Conv2d))
 
 
