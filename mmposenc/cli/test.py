@@ -27,6 +27,8 @@ def run(args: Namespace) -> None:
     if args.deterministic:
         deterministic(cfg)
     runner = common.build_runner(cfg, args.verbose)
+    if args.amp:
+        runner.test_loop.fp16 = True  # without it mmengine's loops turn autocast off
     with common.autocast(args.amp):
         figures = runner.test()
     common.report(figures, args.checkpoint)

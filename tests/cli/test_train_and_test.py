@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from runs import same
+from torch.nn.modules.module import register_module_forward_hook
 from toy_training import Calls
 
 from mmposenc.host.checkpoints import read_checkpoint
@@ -55,6 +56,13 @@ def test_train_resume_and_test_an_mmpretrain_config(
     test([classifier_config, 'work_dirs/tiny/epoch_3.pth', '--work-dir', 'elsewhere'])
     assert last_line(capsys) == f'done: {match[1]}; checkpoint: work_dirs/tiny/epoch_3.pth'
     assert Path('elsewhere').is_dir()
+
+    dtypes = []
+    with register_module_forward_hook(
+        lambda module, _, scores: dtypes.append(scores.dtype) if isinstance(module, torch.nn.Linear) else None
+    ):
+        test([classifier_config, 'work_dirs/tiny/epoch_3.pth', '--amp'])
+    assert dtypes == [torch.bfloat16] * 3
 
 
 def test_train_and_test_an_mmseg_config(tool: Tool, segmenter_config: Path, capsys: pytest.CaptureFixture) -> None:
