@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from mmposenc.cli import common
 
@@ -111,6 +112,14 @@ def read_config(args: Namespace, name: str) -> 'Config':
     return common.load_config(Namespace(**{**vars(args), 'config': name, 'launcher': 'none', 'work_dir': None}))
 
 
+def definition(args: Namespace, name: str) -> str:
+    """What a network is built from, beside its name: the model of its config, or the text of its file."""
+    if is_config(name):
+        return str(read_config(args, name).get('model'))
+    file = Path(name.rpartition(':')[0])
+    return file.read_text() if file.suffix == '.py' else ''
+
+
 def load_weights(args: Namespace, model: 'nn.Module', file: str) -> None:
     """Load a file of `--weights`, and say what was taken."""
     from mmposenc.host.weights import load_weights, weights_by_order
@@ -159,12 +168,32 @@ def _of_config(cfg: 'Config') -> tuple['nn.Module', Preprocessing]:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     replace_sync_bn(cfg.model)
     model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+    _draw_weights(model)
     own = model.data_preprocessor
-    # Pipelines of mmpretrain and mmseg read BGR; data sets in memory, which have none, are RGB.
-    reads_bgr = 'pipeline' in (cfg.get('test_dataloader') or {}).get('dataset', {'pipeline': ()})
+    reads_bgr = _reads_bgr((cfg.get('test_dataloader') or {}).get('dataset', {'pipeline': ()}))
     swaps = any(getattr(own, name, False) for name in ('to_rgb', 'channel_conversion', '_channel_conversion'))
     mean, std = [0.0] * 3, [1 / 255] * 3
     if getattr(own, '_enable_normalize', False):
         mean, std = ((values.flatten() / 255).tolist() for values in (own.mean, own.std))
     bgr = reads_bgr != swaps
     return model, Preprocessing(mean[::-1] if bgr else mean, std[::-1] if bgr else std, bgr)
+
+
+def _reads_bgr(data: Any) -> bool:
+    """Whether a data set gives BGR, as pipelines read files; CIFAR, and what has no pipeline, is RGB in memory."""
+    from mmposenc.host.config import type_name
+
+    if inner := data.get('dataset') or data.get('datasets'):  # of a wrapper
+        return _reads_bgr(inner if isinstance(inner, dict) else inner[0])
+    return 'pipeline' in data and not type_name(data).endswith(('CIFAR10', 'CIFAR100'))
+
+
+def _draw_weights(model: Any) -> None:
+    """Draw random weights as a training would, position embeddings too; files that a config names are not read."""
+    for module in model.modules():
+        drawn = getattr(module, 'init_cfg', None) or []
+        drawn = drawn if isinstance(drawn, list | tuple) else [drawn]
+        if any('checkpoint' in each for each in drawn):
+            module.init_cfg = [each for each in drawn if 'checkpoint' not in each] or None
+    with patch.object(model, '_dump_init_info'):  # a line for every parameter
+        model.init_weights()

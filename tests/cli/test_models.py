@@ -55,6 +55,25 @@ def test_data_in_memory_are_rgb_already(hosts_unchanged):
     assert not known.bgr
 
 
+@pytest.mark.parametrize('wrapped', [dict, lambda **data: dict(type='ConcatDataset', datasets=[data])])
+@pytest.mark.parametrize('kind, bgr', [('CIFAR10', False), ('mmpretrain.CIFAR100', False), ('CustomDataset', True)])
+def test_the_order_of_colours_that_a_data_set_gives(kind, bgr, wrapped, hosts_unchanged, classifier_config):
+    cfg = _with_preprocessor(classifier_config, dict(type='mmpretrain.ClsDataPreprocessor', **NORMALISED))
+    cfg.test_dataloader.dataset = wrapped(type=kind, data_root='data', pipeline=[dict(type='PackInputs')])
+    _, known = models._of_config(cfg)
+    assert (known.bgr, known.mean[0]) == (bgr, pytest.approx((140 if bgr else 100) / 255))
+
+
+def test_random_weights_are_drawn_as_for_a_training(hosts_unchanged, classifier_config, capsys):
+    cfg = _with_preprocessor(classifier_config, dict(type='mmpretrain.ClsDataPreprocessor'))
+    named = dict(type='Pretrained', checkpoint='nowhere.pth')
+    vit = dict(type='VisionTransformer', arch='deit-tiny', img_size=32, out_indices=0, init_cfg=named)
+    cfg.model = dict(type='ImageClassifier', backbone=vit, init_cfg=[named])
+    model, _ = models._of_config(cfg)
+    assert model.backbone.pos_embed.std().item() == pytest.approx(0.02, rel=0.1)
+    assert not capsys.readouterr().out
+
+
 @pytest.mark.filterwarnings('ignore')
 def test_a_config_is_probed_like_any_network(classifier_config, hosts_unchanged, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
