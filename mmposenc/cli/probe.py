@@ -5,7 +5,8 @@ A model whose result is in --out is not measured again: the same command resumes
 out over the processes.
 
 Controls: circular, reflect and replicate padding of the same weights (circular: no position is left, the zero of the
-scale); random weights; another canvas than zeros: noise, other images, or the whole image rolled by cells.
+scale); random weights; another canvas than zeros: noise, other images, or the whole image rolled by cells. With one of
+the last two, images are resized to the canvas instead of to the patch, so patches show less of them.
 
 Examples:
     mmposenc probe timm:tf_efficientnet_lite0 --weights lite0.pth --weights-by-order --images photos --out probe
@@ -16,11 +17,13 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +99,14 @@ def run(args: Namespace) -> list['LocationProbe']:
         numbers = f'{len(args.models)}, got {len(args.weights)}'
         raise ValueError(f'--weights must name one file (or none) per model: {numbers}')
     if torch.distributed.is_torchelastic_launched():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
         torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
     probes = [_probe(args, model, file) for model, file in zip(args.models, args.weights, strict=True)]
+    if len(set(args.models)) < len(args.models):  # one network with several weights
+        probes = [
+            replace(probe, model=f'{probe.model}, {file}') for probe, file in zip(probes, args.weights, strict=True)
+        ]
     if common.is_first():
         for probe in probes:
             common.say(f'{probe.model}: shares of variance, and how often the cell is predicted (in order), in %')
@@ -128,7 +137,8 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     sources = _image_sources(args.images, args.num_images)
     settings = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls')}
     settings |= {'layers': args.layers, 'seeds': args.seeds, 'model': name, 'weights': model_fingerprint(model)}
-    settings |= {'preprocessing': str(preprocessing), 'images': list(map(_identity, sources))}
+    settings |= {'definition': models.definition(args, name), 'preprocessing': str(preprocessing)}
+    settings |= {'images': list(map(_identity, sources))}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     path = Path(args.out, f'{_slug(name)}-{digest}.json')
     if path.is_file():

@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,31 @@ def test_from_images_to_a_page_resumed_and_as_an_atlas(folder: Path, tool: Calla
     tool('probe')([model, *args[:1], '--weights', 'none', 'none', *args[3:], 'rolled'])
     assert len(asked) == 1  # two of the same model are one measurement
     assert '<h2>All networks</h2>' in Path('out/probe.html').read_text()
+    # Other weights have another name, and a network that was edited is measured again.
+    torch.manual_seed(7)
+    torch.save(runpy.run_path(str(folder.parent / 'net.py'))['small']().state_dict(), 'other.pth')
+    both = [model, *args[:1], '--weights', 'other.pth', 'none', *args[3:], 'circular', 'random', '--seeds', '0']
+    tool('probe')(both)
+    assert len(asked) == 2
+    named = {row['model'] for row in csv.DictReader(Path('out/probe.csv').read_text().splitlines())}
+    assert named == {f'{model}, other.pth', f'{model}, none'}
+    assert len(list(Path('out').glob('*-depth.svg'))) == 3
+    (folder.parent / 'net.py').write_text(NETWORK.replace('i, o, 3, 2, 1', "i, o, 3, 2, 1, padding_mode='circular'"))
+    tool('probe')([*args, 'circular', 'random', '--seeds', '0'])
+    assert len(asked) == 3
+    assert abs(float(next(csv.DictReader(Path('out/probe.csv').read_text().splitlines()))['position'])) < 1e-4
+
+
+def test_each_process_takes_its_own_gpu(folder: Path, tool: Callable, monkeypatch):
+    calls = []
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    monkeypatch.setattr(torch.distributed, 'is_torchelastic_launched', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'set_device', calls.append)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', calls.append)
+    with pytest.raises(FileNotFoundError):
+        tool('probe')(['nowhere.py:small', '--weights', 'none', '--images', folder, '--out', 'out'])
+    assert calls == [1, 'nccl']
 
 
 @pytest.mark.parametrize(
