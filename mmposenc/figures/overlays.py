@@ -73,8 +73,9 @@ def draw_overlays(
             place.imshow(picture, interpolation='nearest')
             place.set(xticks=[], yticks=[], xlabel=text)
             place.spines[:].set_visible(False)
-    seen = np.unique(np.concatenate([part.ravel() for row in rows for part in (row.labels, row.whole)]))
-    legend = {classes[label]: palette[label] for label in seen if label < len(classes)}
+    drawn = [part for row in rows for part in (row.labels, row.whole, row.without_position, row.without_random)]
+    seen = np.unique(np.concatenate([part.ravel() for part in drawn]))
+    legend = {classes[label]: palette[label] for label in seen if 0 <= label < len(classes)}
     legend |= {'changed: was correct': LOST, 'changed: now correct': GAINED, 'changed: neither correct': OTHER}
     shared_legend(figure, 6, {name: Patch(color=tuple(np.divide(colour, 255))) for name, colour in legend.items()})
     return figure

@@ -150,7 +150,7 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         variance = probe.variance[layer].double().numpy()
         live = variance > 1e-10 * np.median(variance)
         code = probe.codes[layer].double().numpy()[:, live] / variance[live] ** 0.5
-        code = code - code.mean(0)
+        code = np.pad(code - code.mean(0), ((0, 0), (0, 1)))  # a single channel has a second component, of zeros
         left, singular, _ = np.linalg.svd(code, full_matrices=False)
         points = left[:, :2] * singular[:2]
         # The signs of components are arbitrary: the first cell is put at the upper left.
@@ -162,7 +162,7 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         groups = fclusterdata(points, 0.1 * np.ptp(points, axis=0).max(), 'distance')
         for group in np.unique(groups):
             _name_cells(panel, points, np.flatnonzero(groups == group), n)
-        shares = 100 * singular**2 / (singular**2).sum()
+        shares = 100 * singular**2 / max((singular**2).sum(), 1e-30)
         panel.set(title=layer, ylabel=f'component 2 ({shares[1]:.0f}%)')
         panel.set_xlabel(f'component 1 ({shares[0]:.0f}% of the code)')
         panel.set_aspect('equal', 'datalim')

@@ -1,6 +1,9 @@
 """What is drawn of Fig. 5: colours of labels and of changes, shares, titles."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from matplotlib.colors import to_rgb
 
 from mmposenc.figures.overlays import GAINED, LOST, OTHER, AblatedPredictions, draw_overlays
@@ -34,8 +37,12 @@ def test_panels_show_what_they_say() -> None:
     assert figure.axes[9].get_title() == ''
 
 
-def test_the_legend_names_the_classes_that_occur() -> None:
-    (legend,) = draw_overlays([row()], ['sky', 'car', 'tree'], PALETTE, 7, 'neck').legends
+@pytest.mark.parametrize('void', [255, -1])
+def test_the_legend_names_the_classes_that_occur(void: int) -> None:
+    labels = np.where(row().labels == 255, void, row().labels)
+    (legend,) = draw_overlays(
+        [replace(row(), labels=labels)], ['sky', 'car', 'tree', 'road'], [*PALETTE, [9] * 3], 7, 'neck'
+    ).legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ['sky', 'car', 'changed: was correct', 'changed: now correct', 'changed: neither correct']
+    assert names == ['sky', 'car', 'tree', 'changed: was correct', 'changed: now correct', 'changed: neither correct']
     assert np.allclose(to_rgb(legend.get_patches()[1].get_facecolor()), np.array(PALETTE[1]) / 255)

@@ -22,3 +22,9 @@ def test_every_cell_has_a_name() -> None:
 def test_cells_in_one_place_share_their_name() -> None:
     rows = torch.stack([ROWS, -ROWS + 1e-3 * COLUMNS], 1)
     assert names(rows) == ['0,0\n0,1\n0,2', '1,0\n1,1\n1,2', '2,0\n2,1\n2,2']
+
+
+def test_a_single_channel_and_a_layer_without_position_have_a_map() -> None:
+    assert len(names(ROWS[:, None])) == 3
+    (all_cells,) = names(torch.ones(9, 4))
+    assert all_cells.count('\n') == 8
