@@ -37,8 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--resize', type=int, metavar='PX', help="side of the images (default: the network's)")
     parser.add_argument('--crop', type=int, metavar='PX', help="side of what the network sees (default: the network's)")
     parser.add_argument('--num-classes', type=int, help="classes (default: the network's)")
-    parser.add_argument('--batch-size', type=int, default=64, help='images per forward (default: 64)')
-    parser.add_argument('--workers', type=int, default=2, help='processes that read images (default: 2)')
+    parser.add_argument('--batch-size', type=int, help='images per forward (default: 64)')
+    parser.add_argument('--workers', type=int, help='processes that read images (default: 2)')
     parser.add_argument('--out', help='also write the figures to this JSON file')
 
 
@@ -62,7 +62,7 @@ def run(args: Namespace) -> None:
 def _of_config(args: Namespace) -> 'ConsistencyCard':
     """Through the Runner: preprocessing and data are the config's own."""
     why = 'not for a config, whose data and preprocessing are its own'
-    _refuse(args, why, 'labels', 'resize', 'mean', 'std', 'num_classes')
+    _refuse(args, why, 'labels', 'resize', 'mean', 'std', 'num_classes', 'batch_size', 'workers')
     cfg = models.read_config(args, args.model)
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     if args.data:
@@ -71,7 +71,7 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
     loop = dict(cfg.test_cfg) if cfg.test_cfg.get('type') == name else {}
     cfg.test_cfg = {**loop, 'type': name, **_setting(args, args.crop or loop.get('crop_size'))}
     cfg.test_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
-    cfg.load_from = None
+    cfg.load_from, cfg.resume = None, False
     runner = common.build_runner(cfg)
     models.load_weights(args, runner.model, args.weights)
     runner.test()
@@ -107,7 +107,8 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
         advice = 'the class of an image is the place of its folder in alphabetical order; give all, or --labels'
         raise ValueError(f'{args.data} has {len(data.classes)} classes and {args.model} has {classes}: {advice}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    loader = DataLoader(data, args.batch_size, num_workers=args.workers, pin_memory=device == 'cuda')
+    workers = 2 if args.workers is None else args.workers
+    loader = DataLoader(data, args.batch_size or 64, num_workers=workers, pin_memory=device == 'cuda')
     return shift_consistency(model.to(device), loader, **setting)
 
 

@@ -96,7 +96,7 @@ def test_a_torchvision_network_by_order(folder, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings('ignore')
 def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkeypatch, tmp_path, capsys):
-    """The images and the preprocessing of the config; `--data` exchanges the folder."""
+    """The images and the preprocessing of the config, and no other weights; `--data` exchanges the folder."""
     from mmengine.registry import init_default_scope
     from mmpretrain.registry import MODELS
 
@@ -109,6 +109,10 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
     model = MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
     nn.init.normal_(model.head.fc.weight, std=9)
     torch.save({'state_dict': model.state_dict()}, 'w.pth')
+    # As a training that was resumed leaves its config and its folder.
+    classifier_config.write_text(f'{classifier_config.read_text()}resume = True\n')
+    Path('work_dirs/tiny').mkdir(parents=True)
+    Path('work_dirs/tiny/last_checkpoint').write_text('other.pth')
     words = '--weights w.pth --max-shifts 4 --protocols roll_pair --out card.json'
     argv = ['consistency', str(classifier_config), *words.split()]
     for data, number in (([], 7), (['--data', str(tmp_path / 'images' / 'train')], 14)):
@@ -135,7 +139,7 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
         ('mine.py:tiny --data images --resize 9 --labels mine.py', 'must hold lines "file name,numb'),
         ('mine.py:three --data images --resize 9', 'mine.py defines no function three'),
         ('mine.py:tiny --cfg-options a=1', '--cfg-options: only for a config'),
-        ('mine.py --labels x --mean 0 0 0', '--labels, --mean: not for a config'),
+        ('mine.py --labels x --mean 0 0 0 --batch-size 8', '--labels, --mean, --batch-size: not for a config'),
         ('mine.py:tiny --num-classes 3 --data images --resize 9', 'of another shape'),
         ('hub:tiny --data images', 'timm:NAME, torchvision:NAME or FILE.py:FUNCTION, got hub:tiny'),
         ('mine.py:tiny --data more --resize 16', r'more has 3 classes and mine.py:tiny has 2: .*alphabetical order'),
@@ -147,4 +151,4 @@ def test_bad_input(words, message, folder, monkeypatch):
         Path('more', name).mkdir(parents=True)
         cv2.imwrite(f'more/{name}/0.png', np.zeros((16, 16, 3), np.uint8))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        call(f'consistency {words} --weights w.pth --workers 0 --max-shifts 2'.split())
+        call(f'consistency {words} --weights w.pth --max-shifts 2'.split())
