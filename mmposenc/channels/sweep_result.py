@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import time
 import zipfile
 import zlib
@@ -282,7 +283,12 @@ class Sweep(Result):
         for people.
         """
         place = Path(folder)
-        atomic_write(place / 'sweep.json', _json(_conditions(self.plan, self.metric, self.about)))
+        file, text = place / 'sweep.json', _json(_conditions(self.plan, self.metric, self.about))
+        if (
+            not file.is_file() or file.read_bytes() != text.encode()
+        ):  # Then the counts are of another sweep.
+            (place / 'sweep_counts.npz').unlink(missing_ok=True)
+        atomic_write(file, text)
         atomic_write(place / 'sweep_counts.npz', _packed(counts=self.counts.cpu().numpy()))
         tables = {'sweep': self.table(), 'claims': self.claims(), 'dissociation': self.dissociations()}
         for name, rows in tables.items():
@@ -340,15 +346,15 @@ def _conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> di
 
 def read_conditions(folder: str | os.PathLike) -> dict[str, Any] | None:
     """What the `sweep.json` of a folder says; None if there is no sweep in it, ValueError if it is damaged."""
-    file = Path(folder, 'sweep.json')
+    place, file = Path(folder), Path(folder, 'sweep.json')
     if not file.exists():
-        if Path(folder).is_file() or any(Path(folder).glob('sweep*')):
+        if place.is_file() or any(place.glob('sweep*')) or (place / 'units').exists():
             raise ValueError(f'{folder} holds files of a sweep without its sweep.json: choose another folder')
         return None
     with suppress(ValueError, RecursionError):
         if isinstance(kept := json.loads(file.read_bytes()), dict):
             return kept
-    raise ValueError(f'{file} is not of a sweep, or is damaged: choose another folder, or delete this one')
+    raise ValueError(f'{file} is not of a sweep, or is damaged: choose another folder, or delete {folder}')
 
 
 class SweepFolder:
@@ -379,8 +385,8 @@ class SweepFolder:
 
     def open(self) -> set[int]:
         """Make the folder and return the positions of the images that are already counted; in one process, first."""
-        self.units.mkdir(parents=True, exist_ok=True)
         atomic_write(self.folder / 'sweep.json', _json(self._conditions))
+        self.units.mkdir(exist_ok=True)
         for left in (*self.folder.glob('.*.tmp'), *self.units.glob('.*.tmp')):  # What a killed process was writing.
             left.unlink(missing_ok=True)
         return {position for positions, _ in self._read() for position in positions.tolist()}
@@ -411,9 +417,7 @@ class SweepFolder:
             merged[positions] = counts
         sweep = Sweep(self.plan, torch.from_numpy(merged), self.metric, self.about)
         sweep.save(self.folder)
-        for unit in self.units.glob('*.npz'):
-            unit.unlink(missing_ok=True)
-        self.units.rmdir()
+        shutil.rmtree(self.units, ignore_errors=True)
         return sweep
 
     def _read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,7 @@
 """The result of a sweep, by hand, and `sweep_channels` against plain forwards with the channels ablated."""
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ def test_the_table_and_the_files(tmp_path: Path) -> None:
     assert not (tmp_path / 'claims.csv').exists()
     again.save(tmp_path / 'again')
     assert (tmp_path / 'again' / 'sweep.json').read_bytes() == (tmp_path / 'sweep.json').read_bytes()
+
+
+def test_a_save_that_fails_leaves_no_counts_of_another_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = sweep_by_hand()
+    sweep.save(tmp_path)
+    monkeypatch.setattr('numpy.savez_compressed', lambda *args, **arrays: (_ for _ in ()).throw(OSError('no space')))
+    for about, left in ((sweep.about, True), ({'model': 'another'}, False)):
+        with pytest.raises(OSError, match='no space'):
+            dataclasses.replace(sweep, about=about).save(tmp_path)
+        assert (tmp_path / 'sweep_counts.npz').exists() is left
 
 
 def test_claims_are_chance_tests_against_both_nulls() -> None:
@@ -300,6 +311,8 @@ def test_another_sweep_is_refused_by_the_names_of_what_differs(tmp_path: Path) -
     with pytest.raises(ValueError, match=r'sweep\.json is not of a sweep, or is damaged'):
         opened(tmp_path)
     (tmp_path / 'sweep.json').unlink()
-    (tmp_path / 'sweep.csv').touch()
+    with pytest.raises(ValueError, match=r'holds files of a sweep without its sweep\.json'):
+        opened(tmp_path)  # What has been counted may be of other conditions.
+    (tmp_path / 'units').rename(tmp_path / 'sweep.csv')
     with pytest.raises(ValueError, match=r'holds files of a sweep without its sweep\.json'):
         opened(tmp_path)
