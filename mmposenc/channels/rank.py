@@ -195,20 +195,23 @@ def rank_channels(
         >>> ranking.num_channels, ranking.num_images
         (512, 2)
     """
-    check_reference(statistic, reference, pair, layer)
+    weights = model_fingerprint(model)
+    check_reference(statistic, reference, pair, layer, weights)
     sums = collect_sums(model, loader, layer, [pair], forward, unpack, channel_dim, prefix_tokens)[pair]
-    about = dict(model=type(unwrap_model(model)).__name__, model_sha256=model_fingerprint(model), data_set=data_set)
+    about = dict(model=type(unwrap_model(model)).__name__, model_sha256=weights, data_set=data_set)
     return make_ranking(sums, statistic, reference, pair=pair, layer=layer, region=region, **about)
 
 
-def check_reference(statistic: str, reference: Ranking | None, pair: str, layer: str) -> None:
-    """Refuse a reference that is not the signed ranking by the same pair at the same layer."""
+def check_reference(statistic: str, reference: Ranking | None, pair: str, layer: str, model_sha256: str = '') -> None:
+    """Refuse a reference that is not the signed ranking by the same pair at the same layer, of the same weights."""
     check_statistic(statistic, reference is not None)
     if reference is not None and (reference.statistic, reference.pair, reference.layer) != ('signed', pair, layer):
         raise ValueError(
             f"reference must be a 'signed' ranking by {pair!r} at {layer!r}, "
             f'got {reference.statistic!r} by {reference.pair!r} at {reference.layer!r}'
         )
+    if reference is not None and model_sha256 and reference.model_sha256 not in ('', model_sha256):
+        raise ValueError('reference was made from other weights: rank the whole data set with these first')
 
 
 def make_ranking(sums: PairedSums, statistic: str, reference: Ranking | None, **about: Any) -> Ranking:

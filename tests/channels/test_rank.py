@@ -102,6 +102,9 @@ def test_centred_takes_the_whole_data_sets_signed_scores_away(planted):
         rank_channels(planted, [lit_columns(1)], 'neck', statistic='centred', reference=left)
     with pytest.raises(ValueError, match="'centred' without a reference"):
         rank_channels(planted, pytest.fail, 'neck', statistic='centred')
+    planted.head.bias.data += 1
+    with pytest.raises(ValueError, match='reference was made from other weights: rank the whole data set with these'):
+        rank_channels(planted, pytest.fail, 'neck', statistic='centred', reference=everything)
 
 
 def test_the_network_is_left_as_it_was(planted):

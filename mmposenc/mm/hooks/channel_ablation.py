@@ -10,7 +10,6 @@ from weakref import WeakSet
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
 
 from mmposenc.channels import ablate_channels, random_channels, top_channels
 from mmposenc.channels import window as ranks
@@ -38,7 +37,7 @@ class ChannelAblationHook(Hook):
         random: (N, seed), N channels drawn at random, the control. Draws of one seed are nested.
         value: What the channels give instead: a number, 0 in the paper, or 'mean', the data set's means.
         means: For 'mean', the file of a ranking with statistic 'mean_activation' of the same channels.
-        allow_other_weights: Accept a ranking of other weights, e.g. in the validations of a training.
+        allow_other_weights: Accept a ranking or means of other weights, e.g. in the validations of a training.
         allow_slide: Accept a model that is tested by sliding windows.
         channel_dim: Dimension of the channels; None to establish it (see `mmposenc.layers.layer_hook`).
 
@@ -86,7 +85,12 @@ class ChannelAblationHook(Hook):
             start, size = _two_integers('window', window)
             self._channels, self._text = ranks(self.ranking, start, size), f'ranks {start} to {start + size - 1}'
             self._text += f' of {ranking}'
-        self.value = _fill(value, means)
+        if (value == 'mean') != (means is not None) or (isinstance(value, str) and value != 'mean'):
+            raise ValueError(f"value must be a number, or 'mean' with means=FILE; got {value!r} with means={means!r}")
+        self.value = float(value) if means is None else 0.0
+        self.means = None if means is None else Ranking.load(means)
+        if self.means is not None and (got := self.means.statistic) != 'mean_activation':
+            raise ValueError(f"means must be a ranking by 'mean_activation', {means} is one by {got!r}")
         self.allow_other_weights, self.allow_slide, self.channel_dim = allow_other_weights, allow_slide, channel_dim
         self._active, self._begun = ExitStack(), False
         self._guarded: WeakSet[BaseLoop] = WeakSet()
@@ -116,21 +120,23 @@ class ChannelAblationHook(Hook):
         if mode == 'train' or self._begun:
             return
         model, self._begun = unwrap_model(runner.model), True
+        for ranking in filter(None, (self.ranking, self.means)):
+            ranking.check_model(model, self.allow_other_weights)
         channels, total = self._channels, self._width(model, data_batch)
         if self.ranking is not None:
-            self.ranking.check_model(model, self.allow_other_weights)
             total = self.ranking.num_channels
         elif self.random is not None:
             if total is None:
                 raise ValueError(f'C of layer {self.layer!r} is not known, from which channels are drawn: list them')
             channels = random_channels(total, *self.random)
-        options = (self.value, total, self.channel_dim, self.allow_slide)
+        value = self.value if self.means is None else torch.tensor(self.means.scores)
+        options = (value, total, self.channel_dim, self.allow_slide)
         self._active.enter_context(ablate_channels(model, self.layer, channels, *options))
-        value = 'its mean' if isinstance(self.value, Tensor) else f'{self.value:g}'
+        given = f'{value:g}' if isinstance(value, float) else 'its mean'
         listed = ', '.join(map(str, channels[:20])) + (', ...' if len(channels) > 20 else '')
         runner.logger.info(
             f'ChannelAblationHook: ablated {len(channels)}{f" of {total}" if total else ""} channels of '
-            f'{self.layer}, {self._text} (each gives {value}): {listed or "none"}'
+            f'{self.layer}, {self._text} (each gives {given}): {listed or "none"}'
         )
 
     def _width(self, model: Any, batch: Any) -> int | None:
@@ -150,15 +156,3 @@ def _two_integers(name: str, pair: Sequence[int]) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise TypeError(f'{name} must be two integers, got {pair!r}') from None
     return first, second
-
-
-def _fill(value: float | str, means: str | None) -> float | Tensor:
-    """What channels give instead, as `ablate_channels` takes it."""
-    if (value == 'mean') != (means is not None) or (isinstance(value, str) and value != 'mean'):
-        raise ValueError(f"value must be a number, or 'mean' with means=FILE; got {value!r} with means={means!r}")
-    if means is None:
-        return float(value)
-    ranking = Ranking.load(means)
-    if ranking.statistic != 'mean_activation':
-        raise ValueError(f"means must be a ranking by 'mean_activation', {means} is one by {ranking.statistic!r}")
-    return torch.tensor(ranking.scores)

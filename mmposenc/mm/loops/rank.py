@@ -107,8 +107,10 @@ class ChannelRankingLoop(ChannelLoop):
         def forward(images: Tensor) -> object:
             return tensor_forward(self.model, current)(images)
 
-        sums = collect_sums(self.model, images(), self.layer, self.pairs, forward, **self.layout)
         about = dict(layer=self.layer, region=self.region, data_set=self.described, **self.describe_model())
+        for pair, (statistic, reference) in product(self.pairs, self.references.items()):
+            check_reference(statistic, reference, pair, self.layer, about['model_sha256'])
+        sums = collect_sums(self.model, images(), self.layer, self.pairs, forward, **self.layout)
         several = len(self.pairs) * len(self.references) > 1
         for pair, (statistic, reference) in product(self.pairs, self.references.items()):
             if statistic == 'mean_activation' and pair != self.pairs[0]:

@@ -182,6 +182,9 @@ def test_rankings_that_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             logits(model, tmp_path, [dict(ranking=ranking(tmp_path, **entries), num_channels=1)])
+    means = dict(value='mean', means=ranking(tmp_path, statistic='mean_activation', model_sha256='ab' * 32))
+    with pytest.raises(ValueError, match='the ranking was made from other weights'):
+        logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[0], **means)])
     logits(model, tmp_path, [dict(ranking=ranking(tmp_path, model_sha256=model_fingerprint(model)), num_channels=1)])
 
 

@@ -160,6 +160,9 @@ def test_centred_takes_the_signed_ranking_of_all_images(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             rank(model, dataset, tmp_path, reference=whole, **options)
+    model.decode_head.conv_seg.bias.data += 1
+    with pytest.raises(ValueError, match='reference was made from other weights'):
+        rank(model, dataset, tmp_path, statistics=['centred'], reference=whole)
 
 
 OFF = [dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', channels=[0])]
