@@ -189,7 +189,7 @@ def swept(net: nn.Module, data: CamVid, rankings: Callable[[], dict], num: Seque
     metric, parts = MeanIoU(CLASSES, ignore_index=VOID), []
     for number in range(PARTS):
         folder = place / f'part{number}'
-        if not (folder / 'sweep.json').exists():
+        if not (folder / 'sweep_counts.npz').exists():  # Saved after sweep.json.
             part = DataLoader(CamVid(data.files[number::PARTS], data.mean, data.std))
             named = parts[0].plan.rankings if parts else rankings()
             sweep_channels(net, part, named, num, metric, num_random=0, num_matched=0).save(folder)
@@ -283,12 +283,9 @@ def main() -> None:
     parser.add_argument('--espnet', type=Path, required=True, help="checkout of the authors' repository")
     parser.add_argument('--data', type=Path, default='data/camvid', help='folder of CamVid (default: data/camvid)')
     parser.add_argument('--out', type=Path, required=True, help='folder for the results')
-    parser.add_argument('--num-images', type=int, help='for a trial: so many images of each part')
     args = parser.parse_args()
     torch.set_flush_denormal(True)  # Many weights are denormal; on a CPU the network is six times as fast without.
     files = {part: sorted((args.data / part).glob('*.png')) for part in ('train', 'val', 'test')}
-    if number := args.num_images:
-        files = {part: names[:: max(len(names) // number, 1)][:number] for part, names in files.items()}
     statistics = image_statistics(files['train'])
     ranked, tested = CamVid(files['train'] + files['val'], *statistics), CamVid(files['test'], *statistics)
     net, results = load_espnet(args.espnet), {}

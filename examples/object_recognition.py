@@ -55,16 +55,18 @@ def main() -> None:
     patches = models.Images(data.images, data.labels, known.transform(64, 'bicubic'))
     places = {'end': (args.end, even, odd, *END), 'end, same images': (args.end, odd, odd, *END)}
     places |= {layer: (layer, even, odd, *MIDDLE) for layer in args.middle}
-    sweeps = {}
+    sweeps, sha256 = {}, model_fingerprint(model)
     for place, (layer, ranked, tested, shares, orders) in places.items():
         folder = Path(args.out, place.replace(', ', '-').replace(' ', '-'))
         if not (folder / 'sweep_counts.npz').is_file():
             rankings = rank(model, data, patches, layer, ranked)
             numbers = [round(share * rankings['Eq. 2'].num_channels) for share in shares]
             sweep_channels(model, batches(data, tested), rankings, numbers, **orders, say=print).save(folder)
-        sweeps[place] = Sweep.load(folder)
-        print(place, *(f'{row["ranking"]} {row["harm"]:.1f}' for row in sweeps[place].claims()), flush=True)
-    write(args, sweeps, model_fingerprint(model))
+        sweeps[place] = sweep = Sweep.load(folder)
+        if (sweep.plan.rankings['Eq. 2'].model_sha256, len(sweep.counts)) != (sha256, len(tested)):
+            raise ValueError(f'{folder} holds a sweep of other weights or images: give another --out')
+        print(place, *(f'{row["ranking"]} {row["harm"]:.1f}' for row in sweep.claims()), flush=True)
+    write(args, sweeps, sha256)
 
 
 def batches(data: Any, chosen: list[int]) -> DataLoader:

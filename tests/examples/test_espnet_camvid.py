@@ -111,8 +111,12 @@ def test_the_experiment_runs_is_resumed_and_says_what_it_measured(
     def again(*args: object, **options: object) -> None:
         raise AssertionError('a part that is done runs again')
 
-    monkeypatch.setattr(example, 'sweep_channels', again)
-    monkeypatch.setattr(example, 'probe_location', again)
+    with monkeypatch.context() as patch:
+        patch.setattr(example, 'sweep_channels', again)
+        patch.setattr(example, 'probe_location', again)
+        assert run(example, folders, tmp_path / 'out', monkeypatch) == results
+    # As if it had been killed while it saved a part.
+    (tmp_path / 'out' / 'before' / 'part1' / 'sweep_counts.npz').unlink()
     assert run(example, folders, tmp_path / 'out', monkeypatch) == results
 
 

@@ -96,3 +96,6 @@ def test_harm_and_rankings_are_those_by_hand(example, network, tmp_path, monkeyp
     monkeypatch.setattr(example, 'sweep_channels', lambda *_, **__: pytest.fail('it was done already'))
     example.main()
     assert json.loads(Path('out/objects.json').read_text())['places'] == found
+    torch.save({name: value + 1 for name, value in model.state_dict().items()}, 'weights.pth')
+    with pytest.raises(ValueError, match='out/end holds a sweep of other weights or images: give another --out'):
+        example.main()
