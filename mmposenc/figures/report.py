@@ -42,7 +42,7 @@ class Picture:
         if not Path(path).is_file():
             raise FileNotFoundError(f'picture {path} is not there')
         content = Path(path).read_bytes()
-        # Width in CSS px (96 an inch) at which all pictures have text of one size; None if the file does not say.
+        # Width in CSS px (96 an inch) at which the text of all pictures has one size; None if the file does not say.
         width: float | None = None
         if content.startswith(b'\x89PNG\r\n\x1a\n'):
             self.kind, mime = 'png', 'image/png'

@@ -113,8 +113,8 @@ def _stride(call: dict[str, Any]) -> Any:
 class TotalStride(TorchFunctionMode):
     """Follow the product of strides from the images to every tensor that is computed while the block runs.
 
-    Convolutions, pools, slices with a step and `pixel_unshuffle` multiply it, everything else hands on the largest of
-    its inputs. A pool or convolution that covers its whole input is a global one, not a stride. Where a tensor comes
+    Convolutions, pools, slices with a step and `pixel_unshuffle` multiply it, everything else passes on the largest
+    of its inputs. A pool or convolution that covers its whole input is a global one, not a stride. Where a tensor comes
     from code that is not seen (TorchScript), the largest stride so far is taken.
 
     Example:

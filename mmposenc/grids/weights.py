@@ -1,4 +1,4 @@
-"""Other weights for a while: random ones with calibrated batch normalisation, or none of learned position."""
+"""Other weights for a while: random ones with calibrated batch normalisation, or no learned position embeddings."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ _EMBEDDING = re.compile(r'(abs(olute)?_)?pos(ition(al)?)?_(emb|embed|embedding|e
 
 @contextmanager
 def _restored(tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Whatever the block writes into tensors, they have their values again afterwards."""
+    """Give tensors their old values back when the block ends, whatever it wrote into them."""
     kept = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:
         yield

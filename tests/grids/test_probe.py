@@ -132,6 +132,27 @@ def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
     assert again.ranking('layer1', 'left_right') == probe.ranking('layer1', 'left_right')
 
 
+def test_what_surrounds_the_patch():
+    data, seen = images(size=96) + 2, []
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    controls = ['noise', 'images', 'rolled']
+    probe_location(net, data, ['0'], controls=controls, patch_size=32, forward=lambda x: seen.append(x) or net(x))
+    _, noise, others, rolled = torch.stack(seen[-32:]).unflatten(0, (4, 8))
+    patches = data[:, :, 32:64, 32:64]
+    for cell in range(9):
+        row, column = 32 * (cell // 3), 32 * (cell % 3)
+        expected = data[[4, 5, 6, 7, 0, 1, 2, 3]].clone()
+        expected[:, :, row : row + 32, column : column + 32] = patches
+        assert torch.equal(others[:, cell], expected)
+        assert torch.equal(rolled[:, cell], data.roll((row, column), (-2, -1)))
+        assert torch.equal(noise[:, cell, :, row : row + 32, column : column + 32], patches)
+    around = noise[:, 0, :, 32:]
+    assert torch.equal(around[..., :64], noise[:, 2, :, 32:, :64])  # the same for all cells, and new for each image
+    assert not torch.equal(around[0], around[1])
+    for statistic in (torch.mean, torch.std):
+        torch.testing.assert_close(statistic(around, (0, 2, 3)), statistic(patches, (0, 2, 3)), rtol=0.05, atol=0)
+
+
 def test_the_same_every_time_and_whatever_the_batch():
     model = torchvision.models.mobilenet_v2().double()
     data = images().double()
