@@ -39,6 +39,8 @@ UNTRAINED = {
     'random_vit_small': 'ViT-S/16',
     'random_swin_t': 'Swin-T',
 }
+SHARES = {'position': 'position', 'interaction': 'interaction', 'top_bottom': 'top-bottom', 'left_right': 'left-right'}
+SIZES = {'_patch32': '32 px, 3x3', '_patch96': '96 px, 3x3', '_grid5': '64 px, 5x5', '_grid7': '64 px, 7x7'}
 LAYER, CELLS, CHANNELS = 'blocks.4', (0, 4, 8), 40
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 LIGHT = dict(text='#24292f', face='white', blue='#0072b2', orange='#d55e00', grey='#8c959f')
@@ -54,7 +56,7 @@ def patches() -> list[Tensor]:
     return [shrink(cut[None], 64, mode='area')[0] for cut in (flower[:, 80:336, 180:436], china[:, 10:410, 120:520])]
 
 
-def pooled_features(probe: LocationProbe) -> tuple[Tensor, Tensor]:
+def pooled_features() -> tuple[Tensor, Tensor]:
     """The canvases (2, cells, 3, 192, 192), in 0 to 1, and their pooled features (2, cells, K) at LAYER."""
     import timm
 
@@ -75,7 +77,7 @@ def pooled_features(probe: LocationProbe) -> tuple[Tensor, Tensor]:
 @styled
 def draw(probe: LocationProbe, look: dict[str, str]) -> Figure:
     """Left: two patches in three cells, and their pooled features. Right: share of position over depth."""
-    canvases, features = pooled_features(probe)
+    canvases, features = pooled_features()
     share = probe.position[LAYER] / probe.variance[LAYER]
     chosen = share.argsort(descending=True)[:CHANNELS]
     code = probe.codes[LAYER][:, chosen].float()
@@ -152,18 +154,8 @@ def rows(
 
 
 def atlas_shares() -> list[list[str]]:
-    measures = ('position', 'interaction', 'top_bottom', 'left_right')
-    head = [
-        'network',
-        'layer',
-        'position',
-        'interaction',
-        'top-bottom',
-        'left-right',
-        'position, random weights',
-        'interaction, random weights',
-    ]
-    cells = [('none', measure) for measure in measures] + [('random', 'position'), ('random', 'interaction')]
+    head = ['network', 'layer', *SHARES.values(), 'position, random weights', 'interaction, random weights']
+    cells = [('none', measure) for measure in SHARES] + [('random', 'position'), ('random', 'interaction')]
     return [head, *rows(NETWORKS, cells)]
 
 
@@ -172,11 +164,9 @@ def atlas_readouts() -> list[list[str]]:
 
 
 def atlas_padding() -> list[list[str]]:
-    controls = ('none', 'reflect', 'replicate', 'circular')
-    return [
-        ['network', 'layer', 'zeros', *controls[1:]],
-        *rows(NETWORKS, [(control, 'position') for control in controls]),
-    ]
+    others = ('reflect', 'replicate', 'circular')
+    cells = [(control, 'position') for control in ('none', *others)]
+    return [['network', 'layer', 'zeros', *others], *rows(NETWORKS, cells)]
 
 
 def atlas_canvas() -> list[list[str]]:
@@ -192,25 +182,17 @@ def atlas_noise() -> list[list[str]]:
 
 def atlas_untrained() -> list[list[str]]:
     """Untrained networks, the mean of three; of one, position with circular padding and no position embedding."""
-    measures = ('position', 'interaction', 'top_bottom', 'left_right')
-    head = ['random weights', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'position, circular']
-    cells = [*(('random', measure) for measure in measures), ('circular', 'position')]
+    head = ['random weights', 'layer', *SHARES.values(), 'position, circular']
+    cells = [*(('random', measure) for measure in SHARES), ('circular', 'position')]
     # Without the interval of an exact zero.
     return [head, *([*row[:-1], row[-1].partition(' ')[0]] for row in rows(UNTRAINED, cells, strongest='random'))]
 
 
 def atlas_sizes() -> list[list[str]]:
     """Position for other patches and grids, 100 images."""
-    head = ['network', 'patch and grid', 'layer', 'position', 'interaction', 'top-bottom', 'left-right', 'order']
-    cells = [('none', measure) for measure in ('position', 'interaction', 'top_bottom', 'left_right', 'order')]
-    found = []
-    for suffix, size in (
-        ('_patch32', '32 px, 3x3'),
-        ('_patch96', '96 px, 3x3'),
-        ('_grid5', '64 px, 5x5'),
-        ('_grid7', '64 px, 7x7'),
-    ):
-        found += [[network, size, *rest] for network, *rest in rows(NETWORKS, cells, suffix)]
+    head = ['network', 'patch and grid', 'layer', *SHARES.values(), 'order']
+    cells = [('none', measure) for measure in (*SHARES, 'order')]
+    found = [[row[0], size, *row[1:]] for suffix, size in SIZES.items() for row in rows(NETWORKS, cells, suffix)]
     return [head, *sorted(found, key=lambda row: row[0])]
 
 
@@ -220,15 +202,9 @@ TABLES = (atlas_shares, atlas_readouts, atlas_padding, atlas_canvas, atlas_noise
 @styled
 def draw_atlas() -> Figure:
     """Position, interaction and its axes over depth, trained and with random weights."""
-    measures = {
-        'position': 'Position',
-        'interaction': 'Interaction',
-        'top_bottom': 'Top-bottom',
-        'left_right': 'Left-right',
-    }
     figure, grid = panels(2, 2, 5.2, 2.8, sharex=True)
     looks = line_styles(NETWORKS.values())
-    for axis, (measure, title) in zip(grid.flat, measures.items(), strict=True):
+    for axis, (measure, title) in zip(grid.flat, SHARES.items(), strict=True):
         for network, probe in probes(NETWORKS).items():
             depth = [100 * probe.depth[layer] for layer in probe.layers]
             for control, line in (('none', '-'), ('random', ':')):
@@ -237,7 +213,7 @@ def draw_atlas() -> Figure:
                 axis.plot(depth, values, label=network + ', random weights' * (control == 'random'), **look)
                 if control == 'none':
                     axis.fill_between(depth, low, high, color=look['color'], alpha=0.2, linewidth=0)
-        axis.set(title=title, xlim=(0, 102))
+        axis.set(title=title.capitalize(), xlim=(0, 102))
         axis.grid(axis='y')
     for axis in grid[1]:
         axis.set_xlabel('depth (% of operations)')
@@ -253,11 +229,9 @@ def keep(name: str, file: str) -> None:
     def rounded(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: rounded(item) for key, item in value.items()}
-        return (
-            [rounded(item) for item in value]
-            if isinstance(value, list)
-            else (float(f'{value:.5g}') if isinstance(value, float) else value)
-        )
+        if isinstance(value, list):
+            return [rounded(item) for item in value]
+        return float(f'{value:.5g}') if isinstance(value, float) else value
 
     probe = json.loads(Path(file).read_text())
     probe['model'] = probe['model'].rpartition('/')[2]
