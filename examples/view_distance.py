@@ -13,7 +13,6 @@ if the views of an image differ as much as those of different images. It does no
 
 import json
 from argparse import ArgumentParser
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from torch.nn.functional import pad
 from mmposenc.batches import evaluating, read_logits
 from mmposenc.cli import common, models
 from mmposenc.layers import record_pooled
+from mmposenc.results import atomic_write
 from mmposenc.shifts import random_shift
 
 
@@ -65,7 +65,7 @@ def main() -> None:
             consistency=100 * (s1.argmax(1) == s2.argmax(1)).double().mean().item(),
         )
         common.say(f'{views}: ' + ', '.join(f'{name} {value:.2f}%' for name, value in figures[views].items()))
-    Path(args.out).write_text(json.dumps(figures, indent=1) + '\n')
+    atomic_write(args.out, json.dumps(figures, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmposenc import Sweep, ablate_channels
+from mmposenc import Sweep, ablate_channels, chance_test
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'object_recognition.py'
 NAME, IMAGES = 'test_efficientnet', 20
@@ -55,7 +55,7 @@ def network(tmp_path: Path) -> tuple[nn.Module, Tensor, Tensor]:
     return model, images, labels
 
 
-def test_harm_and_rankings_are_those_by_hand(example, network, tmp_path, monkeypatch) -> None:
+def test_harm_and_rankings_are_those_by_hand(example, network, tmp_path, monkeypatch, capsys) -> None:
     model, images, labels = network
     words = f'{EXAMPLE} timm:{NAME} --weights weights.pth --images images --labels labels.csv --end bn2'
     words += ' --middle blocks.3 --out out'
@@ -64,6 +64,7 @@ def test_harm_and_rankings_are_those_by_hand(example, network, tmp_path, monkeyp
     example.main()
     found = json.loads(Path('out/objects.json').read_text())['places']
     assert list(found) == ['end', 'end, same images', 'blocks.3']
+    assert 'sweep at bn2: variants are matrix products' in capsys.readouterr().out
 
     def correct(chosen: slice) -> float:
         with torch.no_grad():
@@ -87,6 +88,8 @@ def test_harm_and_rankings_are_those_by_hand(example, network, tmp_path, monkeyp
                     assert harm == pytest.approx(of['top1'] - correct(tested), abs=1e-3)
                 harmed = max(harmed, abs(harm))
         assert harmed > 0
+        for claim in of['claims']:
+            assert claim['random_p'] == pytest.approx(chance_test(of['harm'][claim['ranking']], of['random_harm']).p)
         assert of['top1'] == pytest.approx(correct(tested))
     rows = list(csv.DictReader(Path('out/objects.csv').read_text().splitlines()))
     assert [(row['place'], row['ranking']) for row in rows[::4]] == [(place, 'Eq. 2') for place in places]
