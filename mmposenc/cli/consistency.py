@@ -61,6 +61,8 @@ def run(args: Namespace) -> None:
 
 def _of_config(args: Namespace) -> 'ConsistencyCard':
     """Through the Runner: preprocessing and data are the config's own."""
+    from mmposenc.host.config import type_name
+
     why = 'not for a config, whose data and preprocessing are its own'
     _refuse(args, why, 'labels', 'resize', 'mean', 'std', 'num_classes', 'batch_size', 'workers')
     cfg = models.read_config(args, args.model)
@@ -68,7 +70,7 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
     if args.data:
         cfg.test_dataloader.dataset.data_root = args.data
     name = 'mmposenc.ShiftConsistencyLoop'
-    loop = dict(cfg.test_cfg) if cfg.test_cfg.get('type') == name else {}
+    loop = dict(cfg.test_cfg) if type_name(cfg.test_cfg) == name else {}
     cfg.test_cfg = {**loop, 'type': name, **_setting(args, args.crop or loop.get('crop_size'))}
     cfg.test_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     cfg.load_from, cfg.resume = None, False

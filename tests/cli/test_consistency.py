@@ -96,7 +96,7 @@ def test_a_torchvision_network_by_order(folder, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings('ignore')
 def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkeypatch, tmp_path, capsys):
-    """The images and the preprocessing of the config, and no other weights; `--data` exchanges the folder."""
+    """The images, preprocessing and crop of the config, and no other weights; `--data` exchanges the folder."""
     from mmengine.registry import init_default_scope
     from mmpretrain.registry import MODELS
 
@@ -110,7 +110,8 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
     nn.init.normal_(model.head.fc.weight, std=9)
     torch.save({'state_dict': model.state_dict()}, 'w.pth')
     # As a training that was resumed leaves its config and its folder.
-    classifier_config.write_text(f'{classifier_config.read_text()}resume = True\n')
+    first, loop = 'from mmposenc.mm.loops import ShiftConsistencyLoop', 'dict(type=ShiftConsistencyLoop, crop_size=12)'
+    classifier_config.write_text(f'{first}\n{classifier_config.read_text()}\nresume, test_cfg = True, {loop}')
     Path('work_dirs/tiny').mkdir(parents=True)
     Path('work_dirs/tiny/last_checkpoint').write_text('other.pth')
     words = '--weights w.pth --max-shifts 4 --protocols roll_pair --out card.json'
@@ -124,7 +125,7 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
         images = torch.stack([torch.from_numpy(cv2.imread(str(path))).permute(2, 0, 1) for path in paths])
         labels = torch.tensor([int(path.parent.name == 'dark') for path in paths])
         pixels = (images.flip(1).float() - 128) / 64
-        reference = shift_consistency(model, [(pixels, labels)], max_shifts=[4], protocols=['roll_pair'])
+        reference = shift_consistency(model, [(pixels, labels)], max_shifts=[4], protocols=['roll_pair'], crop_size=12)
         assert str(card.table()) == str(reference.table())
 
 
