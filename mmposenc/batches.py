@@ -53,7 +53,7 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     if images.ndim != 4 or not images.is_floating_point():
         got = f'{images.dtype} {tuple(images.shape)}'
         if images.ndim == 3:
-            got = f'one image {tuple(images.shape)}: set batch_size in the data loader, or pass a list of images'
+            got = f'one image {tuple(images.shape)}: set batch_size in the data loader, or add an axis: image[None]'
         raise ValueError(f'a batch must hold normalised images (N, 3, H, W) in floating point, got {got}')
     return images, targets
 

@@ -39,7 +39,7 @@ def test_batches_of_every_kind(batch, targets):
     ({'image': IMAGES, 'img': IMAGES}, r'must hold one of the keys image, .*, got image, img'),
     ({'image': IMAGES, 'label': LABELS, 'mask': LABELS}, 'must hold one of the keys label, .*, got image, label'),
     ('images', 'got str'),
-    (IMAGES[0], r'got one image \(3, 4, 4\): set batch_size'),
+    (IMAGES[0], r'got one image \(3, 4, 4\): set batch_size .* or add an axis: image\[None\]'),
     ((IMAGES[0], IMAGES[1]), r'got one image \(3, 4, 4\)'),  # an unbatched pair of image and depth
     ((list(IMAGES[0]), LABELS), r'got one image \(3, 4, 4\)'),
     (([IMAGES[0], IMAGES[1, :, 1:]], LABELS), r'must have one size, got \[\(3, 3, 4\), \(3, 4, 4\)\]'),

@@ -86,7 +86,7 @@ class AugShiftLoss(nn.Module):
         distance = F.mse_loss(first, second)
         if self.mse == 'relative':
             if len(first) < 2:
-                raise ValueError("mse='relative' needs the variance over a batch of at least 2 images, got 1")
+                raise ValueError("mse='relative' needs at least 2 images per batch, got 1; set drop_last=True")
             variance = torch.cat((first, second)).float().var(0, correction=0).mean()
             distance = distance / variance.clamp_min(1e-18)  # its square is still a float32
         return {

@@ -19,9 +19,9 @@ Score = Callable[[Tensor], object]
 class ConsistencyCard(Result):
     """Top-1 and consistency under shifts, by protocol and N (Cons.N of Table 2).
 
-    With label y, reference prediction r, and a, b the predictions of a protocol's first and second view (a is r in the
-    `_ref` protocols), Top-1 is the share of images with r = y, consistency that with a = b, and consistency among
-    correct that with b = y among those with a = y; NaN if there are none.
+    Of each image, let y be the label, r the reference prediction, and a and b the predictions of a protocol's two views
+    (a is r in the `_ref` protocols). Top-1 is the share of images with r = y, and consistency the share with a = b.
+    Consistency among correct is the share with b = y among the images with a = y; NaN if there are none.
 
     Attributes:
         images, correct: Number of images, and how many have r = y.

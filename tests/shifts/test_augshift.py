@@ -95,7 +95,7 @@ def test_two_views_and_the_loss_train_a_plain_network():
         ({'mse_weight': -1.0}, POOLED, r'mse_weight \(lambda\) must be at least 0, got -1'),
         ({'mse': 'scaled'}, POOLED, "mse must be 'absolute' or 'relative', got 'scaled'"),
         ({}, torch.rand(2, 2, 4, 4), r'pooled features \(N, C\) of two views, got shapes \(2, 2, 4, 4\)'),
-        ({'mse': 'relative'}, POOLED[:1], 'at least 2 images, got 1'),
+        ({'mse': 'relative'}, POOLED[:1], 'at least 2 images per batch, got 1; set drop_last=True'),
     ],
 )
 def test_bad_input(options, pooled, message):

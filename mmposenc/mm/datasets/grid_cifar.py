@@ -16,7 +16,7 @@ TASKS = ('location', 'category')
 
 
 class _OnGrid(InMemoryImages):
-    """What the data sets below add to a batch; they are its subclasses and those of a data set of patches."""
+    """What makes a data set of patches, the other base class of the data sets below, one of patches on a grid."""
 
     def __init__(
         self,
