@@ -170,8 +170,8 @@ class Sweep(Result):
         draws = self.plan.points.get((layer or '', ranking, of, 'top'))
         if draws is None:
             raise ValueError(
-                f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels, and for '
-                'random orders num_random or num_matched'
+                f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels; '
+                'for random orders num_random or num_matched; for reversed ones, rankings of the regions left and right'
             )
         return [[variant.run for variant in variants] for variants in draws.values()]
 
@@ -284,9 +284,7 @@ class Sweep(Result):
         """
         place = Path(folder)
         file, text = place / 'sweep.json', _json(_conditions(self.plan, self.metric, self.about))
-        if (
-            not file.is_file() or file.read_bytes() != text.encode()
-        ):  # Then the counts are of another sweep.
+        if not file.is_file() or file.read_bytes() != text.encode():  # Then the counts are of another sweep.
             (place / 'sweep_counts.npz').unlink(missing_ok=True)
         atomic_write(file, text)
         atomic_write(place / 'sweep_counts.npz', _packed(counts=self.counts.cpu().numpy()))

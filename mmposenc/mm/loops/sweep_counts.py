@@ -20,6 +20,7 @@ from mmposenc.regions import MeanIoU, confusion_margins, count_strips
 from mmposenc.shifts import ShiftedViews
 
 Say = Callable[[str], None]
+_NAN = 'the scores must be numbers, got NaN: check the checkpoint'
 
 
 class SweepCounts:
@@ -110,7 +111,10 @@ class SegmentationCounts(SweepCounts):
             return self.model(inputs, samples, mode='predict')
 
         def labels(copies: int) -> list[Tensor]:
-            return [sample.pred_sem_seg.data for sample in predict()]
+            found = predict()
+            if any(_scores(sample).isnan().any() for sample in found):
+                raise ValueError(_NAN)
+            return [sample.pred_sem_seg.data for sample in found]
 
         def scores(copies: int) -> Tensor:
             return torch.cat([_scores(sample).flatten() for sample in predict()])
@@ -253,7 +257,7 @@ class ClassificationCounts(SweepCounts):
         for run, scores in self.forwards.run(forward):
             labels[run] = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
         if (labels < 0).any():
-            raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
+            raise ValueError(_NAN)
         return labels
 
 

@@ -164,6 +164,10 @@ def test_wrong_and_missing_labels() -> None:
     with pytest.raises(ValueError, match='label 77 in 1 pixels is outside the 5 classes'):
         sweep(model, tiny_plan(BOTH)).count(data, [0])
     assert not any(module._forward_hooks or 'forward' in vars(module) for module in model.modules())
+    broken = tiny_segmentor()
+    broken.decode_head.conv_seg.bias.data[2] = torch.nan
+    with pytest.raises(ValueError, match='the scores must be numbers, got NaN'):
+        sweep(broken, tiny_plan(BOTH)).count(segmentation_batch(1, 32, 64), [0])
     del data['data_samples'][0].gt_sem_seg
     with pytest.raises(ValueError, match='a sample has no gt_sem_seg: put LoadAnnotations'):
         sweep(model, tiny_plan(BOTH)).count(data, [0])
