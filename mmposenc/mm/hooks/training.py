@@ -65,8 +65,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self._interval = min(intervals, default=1)
+        self._intervals = {hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)} or {1}
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
@@ -74,8 +73,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         if outputs is not None:
             # A clone: what a CUDA graph returns is overwritten by its next replay.
             self._pending.append({key: torch.as_tensor(value).detach().clone() for key, value in outputs.items()})
-        due = self.every_n_inner_iters(batch_idx, self._interval) or self.every_n_train_iters(runner, self._interval)
-        if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
+        due = (self.every_n_inner_iters(batch_idx, n) or self.every_n_train_iters(runner, n) for n in self._intervals)
+        if any(due) or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._flush(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
