@@ -200,6 +200,9 @@ def run_steps(steps: Sequence[Step], out: Path, jobs: int) -> dict[str, dict[str
         left = json.loads(path.read_text()) if path.is_file() else {}
         if left.get('command') == step.command and all(name in results for name in step.after):
             results[step.name] = left
+        elif left:  # Made by another command or from other files: nothing may resume from it.
+            shutil.rmtree(out / step.name, ignore_errors=True)
+            path.unlink()
     waiting = [step for step in steps if step.name not in results]
     if not waiting:
         return results

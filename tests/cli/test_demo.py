@@ -83,8 +83,11 @@ def test_finished_steps_are_skipped_and_what_follows_a_repeated_one_is_not(
     assert 'done   b, 0 s; ' in capsys.readouterr().out
     demo.run_steps(steps, tmp_path, 2)
     assert len(in_process) == 3
+    for name in 'abc':
+        (tmp_path / name).mkdir()
     demo.run_steps([step('a', 'train y'), *steps[1:]], tmp_path, 2)
     assert in_process[3:] == ['a', 'b']
+    assert [path.name for path in tmp_path.glob('?')] == ['c'], 'nothing of an older command is resumed'
 
 
 def test_a_failing_step_names_its_log_and_runs_again(in_process: list[str], tmp_path: Path) -> None:
