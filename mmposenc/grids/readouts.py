@@ -14,10 +14,15 @@ def _shuffled(z: Tensor) -> Tensor:
     return z.gather(-1, torch.rand(z.shape, generator=torch.Generator().manual_seed(0)).argsort(-1))
 
 
+def _summed(z: Tensor) -> Tensor:
+    total = z.sum(-1, keepdim=True)
+    return total * (total.var() > 1e-10 * z.var((0, 1)).sum())  # Layer normalisation leaves rounding errors.
+
+
 READOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     'order': lambda z: z,
     'sorted': lambda z: z.sort(dim=-1, descending=True).values,
-    'sum': lambda z: z.sum(-1, keepdim=True),
+    'sum': _summed,
     'shuffled': _shuffled,
 }
 """What a read-out sees of a canvas' pooled features: all of z; its values without their order (`SortedPoolNeck`); one
@@ -77,7 +82,7 @@ def fit_lda(train: Tensor, shrinkages: Sequence[float]) -> list[tuple[Tensor, Te
     means = z.mean(0)
     within = (z - means).flatten(0, 1)
     within = within / len(within) ** 0.5
-    spread = within.square().sum() / len(scale)
+    spread = (within.square().sum() / len(scale)).clamp(min=1e-20)  # Images may all be alike.
     # The smaller of S and its Gram matrix, by the Woodbury identity.
     small = len(within) < len(scale)
     covariance = within @ within.T if small else within.T @ within

@@ -69,6 +69,15 @@ def test_without_position_the_accuracy_is_chance_to_the_digit():
             assert curves[name][-1][1:] == pytest.approx((100 / 9, 100 / 9, 100 / 9), abs=1e-12)
 
 
+def test_a_sum_of_rounding_errors_and_images_that_are_all_alike():
+    z = features(40, strength=3.0).float()
+    curves = read_cells(z - z.mean(-1, keepdim=True))  # as behind layer normalisation
+    assert curves['order'][-1][1] > 90
+    assert curves['sum'][-1][1:] == (25, 25, 25)
+    alike = read_cells(torch.eye(4).expand(12, 4, 4))
+    assert (alike['order'][-1][1], alike['sum'][-1][1]) == (100, 25)
+
+
 def test_a_curve_over_nested_training_images():
     curve = read_cells(features(160, strength=0.6), train_images=(8, 30, 120))['order']
     assert [point[0] for point in curve] == [8, 30, 120]
