@@ -86,7 +86,7 @@ def test_read_batches_gives_each_image_once_and_its_place():
         list(read_batches(dealt))
 
 
-def test_with_several_processes_each_needs_its_share(tmp_path, monkeypatch):
+def test_with_several_processes_each_needs_its_share(monkeypatch):
     monkeypatch.setattr(distributed, 'is_initialized', lambda: True)
     monkeypatch.setattr(distributed, 'get_rank', lambda *group: 1)
     monkeypatch.setattr(distributed, 'get_world_size', lambda *group: 2)

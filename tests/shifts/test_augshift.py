@@ -28,10 +28,12 @@ def test_hand_computed_terms():
 
 
 def test_relative_by_hand():
-    """Two images, one channel, views at (0, 2) and (4, 6): MSE 4; mean 3, variance (9 + 1 + 1 + 9) / 4 = 5."""
-    pooled = torch.tensor([[0.0], [4.0]]), torch.tensor([[2.0], [6.0]])
+    """Two images, two channels: views at (0, 2) and (4, 6), MSE 4, mean 3, variance (9 + 1 + 1 + 9) / 4 = 5; views at
+    (1, 1) and (3, 3), MSE 0, variance 1.
+    """
+    pooled = torch.tensor([[0.0, 1], [4, 3]]), torch.tensor([[2.0, 1], [6, 3]])
     loss = AugShiftLoss(3.0, mse='relative')((SCORES, SCORES), pooled, LABELS)['loss_mse']
-    assert loss.item() == pytest.approx(3 * 4 / 5)
+    assert loss.item() == pytest.approx(3 * ((4 + 0) / 2) / ((5 + 1) / 2))
 
 
 def test_relative_has_no_gradient_along_the_scale_of_the_features():
