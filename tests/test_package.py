@@ -108,14 +108,6 @@ def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     assert '--resume' in done.stdout
 
 
-def test_without_the_stack_the_plain_side_works(tmp_path: Path) -> None:
-    names = ', '.join(f'mmposenc.{room}' for room in ('channels', 'grids', 'regions', 'shifts'))
-    code = f'{HIDE_HOSTS}    import {names}; print("fine")\n    import mmposenc.registry'
-    done = python('-c', code, cwd=tmp_path)
-    assert done.stdout == 'fine\n', done.stderr
-    assert "No module named 'mmengine'" in done.stderr
-
-
 @pytest.mark.slow
 def test_without_the_stack_a_tool_ends_with_one_line(tmp_path: Path) -> None:
     code = f"""{HIDE_HOSTS}

@@ -276,6 +276,17 @@ def test_every_older_figure_of_the_results_is_that_of_one_experiment(tmp_path: P
     assert done['narrow-cifar10-baseline-crop4', 0]['figures']['accuracy/top1'] == 83.81
 
 
+def test_published_records_are_of_the_commands_that_their_experiments_have_now(out) -> None:
+    known = {e.name: e for e in EXPERIMENTS}
+    files = sorted((ROOT / 'docs' / 'results' / 'reproduce').glob('*.json'))
+    assert files
+    for file in files:
+        record = json.loads(file.read_text())
+        runs = [Run(known[record['name']], record['seed'], out, unverified) for unverified in (False, True)]
+        assert file.stem == runs[0].name
+        assert [line.partition(' ')[2] for line in record['commands']] in [run.commands for run in runs], file.name
+
+
 def test_a_consistency_card_counts(out) -> None:
     card = dict(images=8, correct=6, protocols=['zero_ref', 'crop_pair'], max_shifts=[8, None])
     card |= dict(counts=dict(tensor=[[7, 6, 5], [4, 3, 2]]))
