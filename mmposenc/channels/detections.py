@@ -52,7 +52,7 @@ class DetectionMetric:
     def count(self, outputs: Sequence[Boxes], targets: Sequence[Boxes]) -> Tensor:
         """Match the detections of each image (`boxes` as x1, y1, x2, y2; `scores`; `labels`) to its boxes.
 
-        Targets are alike, without scores, and with `ignore` where detections of a box are neither right nor wrong.
+        Targets have `ignore` instead of scores: whether detections of the box are neither right nor wrong.
         """
         return torch.stack([self._match(*pair) for pair in zip(outputs, targets, strict=True)])
 

@@ -1,6 +1,6 @@
 """Detectors of mmdet (supplement) and the boxes of their data sets.
 
-What is said here of mmdet holds for mmdet 3. It is imported by the runner that builds a detector, not here.
+This is written for mmdet 3, which is imported by the runner that builds a detector, not here.
 """
 
 import os.path as osp
@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Subset
 
 from mmposenc.channels.detections import DetectionMetric
-from mmposenc.mm.datasets.region_subsets import make_subsets
+from mmposenc.mm.datasets.region_subsets import class_numbers, make_subsets
 from mmposenc.regions.sides import box_halves, side
 
 
@@ -25,7 +25,7 @@ def is_detector(model: nn.Module) -> bool:
 
 def detection_metric(model: Any, data_set: Any) -> DetectionMetric:
     """The metric of a detector on a data set; counts its boxes."""
-    classes = _whole(data_set).metainfo['classes']
+    classes = getattr(data_set, 'dataset', data_set).metainfo['classes']
     num_boxes = np.zeros(len(classes), int)
     for position in range(len(data_set)):
         truth = true_boxes(data_set, position)
@@ -38,7 +38,7 @@ def detection_metric(model: Any, data_set: Any) -> DetectionMetric:
 def true_boxes(data_set: Any, position: int) -> dict[str, np.ndarray]:
     """Boxes (x1, y1, x2, y2) of an image of a data set, their labels, and which are to be ignored.
 
-    ValueError if the data set has none, as its classes have.
+    ValueError if its annotations are of another kind.
     """
     while isinstance(data_set, Subset):
         data_set, position = data_set.dataset, data_set.indices[position]
@@ -62,28 +62,21 @@ def subsets_from_instances(
 ) -> dict[str, list[str]]:
     """Split the images of a data set by the half that holds all boxes of a class, by area (Sec. 4.2.3).
 
-    Boxes to be ignored are left out. As `mmposenc.mm.datasets.subsets_from_labels`, for the data sets of mmdet.
+    Like `mmposenc.mm.datasets.subsets_from_labels`, but for the data sets of mmdet. Boxes to be ignored are left out.
     """
-    classes = list(data_set.metainfo['classes'])
-    chosen = [class_name] if isinstance(class_name, str) else list(class_name)
-    for name in chosen:
-        if name not in classes:
-            raise ValueError(f'class {name!r} is unknown; {type(data_set).__name__} has {", ".join(classes)}')
-    sides = {}
+    numbers, sides = class_numbers(data_set, class_name), {}
     for position in range(len(data_set)):
         info, truth = data_set.get_data_info(position), true_boxes(data_set, position)
-        own = truth['boxes'][
-            np.isin(truth['labels'], [classes.index(name) for name in chosen]) & (truth['ignore'] == 0)
-        ]
+        own = truth['boxes'][np.isin(truth['labels'], [*numbers.values()]) & (truth['ignore'] == 0)]
         width = info['width'] if 'width' in info else info['ori_shape'][1]
         boxes = np.concatenate([own[:, :2], own[:, 2:] - own[:, :2]], axis=1).tolist()
         sides[_name(data_set, info)] = side(*box_halves(boxes, width), tolerance)
-    return make_subsets(sides, ', '.join(chosen), tolerance)
+    return make_subsets(sides, ', '.join(numbers), tolerance)
 
 
 def listed_positions(data_set: Mapping[str, Any], path: str) -> list[int]:
-    """Positions of the images that a list of `mmposenc region-lists` names, in the data set of a config."""
-    built = DATASETS.build({**data_set, 'pipeline': []})
+    """Positions in the whole data set of a config, of the images that a list of `mmposenc region-lists` names."""
+    built = DATASETS.build({**data_set, 'pipeline': [], 'indices': None})
     listed = set(filter(None, map(str.strip, Path(path).read_text(encoding='utf-8').splitlines())))
     names = [_name(built, built.get_data_info(position)) for position in range(len(built))]
     if unknown := listed - set(names):
@@ -95,7 +88,3 @@ def _name(data_set: Any, info: Mapping[str, Any]) -> str:
     """Path of an image below the folder of the images, without suffix."""
     folder = data_set.data_prefix.get('img', data_set.data_prefix.get('img_path'))
     return osp.splitext(osp.relpath(info['img_path'], folder or '.'))[0]
-
-
-def _whole(data_set: Any) -> Any:
-    return _whole(data_set.dataset) if isinstance(data_set, Subset) else data_set

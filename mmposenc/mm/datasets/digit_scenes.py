@@ -43,7 +43,7 @@ class DigitScenes(BaseSegDataset):
         seed: Seed of the scenes.
         symmetric: Give both sides pavement, and let a block stand anywhere in its half, not at the border: then no
             neighbour and no edge tells building from tree, only position.
-        ann_file: List of scene names (`val_000012`) to keep, one per line, as `tools/make_region_lists.py` writes.
+        ann_file: List of scene names (`val_000012`) to keep, one per line, as `mmposenc region-lists` writes.
         data_root: Folder of a relative `ann_file`.
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
         **kwargs: `indices`, `test_mode`, `lazy_init` and others of mmseg's data sets.
@@ -89,7 +89,7 @@ class DigitScenes(BaseSegDataset):
         if not self.ann_file:
             return names
         if not osp.isfile(self.ann_file):
-            raise FileNotFoundError(f'no ann_file {self.ann_file}: tools/make_region_lists.py writes such lists')
+            raise FileNotFoundError(f'no ann_file {self.ann_file}: mmposenc region-lists writes such lists')
         listed = [line.strip() for line in mmengine.list_from_file(self.ann_file) if line.strip()]
         if not listed or not set(names).issuperset(listed):
             got = next((name for name in listed if name not in names), 'an empty file')
@@ -146,7 +146,8 @@ def compose_scene(
 ) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Compose one scene from uint8 digits (N, 8, 8) and what they are (N,).
 
-    Returns a uint8 BGR image, its label map, and label and box of each digit, whole also where another one covers it.
+    Returns a uint8 BGR image, its label map, and the label and box of each digit, of all of it even if another one
+    covers it.
     """
     instances = []
     image, labels = _compose_street(rng, height, width, symmetric)

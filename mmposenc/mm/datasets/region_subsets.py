@@ -5,6 +5,7 @@ import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 
@@ -31,19 +32,14 @@ def subsets_from_labels(
     """
     if not isinstance(dataset, BaseSegDataset):
         raise TypeError(f'dataset must be a BaseSegDataset of mmseg, got {type(dataset).__name__}; name one data set')
-    classes = list(dataset.metainfo['classes'])
-    chosen = [class_name] if isinstance(class_name, str) else list(class_name)
-    for name in chosen:
-        if name not in classes:
-            raise ValueError(f'class {name!r} is unknown; {type(dataset).__name__} has {", ".join(classes)}')
-    numbers, loading = [classes.index(name) for name in chosen], LoadAnnotations(backend_args=dataset.backend_args)
+    numbers, loading = class_numbers(dataset, class_name), LoadAnnotations(backend_args=dataset.backend_args)
     sides = {}
     for position in range(len(dataset)):
         info = dataset.get_data_info(position)
         labels = info['gt_seg_map'] if 'gt_seg_map' in info else loading(info)['gt_seg_map']
-        left, right = map(sum, zip(*(halves(labels, number) for number in numbers), strict=True))
+        left, right = map(sum, zip(*(halves(labels, number) for number in numbers.values()), strict=True))
         sides[_name(dataset, info)] = side(left, right, tolerance)
-    return make_subsets(sides, ', '.join(chosen), tolerance)
+    return make_subsets(sides, ', '.join(numbers), tolerance)
 
 
 def subsets_from_boxes(
@@ -90,6 +86,17 @@ def write_list(names: Sequence[str], path: str | Path) -> None:
 def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:
     folder = dataset.data_prefix.get('img_path') or ''
     return osp.relpath(info['img_path'], folder or '.').removesuffix(dataset.img_suffix)
+
+
+def class_numbers(dataset: BaseDataset, class_name: str | Sequence[str]) -> dict[str, int]:
+    """The numbers of one or several classes of a data set, by name."""
+    classes = list(dataset.metainfo['classes'])
+    numbers = {}
+    for name in [class_name] if isinstance(class_name, str) else class_name:
+        if name not in classes:
+            raise ValueError(f'class {name!r} is unknown; {type(dataset).__name__} has {", ".join(classes)}')
+        numbers[name] = classes.index(name)
+    return numbers
 
 
 def make_subsets(sides: Mapping[str, str | None], class_name: str, tolerance: float) -> dict[str, list[str]]:

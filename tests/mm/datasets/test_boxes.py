@@ -8,6 +8,7 @@ import numpy as np
 from mmposenc.mm.datasets import CamVidBoxes, DigitSceneBoxes
 from mmposenc.mm.datasets.camvid import component_boxes
 from mmposenc.mm.datasets.digit_scenes import CAR, PEDESTRIAN, SIGN
+from mmposenc.mm.detection import listed_positions
 
 
 def test_a_box_bounds_the_pixels_of_its_digit() -> None:
@@ -31,6 +32,13 @@ def test_a_box_bounds_the_pixels_of_its_digit() -> None:
                     alone += 1
                     assert boxes[0] == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert alone > 3
+
+
+def test_positions_of_listed_images_are_those_of_the_whole_data_set(tmp_path: Path) -> None:
+    (tmp_path / 'list.txt').write_text('val_000002\nval_000004\n')
+    data_set = dict(type='mmposenc.DigitSceneBoxes', split='val', num_scenes=5)
+    for indices in (None, [4, 2], -3):
+        assert listed_positions({**data_set, 'indices': indices}, str(tmp_path / 'list.txt')) == [2, 4]
 
 
 def test_components_by_hand() -> None:
