@@ -55,17 +55,16 @@ def camvid_claims() -> list[list[str]]:
     """Mean harm over N of every ranking, that of its random orders, and the p value (whole image)."""
     found = read()
     rows = []
-    for null, place, numbers in (
-        ('random', 'claims.csv', found['num_channels']),
-        ('matched', 'claims_matched.csv', found['matched_num_channels']),
+    for null, kind, place, numbers in (
+        ('random', 'random', 'claims.csv', 'num_channels'),
+        ('matched', 'similarly active', 'claims_matched.csv', 'matched_num_channels'),
     ):
+        of = ', '.join(map(str, found[numbers]))
         for row in table(place):
             if row['region'] == 'overall':
-                harm = [_points(float(row[column])) for column in ('harm', null)]
-                kind = {'random': 'random', 'matched': 'similarly active'}[null]
-                of = ', '.join(str(number) for number in numbers)
+                harm, theirs = (_points(float(row[column])) for column in ('harm', null))
                 p = f'{float(row[f"{null}_p"]):.3f}'
-                rows.append([f'`{row["layer"]}`', of, RANKINGS[row['ranking']], harm[0], kind, harm[1], p])
+                rows.append([f'`{row["layer"]}`', of, RANKINGS[row['ranking']], harm, kind, theirs, p])
     return [['layer', 'N', 'ranking', 'harm', 'compared with', 'their harm', 'p'], *rows]
 
 

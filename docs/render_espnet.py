@@ -36,21 +36,13 @@ def espnet_claims() -> list[list[str]]:
     """Mean harm over N of every ranking in every sweep, that of its random orders, and the p value (whole image)."""
     rows = []
     for name, found in read().items():
-        channels = f'{found["channels"] - found["inert"]} of {found["channels"]}'
-        numbers = ', '.join(map(str, found['num_channels']))
-        for row in (row for row in found['claims'] if row['region'] == 'overall' and name != 'end-code'):
-            null = 'matched orders' if name == 'end-matched' else 'random orders'
-            place = [f'`{found["layer"]}`', channels, numbers]
-            rows.append(
-                [
-                    *place,
-                    RANKINGS[row['ranking']],
-                    _points(row['harm']),
-                    null,
-                    _points(row['random']),
-                    f'{row["p"]:.3f}',
-                ]
-            )
+        live, numbers = found['channels'] - found['inert'], ', '.join(map(str, found['num_channels']))
+        place = [f'`{found["layer"]}`', f'{live} of {found["channels"]}', numbers]
+        null = 'matched orders' if name == 'end-matched' else 'random orders'
+        for row in found['claims']:
+            if row['region'] == 'overall' and name != 'end-code':
+                figures = [_points(row['harm']), null, _points(row['random']), f'{row["p"]:.3f}']
+                rows.append([*place, RANKINGS[row['ranking']], *figures])
     return [['layer', 'live channels', 'N', 'ranking', 'harm', 'compared with', 'their harm', 'p'], *rows]
 
 
@@ -60,12 +52,9 @@ def espnet_halves() -> list[list[str]]:
     for name, found in read().items():
         by = 'position code' if name == 'end-code' else 'pedestrians'
         for row in found['dissociation']:
-            harm = [
-                _points(row[f'harm_{side}']) if row[f'harm_{side}'] is not None else '-'
-                for side in ('left', 'overall', 'right')
-            ]
-            tail = [f'{row["difference"]:.2f}', f'{row["p"]:.3f}']
-            rows.append([f'`{found["layer"]}`', by, row['region'], *harm, *tail])
+            columns = ('harm_left', 'harm_overall', 'harm_right', 'difference')
+            figures = [_points(row[column]) for column in columns]
+            rows.append([f'`{found["layer"]}`', by, row['region'], *figures, f'{row["p"]:.3f}'])
     return [['layer', 'rankings by', 'half', 'left ranking', 'Eq. 2', 'right ranking', 'D', 'p'], *rows]
 
 
@@ -74,10 +63,10 @@ def espnet_similar() -> list[list[str]]:
     found = read()['end']
     names = _sorted(found)
     rows = [
-        [RANKINGS[one], *(f'{found["spearman"][one][other]:.2f}' if i > j else '' for j, other in enumerate(names))]
+        [RANKINGS[one], *(_points(found['spearman'][one][other]) if i > j else '' for j, other in enumerate(names))]
         for i, one in enumerate(names)
     ]
-    halves = [('-' if found['reliability'][name] is None else f'{found["reliability"][name]:.2f}') for name in names]
+    halves = [_points(found['reliability'][name]) for name in names]
     return [['', *(RANKINGS[name] for name in names)], *rows, ['between odd and even images', *halves]]
 
 
@@ -88,5 +77,5 @@ def _sorted(found: dict[str, Any]) -> list[str]:
     return [name for name in RANKINGS if name in found['harm']['overall']]
 
 
-def _points(value: float) -> str:
-    return f'{value:.2f}'
+def _points(value: float | None) -> str:
+    return '-' if value is None else f'{value:.2f}'
