@@ -39,7 +39,7 @@ class LocationProbe(Result):
     Args:
         layers: In the order in which they run. Dicts below are by layer, then by control, of which 'none' is the
             network as it is.
-        depth: The share of the network's operations that are done when a layer has run, 0 to 1.
+        depth: The share of the operations on a canvas that are done when a layer has run, 0 to 1.
         channels, strides: Number of channels K, and the total stride up to a layer in px.
         measures: (value, low, high) by name of the measure, in %.
         curves: Points (training images, accuracy, low, high) by read-out, in %.
@@ -392,7 +392,7 @@ class _Run:
         order = torch.randperm(min(64, len(self.pictures)) * cells, generator=torch.Generator().manual_seed(0))
         for batch in order.tensor_split(-(-len(order) // 72)):
             canvases = [self.canvases(index // cells, 'zeros')[index % cells] for index in batch.tolist()]
-            self.call(torch.stack(canvases).to(self.like))
+            self.pooled(torch.stack(canvases))
 
     @contextmanager
     def _hooks(self, layers: Iterable[str], action: Callable[[str, Tensor, Layout], None]) -> Iterator[None]:
@@ -426,7 +426,11 @@ class _Run:
                 if not any(True for _ in module.children()):
                     counting.enter_context(module.register_forward_hook(count))
             with self._hooks(layers, note), TotalStride(canvas) as strides:
-                self.call(canvas)
+                try:
+                    self.call(canvas)
+                except Exception:  # Only what comes before the layers has to accept canvases.
+                    if len(self.depth) < len(layers):
+                        raise
         self.depth = {layer: done / max(operations, 1) for layer, done in self.depth.items()}
         for layer, stride in self.strides.items():
             if self.cell_size % stride:
@@ -435,29 +439,32 @@ class _Run:
                     f'cells are at one stride phase; got {self.cell_size}: take {-(-self.cell_size // stride) * stride}'
                 )
 
+    def pooled(self, canvases: Tensor) -> dict[str, Tensor]:
+        """Pooled features of every layer, (N, K); the network runs no further than the last."""
+        found: dict[str, Tensor] = {}
+
+        def record(layer: str, features: Tensor, layout: Layout) -> None:
+            found[layer] = layout.pool(features).cpu()
+            if len(found) == len(self.depth):
+                raise _DoneError
+
+        with self._hooks(self.depth, record), suppress(_DoneError):
+            self.call(canvases.to(self.like))
+        return found
+
     def features(self, canvas: str) -> dict[str, Tensor]:
         """Pooled features of every layer, (I, C, K), one forward per canvas for all layers."""
         number, cells = len(self.pictures), self.grid_size**2
         pooled: dict[str, Tensor] = {}
-        recorded: dict[str, Tensor] = {}
-
-        def record(layer: str, features: Tensor, layout: Layout) -> None:
-            recorded[layer] = layout.pool(features).cpu()
-            if len(recorded) == len(self.depth):
-                raise _DoneError
-
         own = torch.arange(self.rank, number, self.world).split(self.images_per_batch)
-        with self._hooks(self.depth, record):
-            for indices in own:
-                recorded.clear()
-                with suppress(_DoneError):
-                    self.call(torch.cat([self.canvases(index, canvas) for index in indices.tolist()]).to(self.like))
-                for layer, z in recorded.items():
-                    pooled.setdefault(layer, z.new_zeros(number, cells, z.shape[1]))
-                    pooled[layer][indices] = z.view(len(indices), cells, -1)
-                self.forwards += 1
-                if self.progress is not None:
-                    self.progress(self.forwards, self.passes * len(own))
+        for indices in own:
+            canvases = torch.cat([self.canvases(index, canvas) for index in indices.tolist()])
+            for layer, z in self.pooled(canvases).items():
+                pooled.setdefault(layer, z.new_zeros(number, cells, z.shape[1]))
+                pooled[layer][indices] = z.view(len(indices), cells, -1)
+            self.forwards += 1
+            if self.progress is not None:
+                self.progress(self.forwards, self.passes * len(own))
         for layer in self.depth:
             if not all_reduce_sum_(pooled[layer]).isfinite().all():
                 raise ValueError(f'layer {layer!r} gives features that are not finite')

@@ -206,6 +206,17 @@ def test_tokens_tell_the_stride_of_their_patches_and_a_global_pool_has_none():
     torch.testing.assert_close(probe.code('1'), probe.code('0'))
 
 
+def test_only_what_comes_before_the_layers_has_to_accept_canvases():
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+    net = nn.Sequential(body, nn.Flatten(), nn.Linear(4 * 32 * 32, 2))  # for images of 32 px
+    options = dict(patch_size=32, controls=['circular', 'random'], seeds=(0,))
+    whole, alone = (probe_location(each, images(), [layer], **options) for each, layer in ((net, '0'), (body, '2')))
+    assert whole.measures['0'] == alone.measures['2']
+    assert whole.depth == {'0': 3 / 4}  # the linear layer fails
+    with pytest.raises(RuntimeError, match='mat1 and mat2'):
+        probe_location(net, images(), ['2'], **options)
+
+
 def test_moves_of_less_than_the_patch():
     torch.manual_seed(0)
     model, data = torchvision.models.mobilenet_v2().double().eval(), images().double()
