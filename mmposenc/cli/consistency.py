@@ -1,6 +1,6 @@
 """Measure Top-1 and consistency under shifts (Cons.N) of a classifier, by all named protocols in one pass (Sec. 4.1).
 
-MODEL is a config of mmpretrain, which is tested on its own test data (--data exchanges the folder), or a network by
+MODEL is a config of mmpretrain, which is tested on its own test data (--data replaces the folder), or a network by
 name: timm:NAME, torchvision:NAME, FILE.py:FUNCTION. For a network by name, --data is a folder of one folder per class
 (torchvision's ImageFolder), one folder of images with --labels, or the folder of a CIFAR archive.
 

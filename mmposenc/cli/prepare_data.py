@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this subcommand."""
     parser.add_argument('--dataset', choices=['cifar10', 'cifar100'], required=True)
     parser.add_argument('--data-root', help='default: data/<dataset>')
-    parser.add_argument('--no-verify', action='store_true', help='accept a re-packed copy whose md5 differ')
+    parser.add_argument('--no-verify', action='store_true', help='accept a re-packed copy whose md5 sums differ')
 
 
 def run(args: Namespace) -> None:

@@ -167,8 +167,7 @@ def make_card(views: ShiftedViews, totals: Tensor) -> ConsistencyCard:
     """The card of counts that `count_views` gave."""
     images, correct = totals[:2].tolist()
     protocols, max_shifts = zip(*views.figures.values(), strict=True)
-    counts = totals[2:].view(-1, 3).cpu()
-    return ConsistencyCard(images, correct, protocols, max_shifts, counts, views.seed, views.crop_size)
+    return ConsistencyCard(images, correct, protocols, max_shifts, totals[2:].view(-1, 3), views.seed, views.crop_size)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

@@ -100,7 +100,7 @@ class ShiftedViews:
             return images
         height, width = images.shape[-2:]
         if self.crop_size > min(height, width) - 2:
-            size = f'the images ({height}x{width} px), got {self.crop_size}; resize the images to more'
+            size = f'the images ({height}x{width} px), got {self.crop_size}; enlarge the images'
             raise ValueError(f'crop_size must be at least 2 px smaller than {size}')
         top, left = round((height - self.crop_size) / 2), round((width - self.crop_size) / 2)
         return images[..., top : top + self.crop_size, left : left + self.crop_size]

@@ -96,7 +96,7 @@ def test_a_torchvision_network_by_order(folder, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings('ignore')
 def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkeypatch, tmp_path, capsys):
-    """The images, preprocessing and crop of the config, and no other weights; `--data` exchanges the folder."""
+    """The images, preprocessing and crop of the config, and no other weights; `--data` replaces the folder."""
     from mmengine.registry import init_default_scope
     from mmpretrain.registry import MODELS
 

@@ -120,7 +120,7 @@ class ShiftConsistencyLoop(ValLoop):
         if len(sizes) > 1:
             raise ValueError(
                 f'all images must have one size, got {sorted(sizes)}; resize and crop them in the test pipeline '
-                '(padded to the largest of their batch they would make the result depend on it)'
+                '(padding them to the largest of a batch would make the result depend on the batch)'
             )
         if size not in sizes:
             raise ValueError(
