@@ -13,6 +13,7 @@ import csv
 from argparse import ArgumentParser, Namespace
 from math import isnan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mmposenc.cli import common, models
@@ -74,9 +75,10 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
     cfg.test_cfg = {**loop, 'type': name, **_setting(args, args.crop or loop.get('crop_size'))}
     cfg.test_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     cfg.load_from, cfg.resume = None, False
-    runner = common.build_runner(cfg)
-    models.load_weights(args, runner.model, args.weights)
-    runner.test()
+    with TemporaryDirectory() as cfg.work_dir:  # a Runner writes its config, which may be that of a training
+        runner = common.build_runner(cfg)
+        models.load_weights(args, runner.model, args.weights)
+        runner.test()
     return runner.test_loop.card
 
 

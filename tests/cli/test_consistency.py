@@ -127,6 +127,7 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
         pixels = (images.flip(1).float() - 128) / 64
         reference = shift_consistency(model, [(pixels, labels)], max_shifts=[4], protocols=['roll_pair'], crop_size=12)
         assert str(card.table()) == str(reference.table())
+    assert [path.name for path in Path('work_dirs/tiny').iterdir()] == ['last_checkpoint']  # nor is anything written
 
 
 @pytest.mark.parametrize(
