@@ -131,13 +131,13 @@ def build_model() -> Any:
     return model.eval()
 
 
-def sweep_of(model: Any, layer: str, num_random: int, memory: float) -> Any:
+def sweep_of(model: Any, layer: str, num_random: int) -> Any:
     from mmposenc.mm.loops.sweep_counts import SegmentationCounts
     from mmposenc.regions import MeanIoU
 
     rankings = {f'ranking {seed}': some_ranking(2048, seed, layer) for seed in range(4)}
     plan = SweepPlan(rankings, [layer], range(0, 2001, 100), num_random=num_random)
-    return SegmentationCounts(model, plan, MeanIoU(CLASSES), memory=memory, say=lambda line: None)
+    return SegmentationCounts(model, plan, MeanIoU(CLASSES), say=lambda line: None)
 
 
 @torch.no_grad()
@@ -157,6 +157,7 @@ def plain_counts(sweep: Any, layer: str, data: dict, variants: list) -> Tensor:
 @torch.no_grad()
 def limit(sweep: Any, layer: str, data: dict, device: torch.device, repetitions: int) -> float:
     """Seconds for the parts that no sweep can do without: one forward, and of each run what is its own."""
+    from mmposenc.channels.shared_heads import recorded
     from mmposenc.regions import count_strips
 
     model, plan, head = sweep.model, sweep.plan, sweep.model.decode_head
@@ -167,7 +168,9 @@ def limit(sweep: Any, layer: str, data: dict, device: torch.device, repetitions:
         model(data['inputs'], data['data_samples'], mode='tensor')
 
     parts['forward'] = timed(forward, device, repetitions)
-    with sweep.heads[layer].record() as seen:
+    convs = [block.conv for block in head.aspp_modules]
+    outputs = {'bottleneck': head.bottleneck.conv, **{f'branch {i}': conv for i, conv in enumerate(convs)}}
+    with recorded(outputs, {'joined': convs[0]}) as seen:
         forward()
     features = seen['bottleneck'].relu()
     logits = head.cls_seg(features)
@@ -179,11 +182,11 @@ def limit(sweep: Any, layer: str, data: dict, device: torch.device, repetitions:
         'count': lambda: count_strips(labels, prediction, len(CLASSES), sweep.metric.strips),
     }
     if layer != POOLED_LAYER:
-        branches = torch.cat([seen[f'branch {i}'] for i in range(len(head.aspp_modules))], dim=1)
+        branches = torch.cat([seen[f'branch {i}'] for i in range(len(convs))], dim=1)
         weight = head.bottleneck.conv.weight[:, -branches.shape[1] :]
         own['bottleneck'] = lambda: nn.functional.conv2d(branches, weight, padding=1)
         parts['branches, once for each ranking'] = len(plan.orders) * timed(
-            lambda: head.aspp_modules(seen['joined 0']), device, repetitions
+            lambda: head.aspp_modules(seen['joined']), device, repetitions
         )
     for name, action in own.items():
         parts[f'{name}, each run'] = plan.num_runs * timed(action, device, repetitions)
@@ -192,9 +195,9 @@ def limit(sweep: Any, layer: str, data: dict, device: torch.device, repetitions:
     return sum(parts.values())
 
 
-def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float) -> dict:
+def measure(model: Any, layer: str, data: dict, repetitions: int) -> dict:
     """Seconds and ratios at one layer by precision, after checking that the counts agree."""
-    sweep = sweep_of(model, layer, 0, memory)
+    sweep = sweep_of(model, layer, 0)
     plan, device = sweep.plan, data['inputs'].device
     pixels = data['inputs'].shape[-2] * data['inputs'].shape[-1]
     chosen = plan.variants[20 :: len(plan.variants) // (3 if device.type == 'cpu' else 6)]
@@ -203,7 +206,7 @@ def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float)
     torch.backends.cudnn.allow_tf32 = False
     for dtype in (torch.float64, torch.float32):
         model.to(dtype)
-        sweep = sweep_of(model, layer, 0, memory)
+        sweep = sweep_of(model, layer, 0)
         same = {**data, 'inputs': data['inputs'].to(dtype)}
         counts = sweep.count(same, [0])[0][[variant.run for variant in chosen]]
         # Each pixel that moves from one class to another changes two entries of `predicted`.
@@ -212,7 +215,7 @@ def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float)
         if dtype == torch.float64 and moved.any():
             raise SystemExit('the sweep does not agree with the plain loop')
     print(f'{layer}: {len(plan.variants)} variants in {plan.num_runs} runs, level {sweep.level(layer)}')
-    more = sweep_of(model, layer, 4, memory)
+    more = sweep_of(model, layer, 4)
     more.count(data, [0])
     figures = {}
     for tf32 in (False, True) if device.type == 'cuda' else (False,):
@@ -237,38 +240,33 @@ def measure(model: Any, layer: str, data: dict, repetitions: int, memory: float)
     return figures
 
 
-def measure_deeplab(args: argparse.Namespace, device: torch.device, repetitions: int) -> dict:
+def measure_deeplab(small: bool, device: torch.device, repetitions: int) -> dict:
     """The figures of DeepLabv3 by layer."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    height, width = (256, 512) if args.small else (1024, 2048)
+    height, width = (256, 512) if small else (1024, 2048)
     print(f'DeepLabv3-R50-d8, {height}x{width} px')
     model = build_model().to(device)
     labels = torch.randint(19, (1, height // 32, width // 32), device=device).repeat_interleave(32, 1)
     meta = dict(ori_shape=(height, width), img_shape=(height, width), pad_shape=(height, width))
     sample = SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels.repeat_interleave(32, 2)))
     data = dict(inputs=torch.randn(1, 3, height, width, device=device), data_samples=[sample])
-    return {layer: measure(model, layer, data, repetitions, args.memory_budget) for layer in args.layer}
+    return {layer: measure(model, layer, data, repetitions) for layer in (POOLED_LAYER, 'backbone[-1]')}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--small', action='store_true', help='small images and one repetition')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB')
-    parser.add_argument('--layer', nargs='*', default=[POOLED_LAYER, 'backbone[-1]'], help='of DeepLabv3')
-    parser.add_argument('--skip-plain', action='store_true', help='DeepLabv3 only')
     parser.add_argument('--json', help='also write the figures, in seconds, to this file')
     args = parser.parse_args()
-    device, repetitions = torch.device(args.device), 1 if args.small else 3
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    repetitions, size = (1, 96) if args.small else (3, 224)
     print(f'{device}, torch {torch.__version__}, {torch.get_num_threads()} threads')
     figures = {}
-    for name, layer, channels in () if args.skip_plain else PLAIN:
-        size = 96 if args.small else 224
+    for name, layer, channels in PLAIN:
         figures[f'{name} {layer}'] = measure_plain(name, layer, channels, size, device, repetitions)
-    if args.layer:
-        figures['DeepLabv3'] = measure_deeplab(args, device, repetitions)
+    figures['DeepLabv3'] = measure_deeplab(args.small, device, repetitions)
     if args.json:
         Path(args.json).write_text(json.dumps(figures))
 

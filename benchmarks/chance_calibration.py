@@ -162,11 +162,10 @@ def binomial_limits(repetitions: int, confidence: float = 0.95) -> tuple[float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--repetitions', type=int, default=2000)
-    parser.add_argument('--small', action='store_true', help='200 repetitions')
+    parser.add_argument('--small', action='store_true', help='200 repetitions in place of 2000')
     parser.add_argument('--json', help='also write the rates to this file')
     args = parser.parse_args()
-    repetitions = 200 if args.small else args.repetitions
+    repetitions = 200 if args.small else 2000
     low, high = binomial_limits(repetitions)
     print(f'{repetitions} repetitions; 95% binomial limits of 5%: {100 * low:.1f} to {100 * high:.1f}%')
     print('rejected at 5% under the null (%), by spread between sets / noise of images; * is outside the limits')

@@ -35,6 +35,7 @@ from mmposenc.ranking import Ranking
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ['decode_head.image_pool.0', 'backbone[-1]']
+SCENES = 200  # of 64x128 px, in batches of 10
 CONFIG = """
 _base_ = '{root}/configs/deeplabv3_r18_digitscenes.py'
 custom_imports = dict(imports=['mmposenc', 'sweep_scaling'])
@@ -61,9 +62,9 @@ class LoopSeconds(Hook):
         Path(runner.work_dir, f'seconds-{get_rank()}.json').write_text(json.dumps(seconds))
 
 
-def prepare(folder: Path, scenes: int) -> None:
+def prepare(folder: Path) -> None:
     """Config, checkpoint and rankings; batch norms are set so that activations keep their scale."""
-    (folder / 'config.py').write_text(CONFIG.format(root=ROOT, scenes=scenes))
+    (folder / 'config.py').write_text(CONFIG.format(root=ROOT, scenes=SCENES))
     prepare_hosts()
     init_default_scope('mmseg')
     torch.manual_seed(0)
@@ -81,28 +82,15 @@ def prepare(folder: Path, scenes: int) -> None:
         ranking.save(folder / f'ranking{seed}.json')
 
 
-def sweep(folder: Path, processes: int, step: int, out: str) -> dict[str, float]:
+def sweep(folder: Path, processes: int, out: str) -> dict[str, float]:
     """Run the command; seconds of the loop and of the command, and of the process that computed longest."""
     launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), str(ROOT / 'tools' / 'sweep.py')]
     command += ['config.py', 'net.pth', '--rankings', *(f'ranking{seed}.json' for seed in range(3))]
-    command += [
-        '--layer',
-        *LAYERS,
-        '--num-channels',
-        f'0:129:{step}',
-        '--random',
-        '5',
-        '--matched',
-        '0',
-        '--work-dir',
-        out,
-        '--out',
-        out,
-    ]
-    alone = dict(
-        OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(Path(__file__).parent)
-    )
+    command += f'--num-channels 0:129:8 --random 5 --matched 0 --work-dir {out} --out {out} --layer'.split()
+    command += LAYERS
+    alone = dict(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+    alone['PYTHONPATH'] = str(Path(__file__).parent)
     start, busy, own = time.perf_counter(), machine_seconds(), children_seconds()
     done = subprocess.run(command, cwd=folder, env={**os.environ, **alone}, capture_output=True, text=True)
     seconds = time.perf_counter() - start
@@ -142,17 +130,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--processes', type=int, default=2, help='against one')
     parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--scenes', type=int, default=200, help='64x128 px each, in batches of 10')
-    parser.add_argument('--step', type=int, default=8, help='of the numbers of channels: 0:129:STEP')
     parser.add_argument('--json', help='also write the figures to this file')
     args = parser.parse_args()
-    print(f'{os.cpu_count()} cores, torch {torch.__version__}, {args.scenes} scenes, 1 and {args.processes} processes')
+    print(f'{os.cpu_count()} cores, torch {torch.__version__}, {SCENES} scenes, 1 and {args.processes} processes')
     rounds: list[tuple[dict[str, float], dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, args.scenes)
+        prepare(folder)
         for turn in range(args.rounds):
-            spent = {n: sweep(folder, n, args.step, f'{turn}-{n}') for n in (1, args.processes)}
+            spent = {n: sweep(folder, n, f'{turn}-{n}') for n in (1, args.processes)}
             if not turn:
                 check_same_files(folder, '0-1', f'0-{args.processes}')
             one, many = spent.values()
