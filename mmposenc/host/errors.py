@@ -76,10 +76,8 @@ def _fault(error: Exception, text: str) -> str:
             return f'{str(cause).strip().rstrip(".")}; if nobody killed it, memory ran out: {advice}'
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, RuntimeError) and (type(error).__name__.startswith('Dist') or 'gloo/transport' in text):
-        reason, advice = (
-            re.sub(r'^\[\S+\] ', '', text)[:200],
-            'its own output says why. A training resumes with --resume',
-        )
+        reason = re.sub(r'^\[\S+\] ', '', text)[:200]
+        advice = 'its own output says why. A training resumes with --resume'
         return f'another process of this run has ended or does not answer ({reason}); {advice}'
     return ''
 
