@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional as F
 
 import mmposenc
@@ -166,6 +166,29 @@ def test_the_same_every_time_and_whatever_the_batch():
     for control in ('none', 'noise'):
         for measure, values in other.measures['features.3'][control].items():
             assert values == pytest.approx(first.measures['features.3'][control][measure], abs=1e-6)
+
+
+def probe_small(data: torch.Tensor) -> LocationProbe:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1))
+    controls = ['circular', 'random', 'noise']
+    return probe_location(model, data, ['1', '3'], patch_size=32, controls=controls, seeds=(0, 1))
+
+
+def test_two_processes_share_the_canvases(tmp_path: Path):
+    torch.multiprocessing.start_processes(_rank, (tmp_path,), 2, start_method='fork')
+    probe_small(images(9)).save(tmp_path / 'alone.json')
+    for rank in range(2):
+        assert (tmp_path / f'{rank}.json').read_text() == (tmp_path / 'alone.json').read_text()
+
+
+def _rank(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    probe_small(images(9)).save(folder / f'{rank}.json')
+    with pytest.raises(ValueError, match='every process must be given the same images'):
+        probe_small(images(9) + rank)
+    distributed.destroy_process_group()
 
 
 def test_layers_of_other_layouts_and_recorded_before_in_place_relus():
