@@ -96,6 +96,11 @@ def test_ap_is_that_of_pycocotools_on_the_whole_data_set(boxes: tuple, capsys: p
         precision = evaluation.eval['precision'][:, :, :, 0, -1]
         assert float(figures['AP'][number]) == pytest.approx(100 * precision.mean(), abs=1e-9)
         assert float(figures['AP50/car'][number]) == pytest.approx(100 * precision[0, :, 1].mean(), abs=1e-9)
+        cars = [one for one in evaluation.evalImgs if one and (one['category_id'], one['aRng']) == (1, [0, 1e10])]
+        order = np.argsort([-score for one in cars for score in one['dtScores']])
+        bits = [np.concatenate([one[name][0] for one in cars])[order] for name in ('dtMatches', 'dtIgnore')]
+        missed = 100 * log_average_miss_rate(*bits, number_of_boxes(truths)[1], len(truths))
+        assert float(figures['MR/car'][number]) == pytest.approx(missed)
     assert figures['AP'][0] > figures['AP'][1] > figures['AP'][2] > 0
     assert figures['MR'][0] < figures['MR'][2]
     document = json.loads(json.dumps(metric.document()))
