@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models import ClsHead, DeiTClsHead, ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -75,7 +76,10 @@ class AugShiftClassifier(ImageClassifier):
             raise ValueError(f'{ONE_LABEL}, got {len(labels)} of {len(inputs[0])}')
 
         def criterion(scores: Tensor, labels: Tensor) -> Tensor:
-            return self.head.loss_module(scores, labels, avg_factor=len(scores))
+            module = self.head.loss_module
+            if getattr(module, 'use_sigmoid', False) or getattr(module, 'use_soft', False):
+                labels = F.one_hot(labels, scores.shape[1]).to(scores)
+            return module(scores, labels, avg_factor=len(scores))
 
         return self.augshift_loss(scores.chunk(2), pooled.chunk(2), labels, criterion)
 

@@ -106,6 +106,15 @@ def test_z_is_what_the_last_layer_took():
     assert 'pre_logits' not in vars(model.head)
 
 
+@pytest.mark.parametrize('option', ['use_sigmoid', 'use_soft'])
+def test_a_loss_of_scores_takes_the_labels_as_scores(option):
+    model = build(head={**HEAD, 'loss': {'type': 'CrossEntropyLoss', option: True}}).eval()
+    view, labels = torch.rand(4, 3, 16, 16), torch.tensor([0, 2, 1, 1])
+    samples = [DataSample().set_gt_score(score) for score in F.one_hot(labels, 3).float()]
+    expected = model.head.loss(model.extract_feat(view), samples)['loss']
+    torch.testing.assert_close(model.loss([view, view], labelled(0, 2, 1, 1))['loss_view1'], expected)
+
+
 AUGMENTS = dict(augments=dict(type='Mixup', alpha=0.2))
 
 
