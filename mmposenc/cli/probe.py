@@ -214,6 +214,8 @@ def _image_sources(folder: str, number: int) -> list[Any]:
         found = sorted(path for path in place.rglob('*') if path.suffix.lower() in IMG_EXTENSIONS)
     if not found:
         raise ValueError(f'{folder} holds no images: {", ".join(IMG_EXTENSIONS)}')
+    if number < 1:
+        raise ValueError(f'--num-images must be at least 1, got {number}')
     number = min(number, len(found))
     return [found[i * len(found) // number] for i in range(number)]
 
