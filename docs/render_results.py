@@ -20,8 +20,7 @@ import render_camvid
 import render_espnet
 import render_positions
 import yaml
-
-from mmposenc.cli.reproduce import status_table
+from render_status import status_table
 
 HERE = Path(__file__).parent
 METAFILE = HERE.parent / 'configs' / 'metafile.yml'

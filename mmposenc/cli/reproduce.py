@@ -38,7 +38,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from mmposenc.cli import common
-from mmposenc.cli.experiments import DATA, EXPERIMENTS, FULL, NETWORKS, Cell, Experiment, grids, shifts
+from mmposenc.cli.experiments import DATA, EXPERIMENTS, NETWORKS, Cell, Experiment
 from mmposenc.version import __version__
 
 FORMAT = 'mmposenc.experiment/1'
@@ -162,7 +162,7 @@ class Run:
         if (self.folder / 'train').is_dir():
             _keep_weights(last_checkpoint(self.folder), self.out / f'{self.name}.safetensors')
         _write(self.out / f'{self.name}.json', record)
-        common.say(f'done   {self.name}: {_shown(self.experiment, [record])}')
+        common.say(f'done   {self.name}: {shown(self.experiment, [record])}')
         return 'done'
 
     def _execute(self, line: str, over: Callable[[], bool], threads: int | None) -> tuple[int, bool]:
@@ -355,10 +355,10 @@ def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | 
     for e in chosen:
         wanted = seeds or e.seeds
         records = [done[e.name, seed] for seed in wanted if (e.name, seed) in done]
-        main = _main_cell(e)
+        main = main_cell(e)
         paper = f' ({main.paper})' if main and main.paper else ''
         counts = f'{len(records)}/{len(wanted)}'
-        line = f'{e.name:{width}}  {counts:>5} {e.gpu:7,.0f} {e.cpu:7,.0f}  {_shown(e, records)}{paper}'.rstrip()
+        line = f'{e.name:{width}}  {counts:>5} {e.gpu:7,.0f} {e.cpu:7,.0f}  {shown(e, records)}{paper}'.rstrip()
         (measured if records else open_).append(line)
     lines = [f"{'experiment':{width}}  {'seeds':>5} {'GPU':>7} {'CPU':>7}  figures (the paper's)", *measured]
     lines += ['', 'Not measured yet, in the order in which they run:', *open_] if open_ else []
@@ -368,98 +368,14 @@ def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | 
     return '\n'.join([*lines, *(f'missing: {path} ({DATA[path]})' for path in absent)])
 
 
-_CHANCE = (
-    'Mean loss in points with the channels of Eq. 2 ablated / with random ones / p / p among equally active channels.'
-)
-_HALVES = "Mean loss of mIoU in points in this half, to its own channels / overall ones / the other half's / p of D."
-# The tables of the status page, in the paper's order: pattern of their items, title, first column, what a cell holds.
-TABLES = (
-    (
-        r'Table 1: (.*), 3x3',
-        'Table 1: locating or classifying a patch',
-        'task, padding, network',
-        'Accuracy in %, on grids of 3x3 / 5x5 / 7x7 cells.',
-    ),
-    (r'Table 2: CIFAR-100, (.*)', 'Table 2: CIFAR-100', 'method', 'Top-1 / Cons.8 (`zero_ref`) in %.'),
-    (r'Table 2: CIFAR-10, (.*)', 'Table 2: CIFAR-10', 'method', 'Top-1 / Cons.8 (`zero_ref`) in %.'),
-    (r'Table 2: ImageNet, (.*)', 'Table 2: ImageNet', 'method', 'Top-1 / Cons.8 / Cons.16 (`zero_ref`) in %.'),
-    (r'Fig. 4, top, (.*):', 'Fig. 4, top: what the top-ranked channels cost', 'ablated at', _CHANCE),
-    (
-        r'(Fig. 4, bottom.*|Fig. 5.*)',
-        'Fig. 4, bottom, and Fig. 5: pictures',
-        'figure',
-        'See [Fig. 4 to 6](figures4to6.md).',
-    ),
-    (r'Fig. 6, (.*):', 'Fig. 6: what the left half loses', 'ablated at', _HALVES),
-    (r'Supplement, attack on the right half, (.*):', 'Supplement: what the right half loses', 'ablated at', _HALVES),
-    (
-        r'Supplement: .* on (.*)',
-        'Supplement: other sizes of shifts',
-        'data, method',
-        'Cons.4 / Cons.12 / Cons.16 in %.',
-    ),
-    (
-        r'Supplement, position decoded from a frozen network, (.*):',
-        'Supplement: position in frozen networks',
-        'network',
-        'How often the cell of a 3x3 grid is predicted from the last pooled features, in %.',
-    ),
-    (r'Supplement, (.*?)(?:, AP)?: mean', 'Supplement: object recognition and detection', 'task, network', _CHANCE),
-)
-
-
-def status_table() -> str:
-    """Every table and figure of the paper in Markdown, from docs/results: ours beside the paper's, name, minutes."""
-    done = results(PUBLISHED)
-    # Table 1 and 2 are first, in the paper's order.
-    items = [cell.item for experiment in (*grids(), *shifts(), *EXPERIMENTS) for cell in experiment.cells]
-    rows: dict[str, list[tuple[Experiment, Cell]]] = {item: [] for item in items}
-    for experiment in EXPERIMENTS:
-        for cell in experiment.cells:
-            rows[cell.item].append((experiment, cell))
-    texts = []
-    for pattern, title, first, meaning in TABLES:
-        cells = [[found[1], *_status(rows.pop(item), done)] for item in [*rows] if (found := re.match(pattern, item))]
-        # Those at full size first, then those at reduced size, of each first those that the paper has.
-        cells.sort(key=lambda row: (not row[2], not row[3], not row[1]))
-        head = [first, 'paper', 'full size', 'reduced size', 'name', 'minutes']
-        shown = [[*row[:2], row[2] or 'not yet', *row[3:]] for row in cells]
-        kept = [i for i in range(len(head)) if any(row[i] for row in shown)]
-        lines = [[line[i] for i in kept] for line in (head, ['---'] * len(head), *shown)]
-        texts.append('\n'.join([f'### {title}\n\n{meaning}\n', *(f'| {" | ".join(line)} |' for line in lines)]))
-    if rows:
-        raise ValueError(f'no table of the status page has {", ".join(rows)}')
-    return '\n\n'.join(texts)
-
-
-def _status(pairs: Sequence[tuple[Experiment, Cell]], done: Mapping) -> list[str]:
-    """The paper's figures, those at full and at reduced size, name and minutes of a row of the status page."""
-    reached: dict[str, str] = {}
-    for label in dict.fromkeys(cell.label for _, cell in pairs):
-        alike = [(e, cell) for e, cell in pairs if cell.label == label]
-        records = [[done[key] for key in sorted(done) if key[0] == e.name] for e, _ in alike]
-        texts = [_shown(e, each, cell) for (e, cell), each in zip(alike, records, strict=True)]
-        if any(texts):
-            seeds = max(map(len, records))
-            reached[label] = ' / '.join(text or '-' for text in texts) + f' (n = {seeds})' * (seeds > 1)
-    full = reached.pop(FULL, '')
-    reduced = '<br>'.join(f'{label}: {text}' for label, text in reached.items())
-    main = [pair for pair in pairs if pair[1].label == FULL] or pairs
-    paper = ' / '.join(cell.paper for _, cell in main if cell.paper)
-    first = main[0][0].name
-    name = first if len(main) == 1 else first.rpartition('-')[0]  # without the grid
-    minutes = ' / '.join(f'{sum(getattr(e, kind) * len(e.seeds) for e, _ in main):,.0f}' for kind in ('gpu', 'cpu'))
-    return [paper, full, reduced, f'`{name}`', minutes]
-
-
-def _main_cell(experiment: Experiment) -> Cell | None:
+def main_cell(experiment: Experiment) -> Cell | None:
     """The first cell of numbers, or else the first that is a picture."""
     return min(experiment.cells, key=lambda cell: not cell.keys, default=None)
 
 
-def _shown(experiment: Experiment, records: Sequence[Mapping[str, Any]], cell: Cell | None = None) -> str:
+def shown(experiment: Experiment, records: Sequence[Mapping[str, Any]], cell: Cell | None = None) -> str:
     """The figures of a cell, by default the experiment's main one, over its seeds; '' without a record."""
-    cell = cell or _main_cell(experiment)
+    cell = cell or main_cell(experiment)
     if not records or (cell and not cell.keys):
         return 'drawn' if records else ''
     usual = [name for name in ('accuracy/top1', 'consistency/cons8_zero_ref') if name in records[0]['figures']]
