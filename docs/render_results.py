@@ -22,6 +22,9 @@ import render_positions
 import yaml
 from render_status import status_table
 
+from mmposenc.cli.experiments import NETS, grids
+from mmposenc.cli.reproduce import PUBLISHED, results
+
 HERE = Path(__file__).parent
 METAFILE = HERE.parent / 'configs' / 'metafile.yml'
 PAGES = [HERE / 'atlas.md', *sorted((HERE / 'reproduce').glob('*.md'))]
@@ -32,7 +35,6 @@ PAPER = {
 PROTOCOLS = ('zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair', 'crop_pair')
 NOT_MEASURED = 'n.m.'
 FIGURES = ('Top-1', 'zero_ref [95%]', *PROTOCOLS[1:])
-NETS = {'gapnet': 'GAPNet', 'permutenet': 'PermuteNet', 'sortnet': 'SortNet'}
 PRETRAINED = {
     'resnet20_cifar10': 'ResNet-20, CIFAR-10',
     'resnet56_cifar10': 'ResNet-56, CIFAR-10',
@@ -140,16 +142,30 @@ def conditions(results: dict[str, Any]) -> str:
     return '; '.join(results[name] for name in ('measured', 'device', 'software', 'data'))
 
 
+def runs(name: str) -> list[dict[str, Any]]:
+    """What is known of a table: task, padding, net and grid, the accuracy in %, and the paper's, or None."""
+    done = results(PUBLISHED)
+    return [
+        dict(e.row, accuracy=done[e.name, seed]['figures']['accuracy/top1'], paper=float(e.cells[0].paper or 0) or None)
+        for e in grids()
+        if e.row['file'] == name
+        for seed in e.seeds
+        if (e.name, seed) in done
+    ]
+
+
 def accuracies(name: str) -> str:
     """A row for each task, net and padding; all seeds in a cell, the paper's figure in brackets."""
-    runs = read(name)['runs']
-    sizes = sorted({run['grid_size'] for run in runs})
+    known = runs(name)
+    sizes = sorted({run['grid_size'] for run in known})
     rows = []
-    for task, net, padding in dict.fromkeys((run['task'], run['net'], run['padding']) for run in runs):
+    for task, net, padding in dict.fromkeys((run['task'], run['net'], run['padding']) for run in known):
         cells = []
         for size in sizes:
-            own = [r for r in runs if (r['task'], r['net'], r['padding'], r['grid_size']) == (task, net, padding, size)]
-            paper = next((f' ({run["paper"]})' for run in own if run['paper'] is not None), '')
+            own = [
+                r for r in known if (r['task'], r['net'], r['padding'], r['grid_size']) == (task, net, padding, size)
+            ]
+            paper = next((f' ({run["paper"]:g})' for run in own if run['paper']), '')
             cells.append((', '.join(f'{run["accuracy"]:.1f}' for run in own) or 'not run') + paper)
         rows.append([task, NETS[net], padding, *cells])
     return markdown(['task', 'network', 'padding', *(f'{n}x{n}' for n in sizes)], rows)
@@ -162,7 +178,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'pretrained': pretrained,
     'objects': objects,
     'objects_correlations': objects_correlations,
-    **{name: partial(accuracies, f'{name}.json') for name in ('narrow_table1', 'grid_fifth', 'grid_digits')},
+    **{name: partial(accuracies, name) for name in ('narrow_table1', 'grid_fifth', 'grid_digits')},
 }
 TABLES |= {
     table.__name__: lambda table=table: markdown(table()[0], table()[1:])
@@ -241,8 +257,8 @@ def draw() -> None:
     axis.legend(frameon=False, fontsize=8)
     save_figure(figure, HERE / 'images' / 'first_pass.png')
 
-    runs = read('grid_digits.json')['runs']
-    save_figure(draw_accuracy([run for run in runs if run['task'] == 'location']), HERE / 'images' / 'grid_digits.png')
+    located = [run for run in runs('grid_digits') if run['task'] == 'location']
+    save_figure(draw_accuracy(located), HERE / 'images' / 'grid_digits.png')
 
 
 def main(argv: list[str]) -> int:
