@@ -162,9 +162,8 @@ def accuracies(name: str) -> str:
     for task, net, padding in dict.fromkeys((run['task'], run['net'], run['padding']) for run in known):
         cells = []
         for size in sizes:
-            own = [
-                r for r in known if (r['task'], r['net'], r['padding'], r['grid_size']) == (task, net, padding, size)
-            ]
+            axes = dict(task=task, net=net, padding=padding, grid_size=size)
+            own = [run for run in known if axes.items() <= run.items()]
             paper = next((f' ({run["paper"]:g})' for run in own if run['paper']), '')
             cells.append((', '.join(f'{run["accuracy"]:.1f}' for run in own) or 'not run') + paper)
         rows.append([task, NETS[net], padding, *cells])
