@@ -1,4 +1,4 @@
-"""Tables of augshift_position.md and atlas.md, from what `mmposenc reproduce position-cifar10` has written."""
+"""Tables of augshift_position.md, atlas.md and table2.md, from what `mmposenc reproduce` has written."""
 
 import json
 import re
@@ -23,9 +23,9 @@ FLIPS = {'baseline': 'horizontal', 'noflip': 'none', 'verticalflip': 'vertical'}
 Column = tuple[Callable[[dict[str, float]], float], int]
 
 
-def runs(name: str) -> dict[int, dict[str, float]]:
+def runs(name: str, group: str = 'position-cifar10') -> dict[int, dict[str, float]]:
     """The figures by seed; those of a probe are named PLACE/LAYER/COLUMN."""
-    records = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f'position-cifar10-{name}-seed*.json'))]
+    records = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f'{group}-{name}-seed*.json'))]
     short = re.compile(r'probe/mmposenc::[\w-]+\.py/(?:backbone\.|head\.)(\w+)/none/')
     return {
         record['seed']: {short.sub(r'\1/', key): value for key, value in record['figures'].items()}
@@ -45,11 +45,11 @@ def root(key: str, digits: int) -> Column:
     return lambda figures: figures[key] ** 0.5, digits
 
 
-def means(names: dict[str, str], columns: dict[str, Column]) -> list[list[str]]:
+def means(names: dict[str, str], columns: dict[str, Column], group: str = 'position-cifar10') -> list[list[str]]:
     """A row for each kind of run that there is: mean ± deviation over seeds."""
     rows = []
     for name, label in names.items():
-        if found := runs(name).values():
+        if found := runs(name, group).values():
             cells = []
             for of, digits in columns.values():
                 values = [of(run) for run in found]
@@ -127,4 +127,14 @@ def positions_axes() -> list[list[str]]:
     return [['flips in training', *columns], *rows, *([label, *cells] for label, _, *cells in changes)]
 
 
-TABLES = (positions_augshift, positions_views, positions_readouts, positions_axes)
+def narrow_cifar100() -> list[list[str]]:
+    """Table 2 on CIFAR-100 with narrow networks (Sec. 4.1)."""
+    names = {'nocrop': 'one view, no crop', 'augshift': 'AugShift, lambda = 10'} | METHODS
+    order = ('nocrop', 'baseline', 'lambda0', 'augshift', 'lambda30', 'lambda100')
+    protocols = (f'{how}_{pair}' for how in ('zero', 'roll', 'reflect') for pair in ('ref', 'pair'))
+    columns = {protocol: total(f'consistency/cons8_{protocol}') for protocol in protocols}
+    columns = {'Top-1': total('accuracy/top1')} | columns
+    return [['method', 'seeds', *columns], *means({name: names[name] for name in order}, columns, 'narrow-cifar100')]
+
+
+TABLES = (narrow_cifar100, positions_augshift, positions_views, positions_readouts, positions_axes)
