@@ -16,7 +16,6 @@ METHODS = {
     'lambda100': 'AugShift, lambda = 100',
     'relative1': 'relative MSE, lambda = 1',
     'relative3': 'relative MSE, lambda = 3',
-    'relative10': 'relative MSE, lambda = 10',
 }
 FLIPS = {'baseline': 'horizontal', 'noflip': 'none', 'verticalflip': 'vertical'}
 # A figure of a run from its figures by name, and the digits to show.
