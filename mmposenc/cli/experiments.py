@@ -253,7 +253,7 @@ def positions() -> Iterator[Experiment]:
     figures, needs = ('test', 'far/probe.csv', 'near/probe.csv', 'views.json'), (CIFAR['cifar10'],)
     for name, option in POSITIONS.items():
         two_views = LOSS in option
-        method = TABLE2[name][0] if name in TABLE2 else f'AugShift, relative distance, lambda = {name[8:]}'
+        method = TABLE2[name][0] if name in TABLE2 else f'AugShift, relative MSE, lambda = {name[8:]}'
         item = f'Table 2: CIFAR-10, {method}'
         cells = () if 'flip' in name else (Cell(item, (TOP1, *cons(8)), label='narrow, 5 epochs'),)
         config = f'{"augshift" if two_views else "baseline"}_r18_cifar10'
