@@ -64,9 +64,9 @@ def interval(values: list[float], digits: int, sign: str = '') -> str:
     return f'{mean(values):{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]'
 
 
-def change(label: str, new: str, old: str, columns: dict[str, Column]) -> list[str]:
+def change(label: str, new: str, old: str, columns: dict[str, Column], group: str = 'position-cifar10') -> list[str]:
     """A row of the differences between runs of the same seed."""
-    after, before = runs(new), runs(old)
+    after, before = runs(new, group), runs(old, group)
     seeds = after.keys() & before.keys()
     cells = [
         interval([of(after[seed]) - of(before[seed]) for seed in seeds], digits, '+') for of, digits in columns.values()
@@ -136,4 +136,12 @@ def narrow_cifar100() -> list[list[str]]:
     return [['method', 'seeds', *columns], *means({name: names[name] for name in order}, columns, 'narrow-cifar100')]
 
 
-TABLES = (narrow_cifar100, positions_augshift, positions_views, positions_readouts, positions_axes)
+def shifted_digits() -> list[list[str]]:
+    """Consistency on digits, where the crop decides (Sec. 4.1)."""
+    names = {'baseline-nocrop': 'one view, no crop', 'baseline': 'one view', 'augshift': 'AugShift, lambda = 1'}
+    columns = {'Top-1': total('accuracy/top1'), 'Cons.8': total('consistency/cons8_zero_ref')}
+    gain = change('AugShift against one view', 'augshift', 'baseline', columns, 'digits-shift')
+    return [['method', 'seeds', *columns], *means(names, columns, 'digits-shift'), gain]
+
+
+TABLES = (narrow_cifar100, shifted_digits, positions_augshift, positions_views, positions_readouts, positions_axes)
