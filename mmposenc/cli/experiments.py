@@ -115,7 +115,7 @@ TABLE1: dict[tuple[str, str], dict[str, tuple[float, ...]]] = {
 # Name of each size: label, file of older figures, minutes of a 3x3 location run on a CPU.
 SIZES = {
     'table1': (FULL, 'table1', 144),
-    'digits': ('digits', 'grid_digits', 1),
+    'digits': ('digits', 'grid_digits', 0.2),
     'narrow1': ('narrow, 3x3', 'narrow_table1', 20),
     'fifth': ('a fifth of an epoch', 'grid_fifth', 2),
 }
@@ -153,7 +153,7 @@ def grids() -> Iterator[Experiment]:
             (train(config, *options),),
             ('train',),
             gpu=(15 if category else 5) if size == 'table1' else 2,
-            cpu=round(minutes * (5 if category and size != 'narrow1' else 1) * n**2 / 9),
+            cpu=round(minutes * (5 if category and size != 'narrow1' else 1) * n**2 / 9) or 1,
             cells=(Cell(item, (TOP1,), f'{paper[n // 2 - 1]:g}' if paper else '', label),),
             seeds=(0, 1, 2) if size == 'digits' else (0,),
             needs=() if size == 'digits' else (CIFAR['cifar10'],),
