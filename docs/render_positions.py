@@ -126,16 +126,6 @@ def positions_axes() -> list[list[str]]:
     return [['flips in training', *columns], *rows, *([label, *cells] for label, _, *cells in changes)]
 
 
-def narrow_cifar100() -> list[list[str]]:
-    """Table 2 on CIFAR-100 with narrow networks (Sec. 4.1)."""
-    names = {'nocrop': 'one view, no crop', 'augshift': 'AugShift, lambda = 10'} | METHODS
-    order = ('nocrop', 'baseline', 'lambda0', 'augshift', 'lambda30', 'lambda100')
-    protocols = (f'{how}_{pair}' for how in ('zero', 'roll', 'reflect') for pair in ('ref', 'pair'))
-    columns = {protocol: total(f'consistency/cons8_{protocol}') for protocol in protocols}
-    columns = {'Top-1': total('accuracy/top1')} | columns
-    return [['method', 'seeds', *columns], *means({name: names[name] for name in order}, columns, 'narrow-cifar100')]
-
-
 def shifted_digits() -> list[list[str]]:
     """Consistency on digits, where the crop decides (Sec. 4.1)."""
     names = {'baseline-nocrop': 'one view, no crop', 'baseline': 'one view', 'augshift': 'AugShift, lambda = 1'}
@@ -144,4 +134,4 @@ def shifted_digits() -> list[list[str]]:
     return [['method', 'seeds', *columns], *means(names, columns, 'digits-shift'), gain]
 
 
-TABLES = (narrow_cifar100, shifted_digits, positions_augshift, positions_views, positions_readouts, positions_axes)
+TABLES = (shifted_digits, positions_augshift, positions_views, positions_readouts, positions_axes)
