@@ -76,6 +76,7 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
     cfg.test_evaluator = dict(type='mmposenc.ShiftConsistencyMetric')
     cfg.load_from, cfg.resume = None, False
     with TemporaryDirectory() as cfg.work_dir:  # a Runner writes its config, which may be that of a training
+        cfg.experiment_name = Path(cfg.work_dir).name  # mmengine reuses what it made for the same name and second
         runner = common.build_runner(cfg)
         models.load_weights(args, runner.model, args.weights)
         runner.test()
