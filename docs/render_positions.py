@@ -134,4 +134,22 @@ def shifted_digits() -> list[list[str]]:
     return [['method', 'seeds', *columns], *means(names, columns, 'digits-shift'), gain]
 
 
-TABLES = (shifted_digits, positions_augshift, positions_views, positions_readouts, positions_axes)
+def narrow_cifar100() -> list[list[str]]:
+    """Table 2 on CIFAR-100 with narrow networks, and what crop, second view and loss change (Sec. 4.1)."""
+    names = {'nocrop': 'one view, no crop', 'augshift': 'AugShift, lambda = 10'} | METHODS
+    order = ('nocrop', 'baseline', 'lambda0', 'augshift', 'lambda30', 'lambda100')
+    protocols = (f'{how}_{pair}' for how in ('zero', 'roll', 'reflect') for pair in ('ref', 'pair'))
+    columns = {'Top-1': total('accuracy/top1')}
+    columns |= {protocol: total(f'consistency/cons8_{protocol}') for protocol in protocols}
+    columns['zero_ref among correct'] = total('consistency/cons8_zero_ref_correct')
+    group = 'narrow-cifar100'
+    pairs = {'baseline': 'nocrop', 'lambda0': 'baseline', 'augshift': 'lambda0', 'lambda100': 'lambda0'}
+    changes = [
+        change(f'{names[new]}, against {names[old]}', new, old, columns, group)
+        for new, old in pairs.items()
+        if len(runs(new, group).keys() & runs(old, group).keys()) > 1
+    ]
+    return [['method', 'seeds', *columns], *means({name: names[name] for name in order}, columns, group), *changes]
+
+
+TABLES = (shifted_digits, narrow_cifar100, positions_augshift, positions_views, positions_readouts, positions_axes)
