@@ -12,8 +12,7 @@ RESULTS = Path(__file__).parent / 'results' / 'reproduce'
 METHODS = {
     'baseline': 'one view',
     'lambda0': 'two views, lambda = 0',
-    'lambda30': 'AugShift, lambda = 30',
-    'lambda100': 'AugShift, lambda = 100',
+    **{f'lambda{n}': f'AugShift, lambda = {n}' for n in (10, 30, 100)},
     'relative1': 'relative MSE, lambda = 1',
     'relative3': 'relative MSE, lambda = 3',
 }
@@ -134,23 +133,41 @@ def shifted_digits() -> list[list[str]]:
     return [['method', 'seeds', *columns], *means(names, columns, 'digits-shift'), gain]
 
 
-def narrow_cifar100() -> list[list[str]]:
-    """Table 2 on CIFAR-100 with narrow networks, and what crop, second view and loss change (Sec. 4.1)."""
-    names = {'nocrop': 'one view, no crop', 'augshift': 'AugShift, lambda = 10'} | METHODS
-    order = ('nocrop', 'baseline', 'lambda0', 'augshift', 'lambda30', 'lambda100')
+def narrow(group: str, names: dict[str, str], pairs: dict[str, tuple[str, str]]) -> list[list[str]]:
+    """Table 2 with narrow networks, and what crop, second view and loss change (Sec. 4.1)."""
     protocols = (f'{how}_{pair}' for how in ('zero', 'roll', 'reflect') for pair in ('ref', 'pair'))
     columns = {'Top-1': total('accuracy/top1')}
     columns |= {protocol: total(f'consistency/cons8_{protocol}') for protocol in protocols}
     columns['zero_ref among correct'] = total('consistency/cons8_zero_ref_correct')
-    group = 'narrow-cifar100'
-    pairs = {
-        'with the crop against without': ('baseline', 'nocrop'),
-        'two views against one': ('lambda0', 'baseline'),
-        'lambda = 10 against 0': ('augshift', 'lambda0'),
-        'lambda = 100 against 0': ('lambda100', 'lambda0'),
-    }
-    changes = [change(label, *pair, columns, group) for label, pair in pairs.items()]
-    return [['method', 'seeds', *columns], *means({name: names[name] for name in order}, columns, group), *changes]
+    several = {label: pair for label, pair in pairs.items() if all(len(runs(name, group)) > 1 for name in pair)}
+    changes = [change(label, *pair, columns, group) for label, pair in several.items()]
+    return [['method', 'seeds', *columns], *means(names, columns, group), *changes]
 
 
-TABLES = (shifted_digits, narrow_cifar100, positions_augshift, positions_views, positions_readouts, positions_axes)
+def narrow_cifar10() -> list[list[str]]:
+    names = {name: label for name, label in METHODS.items() if 'relative' not in label}
+    cropped = {'baseline-crop4': 'one view, crop within 4 px', 'lambda10-crop4': 'AugShift, lambda = 10, within 4 px'}
+    pairs = {'two views against one': ('lambda0', 'baseline')}
+    pairs |= {f'lambda = {n} against 0': (f'lambda{n}', 'lambda0') for n in (10, 30, 100)}
+    pairs |= {'one view: crop within 8 px against 4': ('baseline', 'baseline-crop4')}
+    pairs |= {'lambda = 10: crop within 8 px against 4': ('lambda10', 'lambda10-crop4')}
+    return narrow('position-cifar10', names | cropped, pairs)
+
+
+def narrow_cifar100() -> list[list[str]]:
+    pairs = {'with the crop against without': ('baseline', 'nocrop'), 'two views against one': ('lambda0', 'baseline')}
+    pairs |= {'lambda = 10 against 0': ('augshift', 'lambda0'), 'lambda = 100 against 0': ('lambda100', 'lambda0')}
+    loss = {'augshift': 'AugShift, lambda = 10', 'lambda100': METHODS['lambda100']}
+    names = {'nocrop': 'one view, no crop', 'baseline': 'one view', 'lambda0': METHODS['lambda0'], **loss}
+    return narrow('narrow-cifar100', names, pairs)
+
+
+TABLES = (
+    shifted_digits,
+    narrow_cifar10,
+    narrow_cifar100,
+    positions_augshift,
+    positions_views,
+    positions_readouts,
+    positions_axes,
+)

@@ -71,17 +71,6 @@ def table2() -> str:
     return '\n\n'.join([*tables, f'{conditions(results)}; seed 0, one seed per row.'])
 
 
-def narrow() -> str:
-    """Lambda and the crop range on CIFAR-10 with the narrow network."""
-    results = read('narrow.json')
-    rows = [
-        [row['method'], str(row.get('lambda', '-')), f'{row["crop_px"]} px', *consistency(row['figures'])]
-        for row in results['rows']
-    ]
-    head = ['method', 'lambda', 'crop within', *FIGURES]
-    return f'{markdown(head, rows)}\n\n{conditions(results)}; {results["seeds"]}.'
-
-
 def pretrained() -> str:
     """Consistency cards of networks that others trained."""
     from mmposenc.shifts import ConsistencyCard
@@ -173,7 +162,6 @@ def accuracies(name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     'status': status_table,
     'table2': table2,
-    'narrow': narrow,
     'pretrained': pretrained,
     'objects': objects,
     'objects_correlations': objects_correlations,

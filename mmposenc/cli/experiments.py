@@ -155,7 +155,7 @@ def grids() -> Iterator[Experiment]:
             gpu=(15 if category else 5) if size == 'table1' else 2,
             cpu=round(minutes * (5 if category and size != 'narrow1' else 1) * n**2 / 9) or 1,
             cells=(Cell(item, (TOP1,), f'{paper[n // 2 - 1]:g}' if paper else '', label),),
-            seeds=(0, 1, 2) if size == 'digits' else (0,),
+            seeds=(0, 1, 2) if size in ('digits', 'narrow1') else (0,),
             needs=() if size == 'digits' else (CIFAR['cifar10'],),
             full=size == 'table1',
             row=dict(file=file, task=task, padding=padding, net=net, grid_size=n),
@@ -174,9 +174,7 @@ TABLE2 = {
 }
 DATA_SETS = (('cifar100', 'CIFAR-100', 120), ('cifar10', 'CIFAR-10', 40), ('imagenet', 'ImageNet', 90))  # epochs
 LONG = 'train_cfg.max_epochs=120 param_scheduler.1.T_max=115 param_scheduler.1.end=120'
-SHORT = f'{NARROW} data_preprocessor.channels_last=True train_cfg.max_epochs=10 param_scheduler.0.end=2'
-SHORT += ' param_scheduler.1.T_max=8 param_scheduler.1.begin=2 param_scheduler.1.end=10'
-# As many steps of half the images, in float32: faster where a CPU has no AMX.
+# Float32, which is faster where a CPU has no AMX.
 BRIEF = f'{NARROW} data_preprocessor.channels_last=True train_cfg.max_epochs=5 param_scheduler.0.end=1'
 BRIEF += ' param_scheduler.1.T_max=4 param_scheduler.1.begin=1 param_scheduler.1.end=5'
 BRIEF += ' optim_wrapper.type=OptimWrapper optim_wrapper.optimizer.lr=0.15 train_dataloader.batch_size=256'
@@ -190,7 +188,7 @@ def cons(*sizes: int) -> tuple[str, ...]:
 
 
 def shifts() -> Iterator[Experiment]:
-    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR also by a narrow network."""
+    """Table 2 (Sec. 4.1), tested at further sizes of shifts too; on CIFAR-100 also by a narrow network."""
     for name, (method, *papers) in TABLE2.items():
         base, views = ('baseline', 1) if 'one view' in method else ('augshift', 2)
         blurpool, nocrop, cropped = 'blurpool' in name, name == 'nocrop', name in ('baseline', 'augshift')
@@ -219,43 +217,39 @@ def shifts() -> Iterator[Experiment]:
                 cell = Cell(f'{cells[0].item}, 120 epochs', cells[0].keys)
                 longer = shared | dict(gpu=8, cpu=2400, seeds=(0,), cells=(cell,))
                 yield Experiment(f'table2-{data}-{name}120', (train(config, LONG), tested), **longer)
-            if blurpool or data == 'imagenet' or name == 'lambda1' or (name, data) == ('nocrop', 'cifar10'):
-                continue
-            for pixels in (8, 4) if cropped and data == 'cifar10' else (8,):
-                crop = f'data_preprocessor.train_transforms.1.{"transforms.0." * (views == 2)}max_shift=4'
-                small, options = pixels == 4, crop if pixels == 4 else weight
-                size, length = (SHORT, 'narrow, 10 epochs') if data == 'cifar10' else (BRIEF, 'narrow, 5 epochs')
-                narrow = (train(config, options, size), test(config, options, size))
-                cells = [Cell(cells[0].item, cells[0].keys, label=f'{length}{", crop 4 px" * small}')]
-                kind = {'lambda': int(method.split()[-1])} if views == 2 else {'method': 'one view'}
-                minutes = 13 * views + 4 if data == 'cifar10' else 10 * views
-                shared |= dict(gpu=2, cpu=minutes, cells=tuple(cells), full=False)
-                row = dict(file='narrow', crop_px=pixels, **kind) if data == 'cifar10' else {}
-                yield Experiment(f'narrow-{data}-{name}{"-crop4" * small}', narrow, row=row, **shared)
+            if data == 'cifar100' and not blurpool and name != 'lambda1':
+                narrow = (train(config, weight, BRIEF), test(config, weight, BRIEF))
+                cell = Cell(cells[0].item, cells[0].keys, label='narrow, 5 epochs')
+                shared |= dict(gpu=2, cpu=10 * views, cells=(cell,), full=False)
+                yield Experiment(f'narrow-{data}-{name}', narrow, **shared)
 
 
-FLIP, LOSS = 'data_preprocessor.train_transforms.0', 'model.loss.mse'
+FLIP, SHIFT = (f'data_preprocessor.train_transforms.{n}' for n in (0, 1))
+LOSS = 'model.loss.mse'
+# Name of each training: its options, and its row of Table 2.
 POSITIONS = {
-    'baseline': '',
-    'noflip': f'{FLIP}.prob=0',
-    'verticalflip': f'{FLIP}.direction=vertical',
-    **{f'lambda{n}': f'{LOSS}_weight={n}' for n in (0, 30, 100)},
-    **{f'relative{n}': f'{LOSS}=relative {LOSS}_weight={n}' for n in (1, 3)},
+    'baseline': ('', 'baseline (one view)'),
+    'baseline-crop4': (f'{SHIFT}.max_shift=4', 'baseline (one view)'),
+    'noflip': (f'{FLIP}.prob=0', ''),
+    'verticalflip': (f'{FLIP}.direction=vertical', ''),
+    'lambda0': (f'{LOSS}_weight=0', 'two views, lambda = 0'),
+    **{f'lambda{n}': (f'{LOSS}_weight={n}', f'AugShift, lambda = {n}') for n in (10, 30, 100)},
+    'lambda10-crop4': (f'{LOSS}_weight=10 {SHIFT}.transforms.0.max_shift=4', 'AugShift, lambda = 10'),
+    **{f'relative{n}': (f'{LOSS}=relative {LOSS}_weight={n}', f'AugShift, relative MSE, lambda = {n}') for n in (1, 3)},
 }
 
 
 def positions() -> Iterator[Experiment]:
-    """Position in narrow networks on CIFAR-10, by flips in training and by AugShift's weight (Sec. 3 and 4.1).
+    """Narrow networks on CIFAR-10, by flips, crop and loss in training (Sec. 3 and 4.1, Table 2).
 
     Five epochs. Features and logits are probed for moves of 32 px, and for those of 8 px that training and Cons.8 have;
     and compared between two views, whole and cut off.
     """
     figures, needs = ('test', 'far/probe.csv', 'near/probe.csv', 'views.json'), (CIFAR['cifar10'],)
-    for name, option in POSITIONS.items():
+    for name, (option, method) in POSITIONS.items():
         two_views = LOSS in option
-        method = TABLE2[name][0] if name in TABLE2 else f'AugShift, relative MSE, lambda = {name[8:]}'
-        item = f'Table 2: CIFAR-10, {method}'
-        cells = () if 'flip' in name else (Cell(item, (TOP1, *cons(8)), label='narrow, 5 epochs'),)
+        label = f'narrow, 5 epochs{", crop 4 px" * ("crop4" in name)}'
+        cells = (Cell(f'Table 2: CIFAR-10, {method}', (TOP1, *cons(8)), label=label),) if method else ()
         config = f'{"augshift" if two_views else "baseline"}_r18_cifar10'
         commands = [train(config, option, BRIEF), test(config, option, BRIEF)]
         for place, cell in (('far', 32), ('near', 8)):
@@ -264,9 +258,9 @@ def positions() -> Iterator[Experiment]:
             commands.append(f'{probe} --out {{out}}/{place} --cfg-options {NARROW}')
         views = f'examples/view_distance.py mmposenc::{config}.py --weights {{checkpoint}} --data data/cifar10'
         commands.append(f'{views} --out {{out}}/views.json --cfg-options {NARROW}')
-        seeds = (0,) if name == 'lambda100' else (0, 1, 2)
+        minutes = 10 + 8 * two_views
         yield Experiment(
-            f'position-cifar10-{name}', tuple(commands), figures, 2, 10 + 8 * two_views, cells, seeds, needs, full=False
+            f'position-cifar10-{name}', tuple(commands), figures, 2, minutes, cells, (0, 1, 2), needs, full=False
         )
 
 
@@ -466,6 +460,6 @@ _ALL = [
     segmenter('fig4-os16', 'deeplabv3_r50-os16_cityscapes', FULL, 800, 90_000, needs=CITY[:1]),
     detector('detector-camvid', 'retinanet_r50_camvid', 'CamVid, boxes of connected components', 90, 9000),
     objects('objects-cifar100', 'baseline_r18_cifar100', FULL, 5, 1300),
-    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow', 3, 25, SHORT),
+    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow', 3, 25, BRIEF),
 ]
 EXPERIMENTS = tuple(sorted(_ALL, key=lambda e: [fnmatch(e.name, each) for each in ORDER.split()].index(True)))
