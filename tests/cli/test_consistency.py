@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from mmposenc.cli import call
 from mmposenc.host.weights import build_network
@@ -84,14 +86,24 @@ def test_a_torchvision_network_by_order(folder, monkeypatch, capsys):
     """With its own size, crop and normalisation; weights under other names."""
     monkeypatch.chdir(folder)
     torch.manual_seed(0)
-    weights = build_network('torchvision:squeezenet1_1', 2).state_dict()
-    torch.save({f'tensor{i}': value for i, value in enumerate(weights.values())}, 'other.pth')
+    model = build_network('torchvision:squeezenet1_1', 2).eval()
+    steps = [Resize(256), ToTensor(), Normalize(MEAN.flatten(), STD.flatten())]
+    images = torch.stack([image for image, _ in ImageFolder('images', Compose(steps))])
+    with torch.no_grad():
+        model.classifier[1].bias += 10  # above its ReLU
+        model.classifier[1].bias -= model(images).median(0).values - 10  # both classes are predicted
+    torch.save({f'tensor{i}': value for i, value in enumerate(model.state_dict().values())}, 'other.pth')
     words = 'consistency torchvision:squeezenet1_1 --num-classes 2 --data images --workers 0 --weights other.pth'
-    call(f'{words} --weights-by-order --protocols zero_ref crop_pair'.split())
+    call(f'{words} --weights-by-order --max-shifts 40 --protocols zero_ref crop_pair --out card.json'.split())
     text = capsys.readouterr().out
     assert 'every shape agrees, names were not compared' in text
     assert 'side 256, crop 224, mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]' in text
-    assert '14 images' in text
+    options = dict(max_shifts=[40], protocols=['zero_ref', 'crop_pair'], crop_size=224)
+    reference = shift_consistency(model, [(images, torch.tensor([0] * 7 + [1] * 7))], **options)
+    card = ConsistencyCard.load('card.json')
+    assert str(card.table()) == str(reference.table())
+    assert 0 < card.top1 < 100
+    assert min(row['consistency'] for row in card.table()) < 100
 
 
 @pytest.mark.filterwarnings('ignore')

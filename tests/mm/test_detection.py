@@ -200,8 +200,3 @@ def test_what_is_shared_changes_nothing(name: str) -> None:
     assert (counts['1'][:, :, :, 1] >= 0).sum() > 100
     assert torch.allclose(counts['1'], counts['2'], atol=1e-5)
     assert not torch.equal(counts['1'][:, 0], counts['1'][:, 1])
-
-
-def test_boxes_in_one_half() -> None:
-    subsets = subsets_from_instances(DigitSceneBoxes('val', num_scenes=40), ['pedestrian', 'car', 'sign'])
-    assert set(subsets['left']).isdisjoint(subsets['right'])

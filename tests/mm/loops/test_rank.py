@@ -83,29 +83,36 @@ def test_the_two_halves_of_the_data_set_make_up_the_whole(tmp_path: Path) -> Non
 
 DEIT = dict(type='DistilledVisionTransformer', arch='deit-tiny', img_size=64)
 SWIN = dict(type='SwinTransformer', arch='tiny', img_size=64, pad_small_map=True)
+PIDNET = dict(type='PIDNet', channels=8, ppm_channels=8, align_corners=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('scope, layer, channels, config', [
-    ('mmpretrain', 'backbone[-1]', 192, {**DEIT, 'out_type': 'featmap'}),
-    ('mmpretrain', 'backbone.ln1', 192, DEIT),
-    ('mmpretrain', 'backbone.layers.5', 192, DEIT),
-    ('mmpretrain', 'backbone[-1]', 768, SWIN),
-    ('mmpretrain', 'backbone.stages.1[0]', 192, SWIN),
-    ('mmseg', 'backbone[-1]', 64, dict(type='MixVisionTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
-    ('mmseg', 'backbone[-1]', 64, dict(type='SwinTransformer', embed_dims=8, num_heads=[1, 2, 4, 8])),
-    ('mmseg', 'backbone[-1]', 24, dict(type='VisionTransformer', img_size=(64, 64), embed_dims=24, num_layers=2)),
-    ('mmseg', 'backbone[-1]', 32, dict(type='PIDNet', channels=8, ppm_channels=8, align_corners=False)),
+@pytest.mark.parametrize('scope, layer, prefix_tokens, config', [
+    ('mmpretrain', 'backbone[-1]', 0, {**DEIT, 'out_type': 'featmap'}),
+    ('mmpretrain', 'backbone.ln1', 2, DEIT),
+    ('mmpretrain', 'backbone.layers.5', 2, DEIT),
+    ('mmpretrain', 'backbone[-1]', 0, SWIN),
+    ('mmpretrain', 'backbone.stages.1[0]', 0, SWIN),
+    ('mmseg', 'backbone[-1]', 0, PIDNET),
 ])  # fmt: skip
-def test_networks_of_other_families(scope: str, layer: str, channels: int, config: dict) -> None:
+@torch.no_grad()
+def test_networks_of_other_families(scope: str, layer: str, prefix_tokens: int, config: dict) -> None:
     import mmpretrain.models
     import mmseg.models
 
     registry = {'mmpretrain': mmpretrain.registry.MODELS, 'mmseg': mmseg.registry.MODELS}[scope]
     torch.manual_seed(0)
-    model = nn.ModuleDict({'backbone': registry.build(config)}).eval()
-    ranking = rank_channels(model, [torch.rand(2, 3, 64, 64)], layer, forward=model['backbone'])
-    assert ranking.num_channels == channels
+    model, images = nn.ModuleDict({'backbone': registry.build(config)}).eval(), torch.rand(2, 3, 64, 64)
+    name, _, item = layer.rstrip(']').partition('[')
+    outputs: list = []
+    hook = model.get_submodule(name).register_forward_hook(lambda module, args, output: outputs.append(output))
+    for view in (images, images.flip(-1)):
+        model['backbone'](view)
+    hook.remove()
+    maps = [output[int(item)] if isinstance(output, tuple) else output for output in outputs]
+    first, second = (x.mean((2, 3)) if x.ndim == 4 else x[:, prefix_tokens:].mean(1) for x in maps)
+    ranking = rank_channels(model, [images], layer, forward=model['backbone'])
+    assert ranking.scores == pytest.approx((first - second).abs().mean(0).tolist(), rel=1e-3, abs=1e-6)
     assert max(ranking.scores) > 1e-4
 
 
