@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from planted import PlantedNet, planted_net
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
@@ -41,6 +42,11 @@ def forget_runs() -> None:
                 handler.close()
     for kind in (DefaultScope, MMLogger, MessageHub, Visualizer):
         kind._instance_dict.clear()
+
+
+@pytest.fixture
+def planted() -> PlantedNet:
+    return planted_net()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from planted import PlantedNet, lit_columns, planted_net
+from planted import lit_columns
 from torch import Tensor, nn
 
 from mmposenc.layers import (
@@ -25,11 +25,6 @@ from mmposenc.layers import (
     split_layer,
     unwrap_model,
 )
-
-
-@pytest.fixture
-def planted() -> PlantedNet:
-    return planted_net()
 
 
 def test_modules_are_found_by_each_of_their_names_and_behind_wrappers(planted):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mmengine.hooks import Hook
+from fault_hooks import SignalAt
 from torch.utils.data import DataLoader
 from toy_training import toy_runner
 
@@ -25,24 +25,10 @@ def _nothing_stays_behind() -> Iterator[None]:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == handlers
 
 
-class Send(Hook):
-    """Sends signals to this process in the middle of an iteration."""
-
-    priority = 'VERY_HIGH'
-
-    def __init__(self, iteration: int, *signals: signal.Signals) -> None:
-        self.iteration, self.signals = iteration, signals
-
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        if runner.iter + 1 == self.iteration:
-            for number in self.signals:
-                os.kill(os.getpid(), number)
-
-
 @pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_it_saves_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture, number: signal.Signals, status: int) -> None:
     # Twice, as when a batch system signals a process and its parent passes it on.
-    runner, losses = toy_runner(tmp_path / 'a', EPOCHS, Send(7, number, number))
+    runner, losses = toy_runner(tmp_path / 'a', EPOCHS, *[SignalAt(number.name, 7)] * 2)
     with pytest.raises(SystemExit) as info:
         runner.train()
     assert info.value.code == status
@@ -59,7 +45,7 @@ def test_it_saves_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture, number
 
 def test_gradients_that_wait_for_their_update_are_not_lost(tmp_path: Path) -> None:
     wrapper = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=3)
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, Send(4, signal.SIGTERM), optim_wrapper=wrapper)
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, SignalAt('SIGTERM', 4), optim_wrapper=wrapper)
     with pytest.raises(SystemExit):
         runner.train()
     assert read_checkpoint(tmp_path / 'a' / 'stopped.pth')['meta']['iter'] == 6
@@ -68,7 +54,7 @@ def test_gradients_that_wait_for_their_update_are_not_lost(tmp_path: Path) -> No
 def test_the_checkpoint_of_a_stop_goes_when_a_newer_one_is_there(tmp_path: Path) -> None:
     stopped = tmp_path / 'a' / 'stopped.pth'
     rare = dict(checkpoint=dict(type='CheckpointHook', interval=9, save_last=False))
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, Send(7, signal.SIGTERM), default_hooks=rare)
+    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, SignalAt('SIGTERM', 7), default_hooks=rare)
     with pytest.raises(SystemExit):
         runner.train()
     runner, _ = toy_runner(tmp_path / 'a', EPOCHS, load_from=str(stopped), resume=True, default_hooks=rare)

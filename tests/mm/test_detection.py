@@ -25,7 +25,7 @@ from mmposenc.channels import Sweep, SweepPlan
 from mmposenc.host.patches import prepare_hosts
 from mmposenc.layers import pooled_features
 from mmposenc.mm.datasets import DigitSceneBoxes
-from mmposenc.mm.detection import detection_metric, is_detector, subsets_from_instances
+from mmposenc.mm.detection import detection_metric, is_detector
 from mmposenc.mm.loops.sweep_counts import DetectionCounts
 from mmposenc.ranking import Ranking
 
