@@ -43,24 +43,15 @@ def run(args: Namespace) -> None:
     cfg = common.load_config(args)
     common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
     common.load_weights(cfg, args.checkpoint)
-    data_set, images = cfg.test_dataloader.dataset, args.max_images
-    if images is not None and images < 1:
-        raise ValueError(f'--max-images must be at least 1, got {images}')
+    if args.max_images is not None and args.max_images < 1:
+        raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
     if args.region_list:
-        path = _listed(args.region_list)
-        if cfg.get('default_scope') == 'mmdet':  # where ann_file is the annotations
-            from mmposenc.mm.detection import listed_positions
-
-            images = listed_positions(data_set, path)[:images]
-        else:
-            data_set.ann_file = path
-    if images is not None:
-        data_set.indices = images
-    names = ('layer', 'out', 'reference', 'rank_split', 'channel_dim', 'prefix_tokens', 'allow_slide')
+        _check_list(args.region_list)
+    names = ('layer', 'out', 'reference', 'rank_split', 'region_list', 'max_images', 'channel_dim', 'prefix_tokens')
     region = args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall')
     loop = dict(type='mmposenc.ChannelRankingLoop', pairs=args.pair, statistics=args.statistic, region=region)
     cfg.test_evaluator = []
-    cfg.test_cfg = {**loop, **{name: getattr(args, name) for name in names}}
+    cfg.test_cfg = {**loop, **{name: getattr(args, name) for name in (*names, 'allow_slide')}}
     runner = common.build_runner(cfg, args.verbose)
     figures = runner.test()
     for path, ranking in runner.test_loop.rankings.items():
@@ -69,13 +60,8 @@ def run(args: Namespace) -> None:
     common.report(figures, args.checkpoint)
 
 
-def _listed(path: str) -> str:
-    """The path as every data set accepts it, below its root or not."""
-    file = Path(path)
-    if not file.is_file():
+def _check_list(path: str) -> None:
+    if not Path(path).is_file():
         raise FileNotFoundError(f'there is no region list at {path}: make one with mmposenc region-lists')
-    if file.suffix in ('.json', '.pickle', '.pkl', '.yaml', '.yml'):  # which a data set would unpickle, or worse
-        raise ValueError(f'the region list {path} must hold one name per line; give it a name that ends in .txt')
-    if not file.read_bytes().strip():
+    if not Path(path).read_bytes().strip():
         raise ValueError(f'the region list {path} is empty, so there is nothing to rank')
-    return str(file.resolve())

@@ -3,18 +3,15 @@
 This is written for mmdet 3, which is imported by the runner that builds a detector, not here.
 """
 
-import os.path as osp
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS
 from torch import nn
 from torch.utils.data import Subset
 
 from mmposenc.channels.detections import DetectionMetric
-from mmposenc.mm.datasets.region_subsets import class_numbers, make_subsets
+from mmposenc.mm.datasets.region_subsets import class_numbers, image_name, make_subsets
 from mmposenc.regions.sides import box_halves, side
 
 
@@ -70,21 +67,5 @@ def subsets_from_instances(
         own = truth['boxes'][np.isin(truth['labels'], [*numbers.values()]) & (truth['ignore'] == 0)]
         width = info['width'] if 'width' in info else info['ori_shape'][1]
         boxes = np.concatenate([own[:, :2], own[:, 2:] - own[:, :2]], axis=1).tolist()
-        sides[_name(data_set, info)] = side(*box_halves(boxes, width), tolerance)
+        sides[image_name(data_set, info)] = side(*box_halves(boxes, width), tolerance)
     return make_subsets(sides, ', '.join(numbers), tolerance)
-
-
-def listed_positions(data_set: Mapping[str, Any], path: str) -> list[int]:
-    """Positions in the whole data set of a config, of the images that a list of `mmposenc region-lists` names."""
-    built = DATASETS.build({**data_set, 'pipeline': [], 'indices': None})
-    listed = set(filter(None, map(str.strip, Path(path).read_text(encoding='utf-8').splitlines())))
-    names = [_name(built, built.get_data_info(position)) for position in range(len(built))]
-    if unknown := listed - set(names):
-        raise ValueError(f'{path} must list images of {type(built).__name__} such as {names[0]}, got {min(unknown)}')
-    return [position for position, name in enumerate(names) if name in listed]
-
-
-def _name(data_set: Any, info: Mapping[str, Any]) -> str:
-    """Path of an image below the folder of the images, without suffix."""
-    folder = data_set.data_prefix.get('img', data_set.data_prefix.get('img_path'))
-    return osp.splitext(osp.relpath(info['img_path'], folder or '.'))[0]

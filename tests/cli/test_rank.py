@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 
 from mmposenc.ranking import Ranking, file_sha256
 
@@ -39,35 +38,33 @@ def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Pa
     assert (ranking.num_channels, ranking.data_set) == (8, 'BaseSegDataset images val-left.txt')
 
 
-def test_the_first_images_of_a_list_of_a_detector(
-    tool: Tool, segmenter_config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A data set of mmdet takes positions, here 1, 2 and 3, in place of a list."""
-    asked = []
+def test_the_halves_of_a_list_are_those_of_the_data_set(tool: Tool, segmenter_config: Path) -> None:
+    """An image that a sweep of the other half measures is not ranked, wherever it stands in the list."""
+    Path('val-left.txt').write_text('3\n0\n1\n')
+    rank = [segmenter_config, 'weights.pth', '--out', 'ranking.json', '--region-list', 'val-left.txt', '--rank-split']
 
-    def build_runner(cfg: Config, verbose: bool) -> None:
-        asked.append(cfg.test_dataloader.dataset.get('indices'))
-        raise ZeroDivisionError
+    def ranked(*options: str) -> tuple[int, tuple[float, ...]]:
+        tool('rank')([*rank, *options])
+        ranking = Ranking.load('ranking.json')
+        return ranking.num_images, ranking.scores
 
-    monkeypatch.setattr('mmposenc.host.config.find_spec', lambda name: True)
-    monkeypatch.setattr('mmposenc.mm.detection.listed_positions', lambda data_set, path: [1, 2, 3])
-    monkeypatch.setattr('mmposenc.cli.common.build_runner', build_runner)
-    Path('val-left.txt').write_text('1\n2\n3\n')
-    rank = [segmenter_config, 'weights.pth', '--region-list', 'val-left.txt', '--max-images', '2', '--cfg-options']
-    for scope in ('mmdet', 'mmseg'):
-        with pytest.raises(ZeroDivisionError):
-            tool('rank')([*rank, f'default_scope={scope}'])
-    assert asked == [[1, 2], 2]
+    (few, odd), (_, first), (_, even) = ranked('odd'), ranked('odd', '--max-images', '2'), ranked('even')
+    assert (few, Ranking.load('ranking.json').data_set) == (2, 'BaseSegDataset images val-left.txt, even images')
+    Path('val-left.txt').write_text('1\n3\n')
+    assert ranked('all') == (2, odd)
+    for image, found in (('1', first), ('0', even)):
+        Path('val-left.txt').write_text(image)
+        assert ranked('all') == (1, found)
 
 
 def test_mistakes_end_with_one_line_and_no_file(fails: Callable[..., str], segmenter_config: Path) -> None:
     Path('empty.txt').write_text('\n')
-    Path('list.pkl').write_bytes(b'1')
+    Path('other.txt').write_text('0\n17\n')
     for arguments, message in (
         (['--layer', 'decode_head.convs.9'], r"error: layer 'decode_head.convs.9' does not exist: the deepest part .*"),
         (['--region-list', 'absent.txt'], r'error: there is no region list at absent.txt: make one with .*'),
         (['--region-list', 'empty.txt'], r'error: the region list empty.txt is empty, so there is nothing to rank'),
-        (['--region-list', 'list.pkl'], r'error: the region list list.pkl must hold one name per line; give it .*'),
+        (['--region-list', 'other.txt'], r'error: other.txt must list images of BaseSegDataset such as 0, got 17'),
         (['--max-images', '0'], r'error: --max-images must be at least 1, got 0'),
         (['--cfg-options', 'model.test_cfg.mode=slide'], r'error: position in the image needs whole-image inference.*'),
     ):

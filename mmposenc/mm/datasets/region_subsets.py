@@ -4,6 +4,7 @@ import json
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmseg.datasets import BaseSegDataset
@@ -38,7 +39,7 @@ def subsets_from_labels(
         info = dataset.get_data_info(position)
         labels = info['gt_seg_map'] if 'gt_seg_map' in info else loading(info)['gt_seg_map']
         left, right = map(sum, zip(*(halves(labels, number) for number in numbers.values()), strict=True))
-        sides[_name(dataset, info)] = side(left, right, tolerance)
+        sides[image_name(dataset, info)] = side(left, right, tolerance)
     return make_subsets(sides, ', '.join(numbers), tolerance)
 
 
@@ -83,9 +84,23 @@ def write_list(names: Sequence[str], path: str | Path) -> None:
     atomic_write(path, ''.join(f'{name}\n' for name in names))
 
 
-def _name(dataset: BaseSegDataset, info: Mapping[str, str]) -> str:
-    folder = dataset.data_prefix.get('img_path') or ''
-    return osp.relpath(info['img_path'], folder or '.').removesuffix(dataset.img_suffix)
+def listed_positions(data_set: Any, path: str) -> list[int]:
+    """Positions of the images that a list of `mmposenc region-lists` names; ValueError if one is not there."""
+    listed = set(filter(None, map(str.strip, Path(path).read_text(encoding='utf-8').splitlines())))
+    names = [image_name(data_set, data_set.get_data_info(position)) for position in range(len(data_set))]
+    if unknown := listed - set(names):
+        raise ValueError(f'{path} must list images of {type(data_set).__name__} such as {names[0]}, got {min(unknown)}')
+    return [position for position, name in enumerate(names) if name in listed]
+
+
+def image_name(data_set: Any, info: Mapping[str, Any]) -> str:
+    """Path of an image below the data set's folder of images, without suffix."""
+    if 'img_path' not in info:
+        raise ValueError(f'{type(data_set).__name__} has no files, so its images have no names')
+    prefix = getattr(data_set, 'data_prefix', {})
+    name = osp.relpath(info['img_path'], prefix.get('img_path', prefix.get('img')) or '.')
+    suffix = getattr(data_set, 'img_suffix', '')
+    return name.removesuffix(suffix) if suffix else osp.splitext(name)[0]
 
 
 def class_numbers(dataset: BaseDataset, class_name: str | Sequence[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What ranking and sweep have in common: a pass over the test data that takes each image once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from mmposenc.layers import unwrap_model
+from mmposenc.mm.datasets.region_subsets import listed_positions
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.ranking import file_sha256, model_fingerprint
 
-_EMPTY = 'the data set or the subset is empty: check its ann_file'
+_EMPTY = 'there are no images: check the ann_file of the data set, or the region list'
 _ONE_SIZE = (
     'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images in the test '
     'pipeline (padding would add positions of its own)'
@@ -24,7 +25,9 @@ class ChannelLoop(BaseLoop):
     """A loop in place of a test that takes each image once, whatever the sampler of the data loader.
 
     Args:
-        split: 'all' images, or every second one, 'even' or 'odd'.
+        split: 'all' images, or those at even or odd positions of the data set, 'even' or 'odd'.
+        region_list: File of the names of the images, as `mmposenc region-lists` writes it. Default: all images.
+        max_images: Only the first ones, before they are split.
 
     Attributes:
         model: The runner's, without wrappers.
@@ -33,7 +36,15 @@ class ChannelLoop(BaseLoop):
 
     dataloader: DataLoader
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, split: str, allow_slide: bool) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        split: str,
+        allow_slide: bool,
+        region_list: str | None = None,
+        max_images: int | None = None,
+    ) -> None:
         if split not in ('all', 'even', 'odd'):
             raise ValueError(f'split must be one of all, even, odd, got {split!r}')
         if any(isinstance(hook, ChannelAblationHook) for hook in runner.hooks):
@@ -47,7 +58,11 @@ class ChannelLoop(BaseLoop):
                 raise ValueError(_EMPTY) from error
             raise
         whole: Any = self.dataloader.dataset
-        self.data_set: Any = whole if split == 'all' else Subset(whole, range(split == 'odd', len(whole), 2))
+        positions: Sequence[int] = range(len(whole))
+        if region_list is not None:
+            positions = listed_positions(whole, region_list)
+        positions = [place for place in positions[:max_images] if split == 'all' or place % 2 == (split == 'odd')]
+        self.data_set: Any = whole if len(positions) == len(whole) else Subset(whole, positions)
         self.num_images, self.batch_size = len(self.data_set), self.dataloader.batch_size or 1
         if not self.num_images:
             raise ValueError(_EMPTY)

@@ -38,8 +38,9 @@ class ChannelRankingLoop(ChannelLoop):
             statistic in its name: `ranking-flip_image-abs.json`.
         region: Where the objects of the images are, for the reader: 'overall', 'left', ...
         reference: For 'centred', the file of the 'signed' ranking of the whole data set by the same pair.
-        data_set: What the images are, for the reader. Default: the data set's class, split and list.
-        rank_split: 'all' images, or every second one, 'even' or 'odd', so that a sweep can use the others.
+        rank_split: 'all' images, or those at even or odd positions of the data set, so that a sweep can use the others.
+        region_list: File of the names of the images, as `mmposenc region-lists` writes it. Default: all images.
+        max_images: Only the first ones, before they are split.
         allow_slide: Accept a model that is tested by sliding windows.
         channel_dim, prefix_tokens: As in `mmposenc.rank_channels`.
 
@@ -62,8 +63,9 @@ class ChannelRankingLoop(ChannelLoop):
         out: str | None = None,
         region: str = 'overall',
         reference: str | None = None,
-        data_set: str | None = None,
         rank_split: str = 'all',
+        region_list: str | None = None,
+        max_images: int | None = None,
         allow_slide: bool = False,
         channel_dim: int | None = None,
         prefix_tokens: int | None = None,
@@ -79,11 +81,13 @@ class ChannelRankingLoop(ChannelLoop):
         for pair, statistic in product(pairs, statistics):
             check_reference(statistic, self.references[statistic], pair, layer)
         find_module(runner.model, layer)
-        super().__init__(runner, dataloader, rank_split, allow_slide)
+        super().__init__(runner, dataloader, rank_split, allow_slide, region_list, max_images)
         self.layer, self.pairs, self.region = layer, tuple(pairs), region
         self.layout: dict[str, Any] = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
         self.out = Path(runner.work_dir, 'ranking.json') if out is None else Path(out)
-        self.described = describe_data(self.data_set) if data_set is None else data_set
+        self.described = describe_data(self.data_set)
+        if region_list is not None:
+            self.described += f' {Path(region_list).name}'
         if rank_split != 'all':
             self.described += f', {rank_split} images'
         self.rankings: dict[Path, Ranking] = {}

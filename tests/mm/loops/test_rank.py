@@ -206,8 +206,8 @@ def test_images_that_cannot_be_ranked(tmp_path: Path) -> None:
     for change, loader, message in (
         ({}, {}, r'must have one size, got \[\(5, 5\), \(5, 7\)\]: set test_dataloader.batch_size=1'),
         ({}, dict(collate_fn=dict(type='default_collate')), r'one size, got \[3, 5, 7\].*: set test_dataloader.batch'),
-        (dict(indices=[], serialize_data=False), {}, r'the data set or the subset is empty'),
-        (dict(ann_file=str(tmp_path / 'none.txt')), {}, r'the data set or the subset is empty'),
+        (dict(indices=[], serialize_data=False), {}, r'there are no images: check the ann_file'),
+        (dict(ann_file=str(tmp_path / 'none.txt')), {}, r'there are no images: check the ann_file'),
     ):
         with pytest.raises(ValueError, match=message):
             rank(make_segmenter(), {**dataset, **change}, tmp_path, loader)
