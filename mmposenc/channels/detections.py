@@ -26,7 +26,7 @@ class DetectionMetric:
         classes: Names of the classes.
         num_boxes: Boxes of each class in the data set, without those to be ignored.
         num_images: Images of the data set.
-        max_detections: Most confident detections of an image that are kept.
+        max_detections: Most confident detections of an image that are kept; of a class at most 100, as in COCO's AP.
 
     Shape:
         Sums (images, max_detections, 4): score, class (-1 for none), and as bits for each IoU from 0.50 to 0.95 whether

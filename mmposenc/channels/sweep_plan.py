@@ -202,8 +202,13 @@ def _name(ranking: Ranking) -> str:
 
 
 def known_activation(plan: SweepPlan, given: Mapping[str, Sequence[float]] | None = None) -> dict[str, Sequence[float]]:
-    """Mean activation by layer, as far as it is given or among the rankings of a plan."""
-    ranked = [ranking for ranking in plan.rankings.values() if ranking.statistic == 'mean_activation']
+    """Mean activation by layer, as far as it is given or among the rankings of all images."""
+    ranked = [
+        ranking
+        for ranking in plan.rankings.values()
+        if (ranking.statistic, ranking.region) == ('mean_activation', 'overall')
+        and ranking.pair != 'flip_image_flipped_kernels'  # The first of its pair has other kernels than the network.
+    ]
     found = {ranking.layer: ranking.scores for ranking in reversed(ranked)} | dict(given or {})
     return {layer: values for layer, values in found.items() if layer in plan.layers}
 

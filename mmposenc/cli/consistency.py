@@ -108,9 +108,11 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
     views = ShiftedViews(args.max_shifts, setting['protocols'], crop_size=crop)
     with torch.no_grad(), evaluating(model):
         classes = read_logits(model(views.reference(data[0][0][None]))).shape[-1]
-    if len(getattr(data, 'classes', range(classes))) != classes:
+    own = max(data.labels) + 1 if cifar else len(getattr(data, 'classes', range(classes)))
+    if own != classes:
         advice = 'the class of an image is the place of its folder in alphabetical order; give all, or --labels'
-        raise ValueError(f'{args.data} has {len(data.classes)} classes and {args.model} has {classes}: {advice}')
+        advice = '' if cifar else f': {advice}'
+        raise ValueError(f'{args.data} has {own} classes and {args.model} has {classes}{advice}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     workers = 2 if args.workers is None else args.workers
     loader = DataLoader(data, args.batch_size or 64, num_workers=workers, pin_memory=device == 'cuda')

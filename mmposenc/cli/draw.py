@@ -56,6 +56,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Draw, and end with the paths of the pictures."""
+    if args.launcher != 'none':
+        raise ValueError('pictures are drawn in one process: start it without --launcher or torchrun')
     draw = _draw_overlays if args.picture == 'overlays' else _draw_grids
     draw(args)
 
@@ -127,7 +129,7 @@ def _draw_grids(args: Namespace) -> None:
     common.say(f'inputs: {save_figure(_inputs(cfg, args.num_images), Path(args.out, "inputs.png"))}')
     if args.checkpoint:
         common.load_weights(cfg, args.checkpoint)
-        confusion, sums, share = _test_grid(cfg)
+        confusion, sums, share = _test_grid(cfg, args.verbose)
         common.say(f'confusion: {save_figure(confusion, Path(args.out, "confusion.png"))}')
         common.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; the sum alone locates {share:.1f}%')
 
@@ -156,7 +158,7 @@ def _inputs(cfg: 'Config', number: int) -> 'Figure':
     return draw_inputs(images.permute(0, 2, 3, 1).numpy(), titles, grid['grid_size'])
 
 
-def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, float]':
+def _test_grid(cfg: 'Config', verbose: bool) -> 'tuple[Figure, Figure, float]':
     """Test the checkpoint; draw predicted places and sums; the share in % that the sum alone locates."""
     import torch
 
@@ -165,7 +167,7 @@ def _test_grid(cfg: 'Config') -> 'tuple[Figure, Figure, float]':
     from mmposenc.layers import global_average_pool
 
     cfg.test_evaluator = {'type': 'ConfusionMatrix'}
-    runner = common.build_runner(cfg)
+    runner = common.build_runner(cfg, verbose)
     grid = runner.test_dataloader.dataset.metainfo
     if grid['task'] != 'location':
         got = f'{grid["task"]} in {cfg.filename}; leave the checkpoint out to draw the inputs'

@@ -92,7 +92,9 @@ def read_cifar(folder: str) -> tuple[Any, list[int]]:
     """The test images of the CIFAR archive in a folder, (N, 32, 32, 3) of uint8, and their classes."""
     from mmposenc.mm import datasets
 
-    kind = next(kind for name, kind in CIFAR.items() if Path(folder, name).exists())
+    kind, *more = sorted({kind for name, kind in CIFAR.items() if Path(folder, name).exists()})
+    if more:
+        raise ValueError(f'{folder} holds both {kind} and {more[0]}: put one of them into a folder of its own')
     try:
         data = getattr(datasets, kind)(folder, 'test', download=False)
     except ValueError:  # a re-packed copy, which no checksum vouches for
@@ -149,7 +151,10 @@ def build(args: Namespace, name: str, num_classes: int | None = None) -> tuple['
     elif source == 'torchvision':
         from torchvision.models import get_model_weights
 
-        preset = next(iter(get_model_weights(entry))).transforms()
+        files = {Path(file).name for file in ([args.weights] if isinstance(args.weights, str) else args.weights)}
+        known_weights = list(get_model_weights(entry))
+        chosen = [each for each in known_weights if Path(each.url).name in files] or known_weights
+        preset = chosen[0].transforms()
         if hasattr(preset, 'mean'):
             known = dict(mean=preset.mean, std=preset.std)
         if hasattr(preset, 'crop_size'):

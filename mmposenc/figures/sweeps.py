@@ -21,6 +21,7 @@ _PAIRS = {
     'flip_image': 'mirroring',
     'flip_image_vertical': 'turning upside down',
     'roll_image': 'rolling',
+    'roll_image_vertical': 'rolling vertically',
     'flip_kernels': 'mirrored kernels',
     'flip_image_flipped_kernels': 'mirrored image and kernels',
 }
@@ -140,12 +141,12 @@ def draw_classes(sweep: Sweep, rankings: Sequence[str]) -> Figure:
 def class_claims(sweep: Sweep, rankings: Sequence[str]) -> list[dict[str, Any]]:
     """Mean loss of each class's IoU over N at the first layer, beside random orders, with the p value of `chance_test`.
 
-    Classes come from the metrics `IoU/<class>`; one without labelled pixels is left out.
+    Classes come from the metrics `IoU/<class>`; one that is never right, or without labelled pixels, is left out.
     """
     rows = []
     for metric in (name for name in sweep.metrics if name.startswith('IoU/')):
         whole = sweep.whole(metric)
-        if whole != whole:
+        if not whole > 0:  # Without labels it is NaN, or 0 where the class is predicted.
             continue
         own = {c.ranking: c for c in sweep.curves(metric) if (c.layer, c.kind) == (sweep.layers[0], 'top')}
         draws = own['random'].draws if 'random' in own else None

@@ -314,7 +314,9 @@ def _read_images(images: Tensor | Iterable[Any], unpack: Any, patch_size: int, n
             why = 'the patch' if needed == patch_size else 'the canvas of images and rolled'
             got = f'{pictures.shape[-2]}x{pictures.shape[-1]}: resize them, or give a smaller patch_size'
             raise ValueError(f'images must be at least {needed}x{needed} px ({why}), got {got}')
-        cut.append(cut_middle(pictures, needed).detach().cpu())
+        # Around the middle of the patch, so that it is the same with and without what surrounds it.
+        top, left = ((size - patch_size) // 2 - (needed - patch_size) // 2 for size in pictures.shape[-2:])
+        cut.append(pictures[..., top : top + needed, left : left + needed].detach().cpu())
     if sum(map(len, cut)) < 8:
         raise ValueError(f'the probe takes at least 8 images, got {sum(map(len, cut))}')
     return torch.cat(cut).contiguous()
@@ -364,6 +366,8 @@ class _Run:
         self.images_per_batch = max(1, self.batch_size // self.grid_size**2)
         shared = distributed.is_available() and distributed.is_initialized()
         self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if shared else (0, 1)
+        if self.world > len(self.pictures):
+            raise ValueError(f'{self.world} processes cannot share {len(self.pictures)} images: start fewer')
         if self.world > 1:
             digest = int(hashlib.sha256(self.pictures.numpy().tobytes()).hexdigest()[:8], 16)
             if all_reduce_sum_(torch.tensor(digest)).item() != digest * self.world:

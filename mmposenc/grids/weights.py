@@ -58,7 +58,7 @@ def random_weights(model: nn.Module, seed: int, build: Callable[[int], nn.Module
         needed = 'batch normalisation that can be calibrated'
         raise ValueError(f'random weights need {needed}, but {frozen[0]!r} is frozen: build with torch.nn.BatchNorm2d')
     with _restored(network.state_dict()):
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             if build is None:
                 _reset(network)

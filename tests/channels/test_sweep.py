@@ -168,6 +168,9 @@ def test_mean_activation_is_measured_or_taken_from_a_ranking() -> None:
     given = sweep_channels(model, batches(), {'one': ranking(range(5)), 'strength': strength}, [2], num_random=1)
     assert measured.plan.activation[LAYER] == pytest.approx(strength.scores)
     assert given.plan.activation[LAYER] == strength.scores
+    of_region = dataclasses.replace(strength, region='left', scores=(1, 2, 3, 4, 5))
+    other = sweep_channels(model, batches(), {'one': ranking(range(5)), 'left': of_region}, [2], num_random=1)
+    assert other.plan.activation == measured.plan.activation
     assert not sweep_channels(model, batches(), strength, [2], num_random=1, num_matched=0).plan.activation
 
 

@@ -1,5 +1,6 @@
 """`mmposenc consistency` of networks by name and of configs, against the plain function."""
 
+import pickle
 from pathlib import Path
 
 import cv2
@@ -158,6 +159,8 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
         ('mine.py:tiny --num-classes 3 --data images --resize 9', 'of another shape'),
         ('hub:tiny --data images', 'timm:NAME, torchvision:NAME or FILE.py:FUNCTION, got hub:tiny'),
         ('mine.py:tiny --data more --resize 16', r'more has 3 classes and mine.py:tiny has 2: .*alphabetical order'),
+        ('mine.py:tiny --data one', 'one has 1 classes and mine.py:tiny has 2$'),
+        ('mine.py:tiny --data both', 'both holds both CIFAR10 and CIFAR100: put one of them into a folder of its own'),
     ],
 )
 def test_bad_input(words, message, folder, monkeypatch):
@@ -165,5 +168,10 @@ def test_bad_input(words, message, folder, monkeypatch):
     for name in 'abc':
         Path('more', name).mkdir(parents=True)
         cv2.imwrite(f'more/{name}/0.png', np.zeros((16, 16, 3), np.uint8))
+    for archive in ('one/cifar-100-python', 'both/cifar-10-batches-py', 'both/cifar-100-python'):
+        Path(archive).mkdir(parents=True)
+    for split in ('train', 'test'):
+        content = {'data': np.zeros((9, 3072), np.uint8), 'fine_labels': [0] * 9}
+        Path('one/cifar-100-python', split).write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         call(f'consistency {words} --weights w.pth --max-shifts 2'.split())

@@ -92,6 +92,7 @@ def test_grids_of_a_trained_network(tool: Tool, capsys: pytest.CaptureFixture, d
     [
         ([LOCATION, '--num-images', '0'], 'error: --num-images must be at least 1, got 0'),
         ([LOCATION, 'nowhere.pth'], r'error: checkpoint nowhere.pth does not exist'),
+        ([LOCATION, '--launcher', 'pytorch'], 'error: pictures are drawn in one process'),
         ([CATEGORY, 'any.pth'], 'error: a confusion over the grid needs task location, got category in'),
     ],
 )

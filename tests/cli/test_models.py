@@ -88,6 +88,12 @@ def test_a_config_is_probed_like_any_network(classifier_config, hosts_unchanged,
         call([*argv, '--weights', 'none', '--mean', '0', '0', '0'])
 
 
+@pytest.mark.parametrize('file, side', [('mobilenet_v2-7ebf99e0.pth', 232), ('mobilenet_v2-b0353104.pth', 256)])
+def test_preprocessing_of_torchvision_is_that_of_the_weights(file, side):
+    args = Namespace(weights=f'downloads/{file}', mean=None, std=None)
+    assert models.build(args, 'torchvision:mobilenet_v2')[1].resize == side
+
+
 def test_the_file_read_by_name_is_the_image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), pixels[..., ::-1])

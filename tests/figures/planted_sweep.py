@@ -28,14 +28,16 @@ class Points:
 
 
 class ClassPoints(Points):
-    """The same figures as IoUs of two classes; a third has no pixels."""
+    """The same figures as IoUs of two classes; a third has no labels, and only the whole network predicts it."""
 
     harm_of, regions = 'IoU/building', ('overall',)
 
     def finish(self, sums: Tensor) -> dict[str, Tensor]:
         names = ('building', 'tree')
         figures = {f'IoU/{name}': sums[..., i] / sums[..., -1] for i, name in enumerate(names)}
-        return {**figures, 'IoU/ghost': torch.full_like(sums[..., 0], torch.nan)}
+        ghost = torch.full_like(sums[..., 0], torch.nan)
+        ghost[..., 0] = 0
+        return {**figures, 'IoU/ghost': ghost}
 
 
 def ranking(name: str, layer: str = 'pool') -> Ranking:

@@ -133,6 +133,13 @@ def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
     assert again.ranking('layer1', 'left_right') == probe.ranking('layer1', 'left_right')
 
 
+def test_the_patch_is_the_same_with_and_without_surroundings():
+    data, net = images(size=129), nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    options = dict(patch_size=31, cell_size=32)
+    alone, surrounded = (probe_location(net, data, ['0'], controls=each, **options) for each in ((), ['images']))
+    assert surrounded.measures['0']['none'] == alone.measures['0']['none']
+
+
 def test_what_surrounds_the_patch():
     data, seen = images(size=96) + 2, []
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))

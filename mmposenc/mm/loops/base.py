@@ -32,6 +32,7 @@ class ChannelLoop(BaseLoop):
     Attributes:
         model: The runner's, without wrappers.
         data_set: The images of the split.
+        positions: Of these images in the whole data set.
     """
 
     dataloader: DataLoader
@@ -58,11 +59,11 @@ class ChannelLoop(BaseLoop):
                 raise ValueError(_EMPTY) from error
             raise
         whole: Any = self.dataloader.dataset
-        positions: Sequence[int] = range(len(whole))
+        listed: Sequence[int] = range(len(whole))
         if region_list is not None:
-            positions = listed_positions(whole, region_list)
-        positions = [place for place in positions[:max_images] if split == 'all' or place % 2 == (split == 'odd')]
-        self.data_set: Any = whole if len(positions) == len(whole) else Subset(whole, positions)
+            listed = listed_positions(whole, region_list)
+        self.positions = [place for place in listed[:max_images] if split == 'all' or place % 2 == (split == 'odd')]
+        self.data_set: Any = whole if len(self.positions) == len(whole) else Subset(whole, self.positions)
         self.num_images, self.batch_size = len(self.data_set), self.dataloader.batch_size or 1
         if not self.num_images:
             raise ValueError(_EMPTY)

@@ -115,11 +115,12 @@ class AblationSweepLoop(ChannelLoop):
 
     def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts | DetectionCounts:
         options: dict[str, Any] = dict(level=self.level, memory=self.memory, say=say)
+        whole: Any = self.dataloader.dataset
         if isinstance(self.metric, DetectionMetric):
-            return DetectionCounts(self.model, self.plan, self.metric, self.data_set, **options)
+            return DetectionCounts(self.model, self.plan, self.metric, whole, **options)
         if self.metric is not None:
             return SegmentationCounts(self.model, self.plan, self.metric, allow_slide=self.allow_slide, **options)
-        return ClassificationCounts(self.model, self.plan, self.num_images, self.max_shift, **options)
+        return ClassificationCounts(self.model, self.plan, len(whole), self.max_shift, **options)
 
     def run(self) -> dict[str, float]:
         """Sweep, write the files, and return the figures of the whole network."""
@@ -147,7 +148,7 @@ class AblationSweepLoop(ChannelLoop):
                     data = self._preprocessed(batch)
                     for layer in self.plan.layers if idx == 0 else ():
                         check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
-                    folder.add(positions, self.task.count(data, positions))
+                    folder.add(positions, self.task.count(data, [self.positions[place] for place in positions]))
             folder.flush()
             barrier()
             return _from_main(lambda: self._finish(folder))

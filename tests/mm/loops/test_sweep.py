@@ -15,9 +15,11 @@ import cv2
 import pytest
 import torch
 from sweep_commands import make_aspp, result, save_inputs
+from torch import Tensor
 
 from mmposenc.channels import Sweep
 from mmposenc.mm.loops.sweep import _tensor_digest
+from mmposenc.shifts import ShiftedViews
 
 ROOT = Path(__file__).parents[2]
 Main = Callable[[list[str]], None]
@@ -181,6 +183,21 @@ def test_a_classifier(sweep: Main, classifier_config: Path, tmp_path: Path) -> N
     # Without any feature the same class is predicted for all of the 4 + 3 images.
     assert {row['cons3_zero_ref'] for row in everything_off} == {'100.000000'}
     assert {row['top1'] for row in everything_off} <= {f'{100 * n / 7:.6f}' for n in (3, 4)}
+
+
+def test_shifts_are_drawn_by_the_position_in_the_whole_data_set(
+    sweep: Main, classifier_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def shifted(self: ShiftedViews, key: str, images: Tensor, indices: list[int]) -> tuple[Tensor]:
+        asked.extend(indices)
+        return (images,)
+
+    monkeypatch.setattr(ShiftedViews, 'shifted', shifted)
+    arguments = save_inputs(classifier_config, 'neck', tmp_path)
+    sweep([*arguments, '--num-channels', '16', *PLAIN, '--split', 'odd'])
+    assert asked == [1, 3, 5]
 
 
 @pytest.mark.parametrize('extra, message', [
