@@ -5,7 +5,6 @@ Channel-Wise in CNNs", ICCV 2021. It needs PyTorch, numpy and scipy alone, and w
 """
 
 from mmposenc.channels.ablation import (
-    Ablation,
     ablate_channels,
     ablated,
     matched_random_channels,
@@ -23,7 +22,6 @@ __all__ = [
     'PAIRS',
     'PAIR_NAMES',
     'STATISTICS',
-    'Ablation',
     'Metric',
     'PairMember',
     'PairedSums',

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import index
 from threading import local
 
@@ -12,15 +11,6 @@ from torch import Tensor, nn
 
 from mmposenc.layers import Layout, layer_hook, unwrap_model
 from mmposenc.ranking import Ranking
-
-
-@dataclass
-class Ablation:
-    """What `ablate_channels` ablates, and how many calls of the layer it has changed so far."""
-
-    layer: str
-    channels: tuple[int, ...]
-    calls: int = 0
 
 
 @contextmanager
@@ -32,7 +22,7 @@ def ablate_channels(
     num_channels: int | None = None,
     channel_dim: int | None = None,
     allow_repeats: bool = False,
-) -> Iterator[Ablation]:
+) -> Iterator[None]:
     """Ablate channels of a layer of any network while the block runs (Sec. 4.2.2).
 
     The layer's output is replaced by a copy; activations and weights are never written to. In tokens a channel is
@@ -59,12 +49,13 @@ def ablate_channels(
     chosen = check_channels(channels)
     if isinstance(value, Tensor) and value.ndim > 1:
         raise ValueError(f'value must be a number or a tensor (C,), got shape {tuple(value.shape)}')
-    done = Ablation(layer, chosen)
+    ran = False
     forward = local()  # DataParallel runs a copy of the network in a thread for each device.
 
     def ablate(features: Tensor, layout: Layout) -> Tensor | None:
-        _check_width(features.shape[layout.channel_dim], done, value, num_channels)
-        done.calls += 1
+        nonlocal ran
+        ran = True
+        _check_width(features.shape[layout.channel_dim], layer, chosen, value, num_channels)
         forward.calls = getattr(forward, 'calls', 0) + 1
         return ablated(features, chosen, value, layout.channel_dim) if chosen else None
 
@@ -81,8 +72,8 @@ def ablate_channels(
     root = unwrap_model(model)
     hook = layer_hook(model, layer, ablate, channel_dim, prefix_tokens=0)
     with hook, root.register_forward_pre_hook(begin), root.register_forward_hook(check):
-        yield done
-    if not done.calls:
+        yield
+    if not ran:
         raise ValueError(
             f'layer {layer!r} did not run, so nothing was ablated: run the model in the block, and name a layer that '
             'the forward passes through'
@@ -99,19 +90,19 @@ def ablated(features: Tensor, channels: Sequence[int], value: float | Tensor = 0
     return changed
 
 
-def _check_width(width: int, ablation: Ablation, value: float | Tensor, num_channels: int | None) -> None:
-    problem, last = '', max(ablation.channels, default=0)
+def _check_width(
+    width: int, layer: str, channels: Sequence[int], value: float | Tensor, num_channels: int | None
+) -> None:
+    problem, last = '', max(channels, default=0)
     if num_channels not in (None, width):
         problem = f'but the channels were chosen among {num_channels}'
     elif last >= width:
         problem = f'so channels must be from 0 to {width - 1}, got {last}'
     if problem:
-        raise ValueError(
-            f'layer {ablation.layer!r} has {width} channels, {problem}: the ranking is of another model or layer'
-        )
+        raise ValueError(f'layer {layer!r} has {width} channels, {problem}: the ranking is of another model or layer')
     if isinstance(value, Tensor) and value.ndim == 1 and len(value) != width:
         raise ValueError(
-            f'value must hold one number for each of the {width} channels of {ablation.layer!r}, got {len(value)}'
+            f'value must hold one number for each of the {width} channels of {layer!r}, got {len(value)}'
         )
 
 

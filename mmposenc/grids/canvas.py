@@ -7,34 +7,24 @@ CANVASES = ('zeros', 'noise', 'images', 'rolled')
 """What surrounds a patch; see `probe_location`."""
 
 
-def place_on_grid(
-    patches: Tensor, cells: Tensor, grid_size: int, canvas_value: float = 0.0, cell_size: int | None = None
-) -> Tensor:
-    """Compose the canvases of a batch with one indexed copy (Fig. 1).
+def place_on_grid(patches: Tensor, cells: Tensor, grid_size: int) -> Tensor:
+    """Compose the canvases of a batch with one indexed copy (Fig. 1); the other cells are zero.
 
     Args:
         patches: Patches of any dtype.
         cells: Cell of each patch, row-major from 0, below grid_size ** 2.
         grid_size: Cells per side.
-        canvas_value: Value of the empty cells.
-        cell_size: Width of a cell in px; the patch lies in its middle. None takes the patch's own size.
 
     Shape:
-        patches (B, C, h, w); cells (B,), int64; output (B, C, grid_size * cell_size, grid_size * cell_size).
+        patches (B, C, h, w); cells (B,), int64; output (B, C, grid_size * h, grid_size * w).
     """
     if grid_size < 2:
         raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
     number, channels, height, width = patches.shape
-    cell_height, cell_width = (height, width) if cell_size is None else (cell_size, cell_size)
-    if height > cell_height or width > cell_width:
-        got = f'patches of {height}x{width} px; raise cell_size, or leave it out to take the size of the patch'
-        raise ValueError(f'a patch must fit into its cell of {cell_height}x{cell_width} px, got {got}')
-    canvas = patches.new_full((number, channels, grid_size, cell_height, grid_size, cell_width), canvas_value)
-    top, left = (cell_height - height) // 2, (cell_width - width) // 2
-    inside = canvas[:, :, :, top : top + height, :, left : left + width]
+    canvas = patches.new_zeros(number, channels, grid_size, height, grid_size, width)
     samples = torch.arange(number, device=patches.device)
-    inside[samples, :, cells // grid_size, :, cells % grid_size] = patches
-    return canvas.view(number, channels, grid_size * cell_height, grid_size * cell_width)
+    canvas[samples, :, cells // grid_size, :, cells % grid_size] = patches
+    return canvas.view(number, channels, grid_size * height, grid_size * width)
 
 
 def cut_middle(images: Tensor, size: int) -> Tensor:

@@ -52,11 +52,10 @@ def test_the_rest_of_the_network_sees_the_ablation(planted):
     # The head is linear in z: without channel 0 it loses exactly weight[:, 0] * x.
     images = lit_columns(1, 4)
     plain = planted(images)
-    with ablate_channels(planted, 'neck', [0]) as ablation:
+    with ablate_channels(planted, 'neck', [0]):
         changed = planted(images)
     lost = torch.tensor([0.25, 1.0], dtype=torch.float64)[:, None] * planted.head.weight[:, 0]
     torch.testing.assert_close(changed, plain - lost, rtol=0, atol=1e-15)
-    assert ablation.calls == 1
     assert torch.equal(planted(images), plain)
 
 
@@ -83,9 +82,8 @@ def test_memory_format_and_type_are_kept(net, images):
 def test_nothing_stays_behind_nested_and_after_exceptions(net, images):
     net[1].register_forward_hook(lambda *args: None)
     plain = net(images)
-    with ablate_channels(net, '1', []) as ablation:
+    with ablate_channels(net, '1', []):
         assert torch.equal(net(images), plain)
-    assert (ablation.calls, ablation.layer, ablation.channels) == (1, '1', ())
     with ablate_channels(net, '0', [0]), ablate_channels(net, '1', [1]), ablate_channels(net, '1', [2]):
         assert pooled_features(net, '1', images)[:, [0, 1, 2]].abs().max() == 0
     assert num_hooks(net) == 1
@@ -144,9 +142,8 @@ def test_a_layer_that_does_not_run_exactly_once_is_an_error(images):
         ):
             model(images)
         assert num_hooks(model) == 0
-    with ablate_channels(model, '1', [0], allow_repeats=True) as ablation:
+    with ablate_channels(model, '1', [0], allow_repeats=True):
         assert model(images)[:, 0].abs().max() == 0
-    assert ablation.calls == 2
     with pytest.raises(ValueError, match="'0' did not run, so nothing was ablated"), ablate_channels(model, '0', [0]):
         model[0].spare(images)
 

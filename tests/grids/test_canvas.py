@@ -14,21 +14,16 @@ from mmposenc.grids.canvas import cell_canvases, place_on_grid, rolled_canvases
     grid_size=st.sampled_from([2, 3, 5, 7, 9]),
     height=st.integers(1, 6),
     width=st.integers(1, 6),
-    room=st.integers(0, 3),
-    value=st.sampled_from([0.0, -2.0, 0.5]),
     data=st.data(),
 )
-def test_any_grid_patch_and_canvas_value(grid_size, height, width, room, value, data):
-    cell_size = None if room == 0 else max(height, width) + room
+def test_any_grid_and_patch(grid_size, height, width, data):
     cells = torch.tensor(data.draw(st.lists(st.integers(0, grid_size**2 - 1), min_size=1, max_size=4)))
     patches = 5 + torch.rand(len(cells), 2, height, width)
-    canvas = place_on_grid(patches, cells, grid_size, value, cell_size)
-    cell_height, cell_width = (cell_size, cell_size) if cell_size else (height, width)
-    assert canvas.shape == (len(cells), 2, grid_size * cell_height, grid_size * cell_width)
+    canvas = place_on_grid(patches, cells, grid_size)
+    assert canvas.shape == (len(cells), 2, grid_size * height, grid_size * width)
     for image, patch, cell in zip(canvas, patches, cells.tolist(), strict=True):
-        top = cell // grid_size * cell_height + (cell_height - height) // 2
-        left = cell % grid_size * cell_width + (cell_width - width) // 2
-        expected = torch.full_like(image, value)
+        top, left = cell // grid_size * height, cell % grid_size * width
+        expected = torch.zeros_like(image)
         expected[:, top : top + height, left : left + width] = patch
         assert torch.equal(image, expected)
 
@@ -63,5 +58,3 @@ def test_rolled_canvases_move_the_whole_image():
 def test_bad_input():
     with pytest.raises(ValueError, match='grid_size must be at least 2 cells per side, got 1'):
         place_on_grid(torch.rand(1, 3, 4, 4), torch.tensor([0]), 1)
-    with pytest.raises(ValueError, match='cell of 3x3 px, got patches of 4x4 px; raise cell_size'):
-        place_on_grid(torch.rand(1, 3, 4, 4), torch.tensor([0]), 2, 0.0, 3)

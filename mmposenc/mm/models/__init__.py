@@ -10,7 +10,6 @@ from mmposenc.mm.models.grids import (
     PositionResNet,
     SortedPoolNeck,
     SumPoolNeck,
-    conv_cfg_with_padding,
 )
 
 __all__ = [
@@ -27,5 +26,4 @@ __all__ = [
     'PositionResNet',
     'SortedPoolNeck',
     'SumPoolNeck',
-    'conv_cfg_with_padding',
 ]

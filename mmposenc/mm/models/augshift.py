@@ -2,6 +2,7 @@
 
 import warnings
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -85,21 +86,10 @@ class AugShiftClassifier(ImageClassifier):
 
     def _classify(self, features: Any) -> tuple[Tensor, Tensor]:
         """The scores, and the very tensor that the head's last layer took: a second call would drop other units out."""
-        taken: list[Tensor] = []
-        pre_logits = self.head.pre_logits
-
-        def keep(features: Any) -> Any:
-            pooled = pre_logits(features)
-            if not isinstance(pooled, Tensor) or pooled.ndim != 2:
-                got = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
-                got = f"{got} in {type(self.head).__name__}; add a neck such as dict(type='GlobalAveragePooling')"
-                raise ValueError(f'AugShiftClassifier compares pooled features of shape (N, C), got {got}')
-            taken.append(pooled)
-            return pooled
-
-        self.head.pre_logits = keep
-        try:
-            scores = self.head(features)
-        finally:
-            del self.head.pre_logits
-        return scores, taken[0]
+        pooled = self.head.pre_logits(features)
+        if not isinstance(pooled, Tensor) or pooled.ndim != 2:
+            got = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
+            got = f"{got} in {type(self.head).__name__}; add a neck such as dict(type='GlobalAveragePooling')"
+            raise ValueError(f'AugShiftClassifier compares pooled features of shape (N, C), got {got}')
+        with patch.object(self.head, 'pre_logits', lambda _: pooled):
+            return self.head(features), pooled

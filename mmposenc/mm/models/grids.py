@@ -13,11 +13,6 @@ for _neck in (PermuteNeck, SortedPoolNeck, SumPoolNeck):
     MODELS.register_module(module=_neck)
 
 
-def conv_cfg_with_padding(padding_mode: str, conv_cfg: dict | None = None) -> dict:
-    """The mmcv config of a convolution that pads with 'zeros', 'reflect', 'replicate' or 'circular'."""
-    return {**(conv_cfg or {'type': 'Conv2d'}), 'padding_mode': padding_mode}
-
-
 @TRANSFORMS.register_module()
 class BatchPlaceOnGrid:
     """Put each patch of a batch into one cell of an n x n grid (Sec. 3, Fig. 1).
@@ -25,17 +20,10 @@ class BatchPlaceOnGrid:
     Grid, task and cells come with the batch of a `GridCIFAR10` or `GridDigits`; a batch without cells (training) gets
     them drawn here. As in the authors' code it works on normalised patches, and a flip before it mirrors the patch.
 
-    Args:
-        canvas_value: Value of the empty cells after normalisation. Default 0, the authors' code.
-        cell_size: Width of a cell in px. The patch lies in its middle. None takes the patch's own size.
-
     Required Keys: inputs (B, C, h, w); labels; grid, anything with the attributes grid_size and task; cells (optional,
-    drawn uniformly without it). Modified Keys: inputs (B, C, grid_size * cell_size, grid_size * cell_size); labels (the
-    cells, for task 'location'). Added Keys: cells.
+    drawn uniformly without it). Modified Keys: inputs (B, C, grid_size * h, grid_size * w); labels (the cells, for task
+    'location'). Added Keys: cells.
     """
-
-    def __init__(self, canvas_value: float = 0.0, cell_size: int | None = None) -> None:
-        self.canvas_value, self.cell_size = canvas_value, cell_size
 
     def __call__(self, batch: dict) -> dict:
         if 'grid' not in batch:
@@ -45,7 +33,7 @@ class BatchPlaceOnGrid:
         if cells is None:
             cells = torch.randint(grid.grid_size**2, (len(patches),), device=patches.device)
         labels = cells if grid.task == 'location' else batch['labels']
-        canvas = place_on_grid(patches, cells, grid.grid_size, self.canvas_value, self.cell_size)
+        canvas = place_on_grid(patches, cells, grid.grid_size)
         return {**batch, 'inputs': canvas, 'labels': labels, 'cells': cells}
 
 
@@ -60,7 +48,6 @@ class PositionResNet(ResNet):
     Args:
         depth: 18, 34, 50, 101 or 152. Default 18, the paper's.
         padding_mode: 'zeros', 'reflect', 'replicate' (Table 1) or 'circular'.
-        conv_cfg: Config of the convolutions, without the padding mode.
         **kwargs: Other arguments of mmpretrain's `ResNet`, which rejects what it does not know.
 
     Shape:
@@ -68,14 +55,9 @@ class PositionResNet(ResNet):
     """
 
     def __init__(
-        self,
-        depth: int = 18,
-        padding_mode: str = 'zeros',
-        zero_init_residual: bool = False,
-        conv_cfg: dict | None = None,
-        **kwargs,
+        self, depth: int = 18, padding_mode: str = 'zeros', zero_init_residual: bool = False, **kwargs
     ) -> None:
-        conv_cfg = conv_cfg_with_padding(padding_mode, conv_cfg)
+        conv_cfg = dict(type='Conv2d', padding_mode=padding_mode)
         super().__init__(depth, conv_cfg=conv_cfg, zero_init_residual=zero_init_residual, **kwargs)
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
@@ -106,7 +88,8 @@ class GAPLogitHead(ClsHead):
     ) -> None:
         super().__init__(init_cfg=init_cfg or {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}, **kwargs)
         self.num_classes, self.in_channels = num_classes, in_channels
-        self.conv = build_conv_layer(conv_cfg_with_padding(padding_mode), in_channels, num_classes, 3, padding=1)
+        conv_cfg = dict(type='Conv2d', padding_mode=padding_mode)
+        self.conv = build_conv_layer(conv_cfg, in_channels, num_classes, 3, padding=1)
 
     def pre_logits(self, feats: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the feature map of the last stage."""
