@@ -108,7 +108,7 @@ def _share(loader: Iterable, processes: int) -> int | None:
     sampler = loader.sampler
     if isinstance(sampler, DistributedSampler):
         if loader.batch_sampler is None:
-            raise ValueError('a sampler deals out images, not batches: set batch_size in the data loader, got None')
+            raise ValueError('DistributedSampler needs batches: set batch_size in the data loader, got None')
         size = len(loader.dataset)  # type: ignore[arg-type]
         return None if sampler.drop_last else -((sampler.rank - size) // sampler.num_replicas)
     if processes > 1 and isinstance(sampler, (SequentialSampler, RandomSampler)):

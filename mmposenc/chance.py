@@ -188,9 +188,9 @@ def image_interval(
 ) -> tuple[Tensor, Tensor]:
     """The 2.5th and 97.5th percentile of a figure over the choice of images, by a bootstrap.
 
-    Of a harm this is the uncertainty of the harm of these very channels, had other images been at hand. It does not
-    say whether other channels would have done the same: that is `chance_test`. Images are resampled with replacement,
-    all variants with the same images.
+    For a harm, it shows how much the harm of these very channels would vary with other images. It does not say whether
+    other channels would have done the same: that is `chance_test`. Images are resampled with replacement, all variants
+    with the same images.
 
     Args:
         images: Sums of each image, (images, ...), such as confusion margins or hits.

@@ -279,7 +279,7 @@ def layer_hook(
 ) -> Iterator[None]:
     """Call `action` with every output of a layer and its layout; a tensor that it returns takes the output's place.
 
-    Compiled modules run eagerly meanwhile.
+    Compiled modules run eagerly in the block.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
@@ -401,7 +401,7 @@ def _single_copy(model: nn.Module) -> nn.Module:
 def check_layer(
     model: nn.Module, layer: str, image: Tensor, forward: Forward | None = None, **layout: int | None
 ) -> None:
-    """Refuse a layer whose pooled features are not one fixed answer to an image (1, 3, H, W).
+    """Refuse a layer whose pooled features are not the same each time for one image (1, 3, H, W).
 
     ValueError if the layer runs twice per forward, or not at all, or gives other features in a second forward, as
     behind dropout in training mode or `PermuteNeck`, which shuffles channels.
@@ -418,7 +418,7 @@ def check_layer(
     if (record.take() - again).abs().max() > tolerance * again.abs().max():
         raise ValueError(
             f'layer {layer!r} gives other features in a second forward of the same image, so its channels cannot be '
-            f'compared: name a layer before what is random (dropout, a permutation of channels)'
+            f'compared: name a layer that comes before the random part (dropout, a permutation of channels)'
         )
 
 

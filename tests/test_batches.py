@@ -82,7 +82,7 @@ def test_read_batches_gives_each_image_once_and_its_place():
     whole = DataLoader([(IMAGES, LABELS)] * 4, batch_size=None)  # each item is a batch
     assert sum(len(batch.images) for batch in read_batches(whole)) == 8
     dealt = DataLoader(whole.dataset, batch_size=None, sampler=DistributedSampler(whole.dataset, 2, 0))
-    with pytest.raises(ValueError, match='a sampler deals out images, not batches: set batch_size'):
+    with pytest.raises(ValueError, match='DistributedSampler needs batches: set batch_size'):
         list(read_batches(dealt))
 
 

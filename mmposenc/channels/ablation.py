@@ -26,7 +26,7 @@ def ablate_channels(
     """Ablate channels of a layer of any network while the block runs (Sec. 4.2.2).
 
     The layer's output is replaced by a copy; activations and weights are never written to. In tokens a channel is
-    ablated everywhere, class tokens included. Blocks may be nested; compiled modules run eagerly meanwhile.
+    ablated everywhere, class tokens included. Blocks may be nested; compiled modules run eagerly.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
@@ -101,9 +101,7 @@ def _check_width(
     if problem:
         raise ValueError(f'layer {layer!r} has {width} channels, {problem}: the ranking is of another model or layer')
     if isinstance(value, Tensor) and value.ndim == 1 and len(value) != width:
-        raise ValueError(
-            f'value must hold one number for each of the {width} channels of {layer!r}, got {len(value)}'
-        )
+        raise ValueError(f'value must hold one number for each of the {width} channels of {layer!r}, got {len(value)}')
 
 
 def top_channels(ranking: Ranking, num_channels: int) -> tuple[int, ...]:

@@ -127,7 +127,7 @@ def collect_sums(
 ) -> dict[str, PairedSums]:
     """Running sums of several pairs in one pass; each gives every statistic (Sec. 4.2.1, Eq. 2 and 3).
 
-    The network is in evaluation mode meanwhile. With `torch.distributed` initialised the sums are added up over the
+    The network runs in evaluation mode. With `torch.distributed` initialised the sums are added up over the
     processes, and each of them gets the same.
 
     Args:
@@ -152,7 +152,7 @@ def collect_sums(
                     sums[pair] = PairedSums(first.shape[1], first.device)
                 sums[pair].update(first, second, batch.position, batch.step)
     if not sums:
-        raise ValueError('this process got no images: start as many processes as there are images, or fewer')
+        raise ValueError('this process got no images: start at most as many processes as there are images')
     for pair, state in zip(sums, all_reduce_sum_(torch.stack([each.state for each in sums.values()])), strict=True):
         sums[pair].state = state
     return sums
@@ -174,7 +174,7 @@ def rank_channels(
 ) -> Ranking:
     """Rank the channels of a layer by how much they depend on position (Sec. 4.2.1, Eq. 2 and 3).
 
-    Two forwards per image, which end at the layer; the network is in evaluation mode meanwhile.
+    Two forwards per image, which end at the layer; the network runs in evaluation mode.
 
     Args:
         model: Any network; compiled and wrapped ones, too.

@@ -257,8 +257,8 @@ class Metric(Protocol):
         harm_of: Name of the figure whose loss is called harm; '' for the first one. Its set of classes must not depend
             on the predictions.
 
-    A metric that is no function of sums over images has a method `pool` too: it makes what `finish` takes, for all
-    runs, from what `count` gave, (images, runs, ...).
+    A metric that cannot be computed from sums over images also has a method `pool`, which makes what `finish` takes
+    from what `count` gave, (images, runs, ...), for all runs.
     """
 
     @property

@@ -191,7 +191,7 @@ class Sweep(Result):
     def interval(self, ranking: str, region: str = 'overall', layer: str | None = None) -> tuple[Tensor, Tensor]:
         """95% interval of `harm` over the choice of images, by a bootstrap; see `mmposenc.chance.image_interval`."""
         if hasattr(self.metric, 'pool'):
-            raise ValueError(f'{self.harm_of} is no function of sums over images, so images cannot be resampled')
+            raise ValueError(f'{self.harm_of} cannot be computed from sums over images, so images cannot be resampled')
         (runs,) = self._top(ranking, '', layer)
 
         def harm(sums: Tensor) -> Tensor:
@@ -352,7 +352,7 @@ def read_conditions(folder: str | os.PathLike) -> dict[str, Any] | None:
     with suppress(ValueError, RecursionError):
         if isinstance(kept := json.loads(file.read_bytes()), dict):
             return kept
-    raise ValueError(f'{file} is not of a sweep, or is damaged: choose another folder, or delete {folder}')
+    raise ValueError(f'{file} does not describe a sweep, or is damaged: choose another folder, or delete {folder}')
 
 
 class SweepFolder:

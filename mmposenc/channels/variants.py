@@ -190,7 +190,7 @@ class VariantForwards:
 
     def _differs(self) -> ValueError:
         return ValueError(
-            f'at layer {self.layer!r} the network takes another way through its modules on this batch than on the '
+            f'at layer {self.layer!r} the network takes a different path through its modules on this batch than on the '
             'first: sweep with reuse=False, or at level 1'
         )
 
@@ -312,7 +312,7 @@ class _Tape:
         with patched({module: replay(module, module.forward) for module in self._modules}):
             yield
         if position < len(self.outputs):
-            raise ValueError('a replay takes another way through the modules of the network')
+            raise ValueError('a replay takes a different path through the modules of the network')
 
     def _tiled(self, tensor: Tensor, copies: int, real: bool) -> Tensor:
         """A copy of the tensor that may be written into, once for each copy of the batch if it is of images."""

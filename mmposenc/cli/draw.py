@@ -148,7 +148,7 @@ def _inputs(cfg: 'Config', number: int) -> 'Figure':
     dataset = loader.dataset
     grid = getattr(dataset, 'metainfo', {})
     if 'grid_size' not in grid:
-        raise ValueError(f'{type(dataset).__name__} of {cfg.filename} is on no grid; take a config with GridCIFAR10')
+        raise ValueError(f'{type(dataset).__name__} of {cfg.filename} has no grid; use a config with GridCIFAR10')
     batch = next(iter(loader))
     preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.data_preprocessor)
     images = preprocessor(batch)['inputs']

@@ -142,7 +142,7 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     path = Path(args.out, f'{_slug(name)}-{digest}.json')
     if path.is_file():
-        common.say(f'{name}: {path} is there already')
+        common.say(f'{name}: already measured, see {path}')
         return LocationProbe.load(path)
     canvas = canvas_side(args.grid_size, args.patch_size, args.cell_size or args.patch_size)
     side = canvas if {'images', 'rolled'} & set(args.controls) else args.patch_size

@@ -129,14 +129,14 @@ class Run:
         """Run the commands that are not done and write the result, unless it is `over`; 'done' or 'stopped'.
 
         Raises:
-            ValueError: If the folder is of other commands, a command failed, or the figures are not there.
+            ValueError: If the folder was made by other commands, a command failed, or the figures are not there.
         """
         file = self.folder / 'progress.json'
         progress: dict[str, Any] = dict(commands=self.commands, done=0, seconds=0.0)
         if file.is_file():
             progress = json.loads(file.read_text())
         if progress['commands'] != self.commands:
-            raise ValueError(f'{self.folder} is of other commands (see {file}): remove it, or give another --out')
+            raise ValueError(f'{self.folder} was made by other commands (see {file}): remove it, or give another --out')
         while progress['done'] < len(self.commands):
             if over():
                 return 'stopped'
@@ -225,7 +225,7 @@ def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: b
             signal.signal(number, handler)
     ends = [future.result() for future in futures]
     counts = ', '.join(f'{ends.count(word)} {word}' for word in ('done', 'stopped', 'failed'))
-    common.say(f'{counts}; the same command goes on')
+    common.say(f'{counts}; run the same command again to continue')
     if received:
         raise SystemExit(128 + received[0])
     if 'failed' in ends:

@@ -40,7 +40,7 @@ class Picture:
 
     def __init__(self, path: str | Path, caption: str) -> None:
         if not Path(path).is_file():
-            raise FileNotFoundError(f'picture {path} is not there')
+            raise FileNotFoundError(f'there is no picture {path}')
         content = Path(path).read_bytes()
         # Width in CSS px (96 an inch) at which the text of all pictures has one size; None if the file does not say.
         width: float | None = None
@@ -53,7 +53,7 @@ class Picture:
             found = re.search(rb'<svg[^>]*\swidth="([\d.]+)pt"', content)
             width = float(found[1]) / 72 if found else None
         else:
-            raise ValueError(f'picture {path} must be PNG or SVG, and its content is neither')
+            raise ValueError(f'picture {path} must be a PNG or SVG file')
         self.path, self.caption, self.width = path, caption, width and round(96 * width)
         self.url = f'data:{mime};base64,{base64.b64encode(content).decode()}'
 
@@ -138,7 +138,9 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
         )
         if len(claims) > 1:
             chance = f'{len(claims) / 20:.2g}'
-            sentence += f' {len(claims)} tests were made at 5%; on average, chance alone lets {chance} of as many pass.'
+            sentence += (
+                f' {len(claims)} tests were made at 5%; chance alone would let {chance} of them pass on average.'
+            )
         sentences.append(sentence)
     return sentences
 

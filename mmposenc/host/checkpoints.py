@@ -108,7 +108,7 @@ def load_exactly(model: nn.Module, weights: Mapping[str, Any], name: str) -> Non
     found = [f'{len(some)} {kind}, first {"; ".join(some[:3])}' for kind, some in misfits.items() if some]
     if found:
         advice = 'Give the config that the checkpoint was trained with'
-        raise ValueError(f'the checkpoint is of another model than {name}: {" | ".join(found)}. {advice}')
+        raise ValueError(f'the checkpoint does not fit {name}: {" | ".join(found)}. {advice}')
 
 
 def _check_archive(file: Path, trust: bool) -> None:

@@ -103,7 +103,7 @@ def complete(cfg: Config) -> None:
     tools do. ValueError if an entry that is read here is not of its kind.
     """
     if cfg.get('default_scope') == 'mmdet' and find_spec('mmdet') is None:
-        raise ValueError(f"{cfg.filename} is of mmdet: pip install 'mmposenc[mmdet]', in an environment of its own")
+        raise ValueError(f"{cfg.filename} needs mmdet: pip install 'mmposenc[mmdet]', in an environment of its own")
     for name in ('default_hooks', 'train_cfg', *LOADERS):
         if not isinstance(cfg.get(name) or {}, dict):
             raise ValueError(f'{name} in {cfg.filename} must be a dict, got {cfg[name]!r:.60}')

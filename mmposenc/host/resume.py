@@ -142,7 +142,7 @@ class RandomStateHook(Hook):
         elif runner.iter:
             processes = f'is of {len(states)} processes, this run has {get_world_size()}'
             found = processes if states else 'holds no random state'
-            runner.logger.warning(f'the checkpoint {found}: augmentations are drawn anew')
+            runner.logger.warning(f'the checkpoint {found}: augmentations start from new random numbers')
 
     def before_val(self, runner: Runner) -> None:
         self._before_val = all_gather_object(read_random_state())

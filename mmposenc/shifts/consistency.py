@@ -185,7 +185,7 @@ def _check_labels(labels: Any, number: int) -> Tensor:
     if isinstance(labels, Tensor) and labels.shape == (number,) and not labels.is_floating_point():
         return labels.long()
     got = f'{labels.dtype} {tuple(labels.shape)}' if isinstance(labels, Tensor) else type(labels).__name__
-    raise ValueError(f'every image needs the number of its class: labels ({number},) of integers, got {got}')
+    raise ValueError(f'every image needs a class number: labels ({number},) of integers, got {got}')
 
 
 def _ordered_size(loader: Iterable[Any]) -> int | None:

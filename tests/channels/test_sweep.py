@@ -174,7 +174,7 @@ def test_mean_activation_is_measured_or_taken_from_a_ranking() -> None:
     assert not sweep_channels(model, batches(), strength, [2], num_random=1, num_matched=0).plan.activation
 
 
-def test_metrics_of_ones_own(tmp_path: Path) -> None:
+def test_custom_metrics(tmp_path: Path) -> None:
     def count(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.gather(1, targets[:, None])
 
@@ -311,7 +311,7 @@ def test_another_sweep_is_refused_by_the_names_of_what_differs(tmp_path: Path) -
     with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(plan, model differ\)'):
         opened(tmp_path, 2, 'other')
     (tmp_path / 'sweep.json').write_text('{"format":')
-    with pytest.raises(ValueError, match=r'sweep\.json is not of a sweep, or is damaged'):
+    with pytest.raises(ValueError, match=r'sweep\.json does not describe a sweep, or is damaged'):
         opened(tmp_path)
     (tmp_path / 'sweep.json').unlink()
     with pytest.raises(ValueError, match=r'holds files of a sweep without its sweep\.json'):

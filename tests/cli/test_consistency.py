@@ -27,7 +27,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """14 images of 16 x 16 px in folders of two classes, a network of one's own with its weights, the images' table."""
+    """14 images of 16 x 16 px in folders of two classes, the user's own network with its weights, the images' table."""
     rng = np.random.default_rng(0)
     for name in ('a', 'b'):
         (tmp_path / 'images' / name).mkdir(parents=True)
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     model = build_network(f'{tmp_path}/mine.py:tiny')
     nn.init.normal_(model[4].weight, std=30)
     pooled = model[:4]((torch.rand(200, 3, 12, 12) - MEAN) / STD).mean(0)
-    model[4].bias.data = -model[4].weight.data @ pooled.detach()  # either class as often
+    model[4].bias.data = -model[4].weight.data @ pooled.detach()  # both classes are equally frequent
     torch.save({'state_dict': {f'module.{k}': v for k, v in model.state_dict().items()}}, tmp_path / 'w.pth')
     return tmp_path
 
@@ -56,7 +56,7 @@ def expected(folder: Path, **options) -> ConsistencyCard:
 
 
 @pytest.mark.parametrize('labels', ['', '--labels labels.csv'], ids=['folders', 'table'])
-def test_a_network_of_ones_own(folder, labels, monkeypatch, capsys):
+def test_a_network_of_the_users_own(folder, labels, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     words = 'consistency mine.py:tiny --weights w.pth --data images --resize 16 --crop 12 --max-shifts 2 --batch-size 5'
     call(f'{words} {labels} --workers 0 --seed 3 --out card.json'.split())

@@ -101,4 +101,4 @@ def test_a_mistake_is_one_line(fails: Fails, arguments: list[str], message: str)
 
 
 def test_a_data_set_without_a_grid(fails: Fails, classifier_config: Path) -> None:
-    assert 'is on no grid' in fails('draw', 'grids', classifier_config)
+    assert 'has no grid' in fails('draw', 'grids', classifier_config)

@@ -84,7 +84,7 @@ def test_a_classifier_has_fig_4_alone(tool: Callable[[str], Main], tmp_path: Pat
     [
         (['sweep', '--metrics', 'miou'], 'metric must be one of mIoU'),
         (['sweep', '--region', 'top'], 'region must be one of left, center, right, overall, got'),
-        (['sweep', '--overlays', 'none.png'], 'picture none.png is not there'),
+        (['sweep', '--overlays', 'none.png'], 'there is no picture none.png'),
         (['nowhere'], 'there is no sweep.json in nowhere: give the folder of a sweep'),
     ],
 )

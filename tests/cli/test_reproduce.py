@@ -144,7 +144,7 @@ def test_a_folder_of_another_run_is_refused(out, monkeypatch, capsys) -> None:
     run_all([Run(counter('same', 1), 0, out)], 1)
     with pytest.raises(ValueError, match='1 of 1 runs failed'):
         run_all([Run(counter('same', 2), 0, out)], 1)
-    assert 'is of other commands' in capsys.readouterr().out
+    assert 'was made by other commands' in capsys.readouterr().out
     use(monkeypatch, counter('one', 1))
     with common.lock(Namespace(launcher='none'), out, '--out'), pytest.raises(ValueError, match='another run works in'):
         call(['reproduce', '--out', str(out)])
@@ -182,7 +182,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize('words', WRONG)
-def test_what_is_typed_wrongly(out, words: str) -> None:
+def test_wrong_arguments(out, words: str) -> None:
     with pytest.raises(ValueError, match=WRONG[words]):
         call(['reproduce', *words.split()])
 

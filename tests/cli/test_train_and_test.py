@@ -85,7 +85,7 @@ def test_checkpoints_that_do_not_fit(
     path, config = 'work_dirs/tiny/epoch_1.pth', classifier_config
 
     deeper = ['--cfg-options', 'model.backbone.depth=34']
-    message = r'error: the checkpoint is of another model than ImageClassifier .*missing, first backbone.*\n'
+    message = r'error: the checkpoint does not fit ImageClassifier .*missing, first backbone.*\n'
     assert re.fullmatch(message, fails('test', config, path, *deeper))
     assert re.fullmatch(message, fails('train', config, '--resume', path, *deeper))
 

@@ -120,7 +120,7 @@ def test_text_stays_text(pictures: list[Picture]) -> None:
 
 def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / 'a.png').write_bytes(b'GIF89a')
-    with pytest.raises(FileNotFoundError, match=r'picture .*none\.png is not there'):
+    with pytest.raises(FileNotFoundError, match=r'there is no picture .*none\.png'):
         Picture(tmp_path / 'none.png', 'c')
     with pytest.raises(ValueError, match=r'a\.png must be PNG or SVG'):
         Picture(tmp_path / 'a.png', 'c')
@@ -146,7 +146,7 @@ def test_what_a_sweep_has_found_in_words_and_tables() -> None:
     assert f'D = 12.00, p = {1 / 420:.3f}: each half depends on its own channels' in halves
     assert number == (
         'p is the share of orders, 19 random ones and the ranking itself, that cost at least as much: 0.050 if no '
-        'random one does. 4 tests were made at 5%; on average, chance alone lets 0.2 of as many pass.'
+        'random one does. 4 tests were made at 5%; chance alone would let 0.2 of them pass on average.'
     )
     (claims,) = report.describe_claims(sweep)
     assert claims.rows[0] == [

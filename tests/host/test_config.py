@@ -192,5 +192,5 @@ def test_sync_bn_is_replaced_wherever_it_is() -> None:
 
 def test_a_config_of_mmdet_without_mmdet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('mmposenc.host.config.find_spec', lambda name: None)
-    with pytest.raises(ValueError, match=r"is of mmdet: pip install 'mmposenc\[mmdet\]'"):
+    with pytest.raises(ValueError, match=r"needs mmdet: pip install 'mmposenc\[mmdet\]'"):
         complete(Config(dict(default_scope='mmdet')))

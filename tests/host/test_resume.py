@@ -155,7 +155,7 @@ def test_a_random_state_that_does_not_fit_is_said(
     runner, again = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'other.pth'), resume=True)
     runner.train()
     said = capsys.readouterr()
-    assert f'the checkpoint {found}: augmentations are drawn anew' in said.out + said.err
+    assert f'the checkpoint {found}: augmentations start from new random numbers' in said.out + said.err
     assert [step[0] for step in again.seen] == [step[0] for step in losses.seen[5:]]
     assert again.seen != losses.seen[5:]
 

@@ -1,4 +1,4 @@
-"""A check that data set, head and checkpoint speak of the same classes."""
+"""A check that data set, head and checkpoint have the same classes."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

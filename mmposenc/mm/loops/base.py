@@ -49,7 +49,7 @@ class ChannelLoop(BaseLoop):
         if split not in ('all', 'even', 'odd'):
             raise ValueError(f'split must be one of all, even, odd, got {split!r}')
         if any(isinstance(hook, ChannelAblationHook) for hook in runner.hooks):
-            raise ValueError('the whole network is needed here: take ChannelAblationHook out of custom_hooks')
+            raise ValueError('this loop needs the whole network: remove ChannelAblationHook from custom_hooks')
         self.model = unwrap_model(runner.model)
         require_whole_images(runner.model, allow_slide)
         try:

@@ -106,7 +106,7 @@ class AblationSweepLoop(ChannelLoop):
                 raise ValueError('the data set names no classes: give it metainfo=dict(classes=...)')
             self.metric = MeanIoU(classes, regions, ignore_index)
         elif regions is not None:
-            raise ValueError('regions are of segmentations, and the model is none: leave them out')
+            raise ValueError('regions need a segmentation model: leave them out')
         elif is_detector(self.model):
             self.metric = detection_metric(self.model, self.data_set)
         # A layer or a level that does not fit is refused before a pass over the data.

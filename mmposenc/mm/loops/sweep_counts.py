@@ -287,7 +287,7 @@ class DetectionCounts(SweepCounts):
             with _head_outputs(self.model) as outputs:
                 detections(copies)
             if not outputs:
-                raise ValueError(f'no head of {type(self.model).__name__} is called by name: sweep at level 1')
+                raise ValueError(f'{type(self.model).__name__} has no module whose name ends in Head: sweep at level 1')
             return torch.cat(outputs)
 
         for run, found in self.forwards.run(detections, scores):

@@ -183,7 +183,7 @@ OFF = [dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', channels=
     (dict(rank_split='half'), r"split must be one of all, even, odd, got 'half'"),
     (dict(statistics='abs'), r"must be lists of names, got .* and 'abs'"),
     (dict(statistics=['centred']), r"must be given with statistic 'centred'.* 'centred' without a reference"),
-    (dict(hooks=OFF), 'the whole network is needed here: take ChannelAblationHook out'),
+    (dict(hooks=OFF), 'this loop needs the whole network: remove ChannelAblationHook'),
 ])  # fmt: skip
 def test_arguments_that_are_refused(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
