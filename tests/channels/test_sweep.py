@@ -260,7 +260,7 @@ def test_folders_that_are_not_a_sweep(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the format 'mmposenc\.sweep/2', got 'mmposenc\.sweep/1'"):
         Sweep.load(tmp_path)
     (tmp_path / 'sweep.json').write_text('[')
-    with pytest.raises(ValueError, match='is not of a sweep'):
+    with pytest.raises(ValueError, match='does not describe a sweep'):
         Sweep.load(tmp_path)
     (tmp_path / 'sweep_counts.npz').unlink()
     with pytest.raises(FileNotFoundError, match=r'no sweep_counts.npz .* let the sweep end'):

@@ -306,7 +306,7 @@ def test_another_way_through_the_network_is_followed_or_refused(build: Callable[
             expected = model(images)
         found = variants.run([ORDER], lambda copies, x=images: model(x.repeat(copies, 1, 1, 1)))
         if refused and images.mean() > 0:
-            with pytest.raises(ValueError, match='another way through its modules on this batch than on the first'):
+            with pytest.raises(ValueError, match='different path through its modules on this batch than on the first'):
                 list(found)
         else:
             torch.testing.assert_close(dict(found)[1], expected)

@@ -122,7 +122,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / 'a.png').write_bytes(b'GIF89a')
     with pytest.raises(FileNotFoundError, match=r'there is no picture .*none\.png'):
         Picture(tmp_path / 'none.png', 'c')
-    with pytest.raises(ValueError, match=r'a\.png must be PNG or SVG'):
+    with pytest.raises(ValueError, match=r'a\.png must be a PNG or SVG'):
         Picture(tmp_path / 'a.png', 'c')
 
 

@@ -172,7 +172,7 @@ def test_weights_that_fit_exactly_are_loaded() -> None:
 @pytest.mark.parametrize(
     'model, state, message',
     [
-        (net(depth=2), net(), r'another model than Net: 6 missing, first 1\.0\.weight; 1\.0\.bias'),
+        (net(depth=2), net(), r'does not fit Net: 6 missing, first 1\.0\.weight; 1\.0\.bias'),
         (net(), net(depth=2), r': 7 unexpected, first 1\.0\.weight; 1\.0\.bias; 1\.1\.weight\. Give the config'),
         (net(), net(width=3), r'of another shape, first size mismatch for 0\.0\.weight: .*\[3, 3\].*\[2, 2\]'),
         (nn.Linear(1, 1), nn.ModuleDict({'o': net()}), r'2 missing, first weight; bias \| 7 unexpected, first o'),

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from mmposenc.mm.datasets import CamVidBoxes, DigitSceneBoxes
 from mmposenc.mm.datasets.camvid import component_boxes
 from mmposenc.mm.datasets.digit_scenes import CAR, PEDESTRIAN, SIGN
-from mmposenc.mm.detection import listed_positions
+from mmposenc.mm.datasets.region_subsets import listed_positions
 
 
 def test_a_box_bounds_the_pixels_of_its_digit() -> None:
@@ -34,11 +35,13 @@ def test_a_box_bounds_the_pixels_of_its_digit() -> None:
     assert alone > 3
 
 
-def test_positions_of_listed_images_are_those_of_the_whole_data_set(tmp_path: Path) -> None:
-    (tmp_path / 'list.txt').write_text('val_000002\nval_000004\n')
-    data_set = dict(type='mmposenc.DigitSceneBoxes', split='val', num_scenes=5)
-    for indices in (None, [4, 2], -3):
-        assert listed_positions({**data_set, 'indices': indices}, str(tmp_path / 'list.txt')) == [2, 4]
+def test_positions_of_listed_images(tmp_path: Path) -> None:
+    path = tmp_path / 'list.txt'
+    path.write_text('val_000004\n\nval_000002\n')
+    for indices, positions in ((None, [2, 4]), ([4, 0, 2], [0, 2])):
+        assert listed_positions(DigitSceneBoxes('val', num_scenes=5, indices=indices), str(path)) == positions
+    with pytest.raises(ValueError, match='must list images of DigitSceneBoxes such as val_000000, got val_000004'):
+        listed_positions(DigitSceneBoxes('val', num_scenes=4), str(path))
 
 
 def test_components_by_hand() -> None:

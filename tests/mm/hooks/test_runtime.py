@@ -47,7 +47,7 @@ def test_the_model_below_its_wrappers_is_compared() -> None:
         runner = SimpleNamespace(model=model, model_name='Net')
         StrictCheckpointHook().after_load_checkpoint(runner, dict(state_dict=nn.Linear(2, 2).state_dict()))
         StrictCheckpointHook().after_load_checkpoint(runner, nn.Linear(2, 2).state_dict())
-        with pytest.raises(ValueError, match='another model than Net of this config: 2 of another shape'):
+        with pytest.raises(ValueError, match='does not fit Net of this config: 2 of another shape'):
             StrictCheckpointHook().after_load_checkpoint(runner, dict(state_dict=nn.Linear(3, 3).state_dict()))
 
 
