@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from planted import PlantedNet, planted_net
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
@@ -45,7 +44,9 @@ def forget_runs() -> None:
 
 
 @pytest.fixture
-def planted() -> PlantedNet:
+def planted() -> torch.nn.Module:
+    from planted import planted_net
+
     return planted_net()
 
 

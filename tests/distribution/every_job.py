@@ -2,7 +2,7 @@
 
     python every_job.py JOBS.json 1 2 4
 
-To import OpenMMLab takes longer than any of the jobs, so it is done once: the processes are forks, with the environment
+Importing OpenMMLab takes longer than any of the jobs, so it is done once: the processes are forks, with the environment
 that torchrun gives. JOBS.json holds, by the name of a job, its arguments. Each number of processes has a
 folder beside it, with what the commands write and with `figures-RANK.json`: by the name of the job, figures and counts.
 """
@@ -53,7 +53,7 @@ def process(rank: int, processes: int, port: str, jobs: dict[str, list[str]]) ->
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes))
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
     if processes > 1:
-        os.environ['TORCHELASTIC_RUN_ID'] = 'none'  # By which the commands know torchrun.
+        os.environ['TORCHELASTIC_RUN_ID'] = 'none'  # This tells the commands that torchrun started them.
     errors.run(lambda: run_jobs(jobs))
 
 

@@ -21,7 +21,7 @@ RANKINGS = [f'ranking-{pair}-{kind}.json' for pair in ('flip_image', 'flip_kerne
 
 @pytest.fixture
 def jobs(segmenter_config: Path, classifier_config: Path, tmp_path: Path) -> dict[str, list[str]]:
-    """The arguments by name; 5 scenes and 7 images, of which 2 and 4 are no divisors."""
+    """The arguments by name; 5 scenes and 7 images, which 2 and 4 processes cannot share evenly."""
     scene, labels = (cv2.imread(str(tmp_path / 'scenes' / kind / '0.png'), -1) for kind in ('images', 'labels'))
     cv2.imwrite(str(tmp_path / 'scenes' / 'images' / '4.png'), np.roll(scene, 9, axis=1))
     cv2.imwrite(str(tmp_path / 'scenes' / 'labels' / '4.png'), np.roll(labels, 9, axis=1))
