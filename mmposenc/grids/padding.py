@@ -61,18 +61,21 @@ def pad_maps(maps: Tensor, amounts: Sequence[int], mode: str) -> Tensor:
     """Pad the last two dimensions by (left, right, top, bottom) px, also wider than the map."""
     for dim, before, after in ((-1, *amounts[:2]), (-2, *amounts[2:])):
         if before or after:
-            maps = maps.index_select(dim, _border(mode, maps.shape[dim], before, after, maps.device))
+            size = maps.shape[dim]
+            places = [_source(mode, place, size) for place in (*range(-before, 0), *range(size, size + after))]
+            border = [maps.narrow(dim, place, 1) for place in places]
+            maps = torch.cat([*border[:before], maps, *border[before:]], dim)  # keeps channels_last
     return maps
 
 
-def _border(mode: str, size: int, before: int, after: int, device: torch.device) -> Tensor:
-    places = torch.arange(-before, size + after, device=device)
+def _source(mode: str, place: int, size: int) -> int:
+    """Which place of the map a place outside is filled from."""
     if mode == 'circular':
-        return places % size
+        return place % size
     if mode == 'reflect' and size > 1:
-        places = places.abs() % (2 * size - 2)
-        return torch.minimum(places, 2 * size - 2 - places)
-    return places.clamp(0, size - 1)
+        place = abs(place) % (2 * size - 2)
+        return min(place, 2 * size - 2 - place)
+    return min(max(place, 0), size - 1)
 
 
 def _amounts(call: dict[str, Any]) -> list[int]:
