@@ -49,7 +49,9 @@ SMALL_SCENES += ' model.decode_head.channels=32'
 SYMMETRIC = '{split}_dataloader.dataset.symmetric=True'
 SMALL_SCENES += ' "model.decode_head.dilations=[1]" '
 SMALL_SCENES += ' '.join(SYMMETRIC.format(split=split) for split in ('train', 'val', 'test'))
-SMALL_GRID = 'model.backbone.base_channels=8 model.backbone.stem_channels=8 model.head.in_channels=32'
+# Convolutions of few channels train a quarter faster on a CPU in this layout.
+FAST = 'data_preprocessor.channels_last=True'
+SMALL_GRID = f'{FAST} model.backbone.base_channels=8 model.backbone.stem_channels=8 model.head.in_channels=32'
 # Channels are ranked on other scenes than those that the losses are measured on.
 OTHER_SCENES = '{split}_dataloader.dataset.seed=1 {split}_dataloader.dataset.num_scenes=400'
 RANDOM = 39
@@ -158,11 +160,11 @@ def plan(out: Path) -> list[Step]:
     steps += [
         Step('sweep', sweep, f'ablate channels, beside {RANDOM} random orders', 27, ranked),
         Step('overlays', overlays, 'predict with channels ablated', 3, ranked),
-        train('augshift_r18_digits', SHIFT['augshift_r18_digits'], 60),
-        train('baseline_r18_digits', SHIFT['baseline_r18_digits'], 30),
-        # Digits that never move are learned in half of the epochs.
-        train('baseline-nocrop_r18_digits', SHIFT['baseline-nocrop_r18_digits'], 14, epochs(8, 'T_max')),
     ]
+    # Digits that never move are learned in fewer epochs.
+    for config, number, seconds in (('augshift', 12, 40), ('baseline', 12, 20), ('baseline-nocrop', 8, 14)):
+        name = f'{config}_r18_digits'
+        steps.append(train(name, SHIFT[name], seconds, f'{FAST} {epochs(number, "T_max")}'))
     for task, number, what in (('location', 8, 'place'), ('category', 16, 'value')):
         for net, name in NETS.items():
             options = f'{SMALL_GRID} {epochs(number, "end")}'
