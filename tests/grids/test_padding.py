@@ -15,7 +15,10 @@ from mmposenc.grids.weights import calibrate_batch_norm, random_weights, without
 @pytest.mark.parametrize('mode', PADDINGS)
 def test_padded_maps_are_pytorchs_and_may_be_wider_than_the_map(mode: str):
     maps = torch.rand(1, 2, 5, 6)
-    assert torch.equal(pad_maps(maps, (2, 1, 0, 3), mode), F.pad(maps, (2, 1, 0, 3), mode=mode))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        padded = pad_maps(maps.contiguous(memory_format=layout), (2, 1, 0, 3), mode)
+        assert torch.equal(padded, F.pad(maps, (2, 1, 0, 3), mode=mode))
+        assert padded.is_contiguous(memory_format=layout)
     row = torch.tensor([[[[0.0, 1, 2]]]])
     wide = {'circular': [1, 2, 0, 1, 2, 0, 1, 2, 0, 1], 'reflect': [0, 1, 2, 1, 0, 1, 2, 1, 0, 1]}
     expected = wide.get(mode, [0, 0, 0, 0, 0, 1, 2, 2, 2, 2])
