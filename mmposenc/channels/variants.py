@@ -116,7 +116,8 @@ class VariantForwards:
             return 'nothing', f'nothing is shared, as the layer runs {tape.calls} times per forward'
         self._layout['channel_dim'] = tape.layout.channel_dim
         if tape.classifier() is not None:
-            slices = SweepOrder(self.layer, tuple(some), ((0, len(some)), (0, len(fewer))), (0, 1))
+            order = (*some, *(set(range(self.num_channels)) - set(some)))
+            slices = SweepOrder(self.layer, order, ((0, len(some)), (0, len(fewer))), (0, 1))
             found = dict(self._products(tape, [slices]))
             if _close(plain, found[0]) and _close(other, found[1]):
                 return 'all but the classifier', 'variants are matrix products of the features before the classifier'
@@ -171,28 +172,38 @@ class VariantForwards:
         return all(map(_close, expected, found))
 
     def _products(self, tape: '_Tape', orders: Sequence[SweepOrder]) -> Iterator[tuple[int, Tensor]]:
-        """Number and scores (N, K) of every run: the scores without ablation minus what the ablated channels add."""
+        """Number and scores (N, K) of every run."""
         if (found := tape.classifier()) is None:
             raise self._differs()
-        linear, features = found
-        # Half precision would add up errors over the blocks.
-        features = features.to(torch.promote_types(features.dtype, torch.float32))
-        weight = linear.weight.to(features)
         for order in orders:
-            bounds = sorted({0, *(bound for bounds in order.slices for bound in bounds)})
-            channels = torch.tensor(order.order, device=features.device)
-            added = {0: features.new_zeros(())}
-            for start, stop in pairwise(bounds):
-                block = channels[start:stop]
-                added[stop] = added[start] + features[:, block] @ weight[:, block].T
-            for run, (start, stop) in zip(order.runs, order.slices, strict=True):
-                yield run, tape.output - (added[stop] - added[start])
+            yield from zip(order.runs, _scores_of_slices(*found, order), strict=True)
 
     def _differs(self) -> ValueError:
         return ValueError(
             f'at layer {self.layer!r} the network takes a different path through its modules on this batch than on the '
             'first: sweep with reuse=False, or at level 1'
         )
+
+
+def _scores_of_slices(linear: nn.Linear, features: Tensor, order: SweepOrder) -> list[Tensor]:
+    """The scores (N, K) of each slice of an order: the bias, and what the other channels add.
+
+    They are not the scores of the whole network minus what the slice adds: where all that is left is zero, classes of
+    one bias tie, and the rounding of a difference would choose among them.
+    """
+    # Half precision would add up errors over the blocks.
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    weight, channels = linear.weight.to(features), torch.tensor(order.order, device=features.device)
+    bounds = sorted({0, len(channels), *(bound for bounds in order.slices for bound in bounds)})
+    before = [features.new_zeros(len(features), len(weight))]
+    behind = [before[0] if linear.bias is None else linear.bias.to(features).expand_as(before[0])]
+    with torch.autocast(features.device.type, enabled=False):
+        blocks = [features[:, channels[a:b]] @ weight[:, channels[a:b]].T for a, b in pairwise(bounds)]
+    for block, last in zip(blocks, reversed(blocks), strict=True):
+        before.append(before[-1] + block)
+        behind.append(behind[-1] + last)
+    place = {bound: number for number, bound in enumerate(bounds)}
+    return [before[place[start]] + behind[-1 - place[stop]] for start, stop in order.slices]
 
 
 class PlanForwards(dict[str, VariantForwards]):

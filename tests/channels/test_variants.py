@@ -233,6 +233,25 @@ def test_memory_limits_the_copies() -> None:
     assert 'at once' not in said[0]
 
 
+@pytest.mark.parametrize('bias', [False, True])
+def test_scores_tie_where_no_features_are_left(bias: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 9, bias))
+    nn.init.constant_(model[0].bias, -1.2)  # Many images have few channels that are not zero.
+    if bias:
+        nn.init.zeros_(model[4].bias)
+    images = torch.randn(50, 3, 6, 6)
+    slices = ((0, 8), (0, 28), (0, 32), (8, 16))
+    orders = [SweepOrder('1', tuple(torch.randperm(32).tolist()), slices, (1, 2, 3, 4)) for _ in range(5)]
+    for order in orders:
+        variants = VariantForwards(model.eval(), '1', 32)
+        with torch.no_grad():
+            for run, scores in variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))):
+                with ablate_channels(model, '1', dict(order.ablations())[run]):
+                    assert torch.equal(scores.argmax(1), model(images).argmax(1))
+        assert variants.shares == 'all but the classifier'
+
+
 def test_matrix_products_add_up_no_errors_of_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     close = torch.allclose
     monkeypatch.setattr('mmposenc.channels.variants._close', lambda one, other: close(one.float(), other.float(), 0.02))
