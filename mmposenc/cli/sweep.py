@@ -79,10 +79,13 @@ def numbers(text: str) -> list[int]:
 
 
 def _region_metric(evaluator: Any) -> dict:
-    """The config's own metric by region, else mmseg's; the sweep has its regions and its ignored label too."""
+    """The config's metric by region, else mmseg's, else one's own; the sweep has its regions and ignored label too."""
     from mmposenc.host.config import type_name
 
-    metrics = evaluator if isinstance(evaluator, list) else [evaluator or {}]
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:  # mmengine's Evaluator
+        evaluator = evaluator['metrics']
+    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator or {}]
     by_type = {type_name(metric): metric for metric in reversed(metrics)}
     kinds = ('mmposenc.RegionIoUMetric', 'IoUMetric', 'mmseg.IoUMetric')
-    return next((by_type[kind] for kind in kinds if kind in by_type), {})
+    own = (metric for metric in metrics if 'ignore_index' in metric)  # a subclass, or another metric of segmentation
+    return next((by_type[kind] for kind in kinds if kind in by_type), None) or next(own, {})

@@ -19,18 +19,26 @@ def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
         )
 
 
+def first_window(model: Any, images: Tensor) -> Tensor:
+    """The first image, or of it what a model sees at once that is tested by sliding windows."""
+    test_cfg = getattr(model, 'test_cfg', None) or {}
+    height, width = test_cfg['crop_size'] if test_cfg.get('mode') == 'slide' else images.shape[-2:]
+    return images[:1, ..., :height, :width]
+
+
 def tensor_forward(model: Any, batch: dict[str, Any]) -> Callable[[Tensor], object]:
     """A function from images as a data loader gives them to the network's output, through its preprocessor.
 
     The preprocessor pads, so images that are flipped or rolled before it have their padding where the network expects
-    it. The other entries of `batch`, where the images come from, go along.
+    it. The other entries of `batch`, where the images come from, go along; its samples are copied, since preprocessors
+    write into them.
     """
 
     def forward(images: Tensor) -> object:
         changed = {**batch, 'inputs': images if isinstance(batch['inputs'], Tensor) else list(images)}
         samples = batch.get('data_samples')
         if isinstance(samples, (list, tuple)):
-            changed['data_samples'] = list(samples[: len(images)])
+            changed['data_samples'] = [sample.new() for sample in samples[: len(images)]]
         return model(**model.data_preprocessor(changed, False), mode='tensor')
 
     return forward

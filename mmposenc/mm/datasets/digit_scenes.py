@@ -74,6 +74,9 @@ class DigitScenes(BaseSegDataset):
             raise ValueError(f'num_scenes must be at least 1, got {num_scenes}')
         if len(image_size) != 2 or min(image_size) < 32:
             raise ValueError(f'image_size must be (height, width), each at least 32 px, got {tuple(image_size)}')
+        classes = (kwargs.get('metainfo') or {}).get('classes', self.METAINFO['classes'])
+        if kwargs.get('reduce_zero_label') or tuple(classes) != self.METAINFO['classes']:
+            raise ValueError('scenes are composed with labels of their own: leave out reduce_zero_label and classes')
         self.image_size = tuple(image_size)
         self.seed, self.symmetric = seed, symmetric
         super().__init__(ann_file, '.png', data_root=data_root, pipeline=list(pipeline), **kwargs)

@@ -97,10 +97,15 @@ def image_name(data_set: Any, info: Mapping[str, Any]) -> str:
     """Path of an image below the data set's folder of images, without suffix."""
     if 'img_path' not in info:
         raise ValueError(f'{type(data_set).__name__} has no files, so its images have no names')
-    prefix = getattr(data_set, 'data_prefix', {})
-    name = osp.relpath(info['img_path'], prefix.get('img_path', prefix.get('img')) or '.')
+    name = osp.relpath(info['img_path'], image_folder(data_set) or '.')
     suffix = getattr(data_set, 'img_suffix', '')
     return name.removesuffix(suffix) if suffix else osp.splitext(name)[0]
+
+
+def image_folder(data_set: Any) -> str:
+    """The folder of a data set's images; '' if it has none."""
+    prefix = getattr(data_set, 'data_prefix', None) or {}
+    return prefix if isinstance(prefix, str) else prefix.get('img_path', prefix.get('img')) or ''
 
 
 def class_numbers(dataset: BaseDataset, class_name: str | Sequence[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from mmposenc.channels import ablate_channels, random_channels, top_channels
 from mmposenc.channels import window as ranks
 from mmposenc.channels.ablation import check_channels
 from mmposenc.layers import find_module, pooled_features, split_layer, unwrap_model
-from mmposenc.mm.forwards import require_whole_images, tensor_forward
+from mmposenc.mm.forwards import first_window, require_whole_images, tensor_forward
 from mmposenc.ranking import Ranking
 from mmposenc.registry import HOOKS
 
@@ -141,12 +141,13 @@ class ChannelAblationHook(Hook):
 
     def _width(self, model: Any, batch: Any) -> int | None:
         """C of the layer, from one image; this also establishes the layout, by another image size if it must."""
-        if isinstance(batch['inputs'][0], (list, tuple)):  # test-time augmentation: the first view
+        first = batch['inputs'][0]
+        if isinstance(first, (list, tuple)) or first.ndim == 4:  # test-time augmentation: the first view
             batch = {name: value[0] for name, value in batch.items()}
-        image = batch['inputs'][0][None].float()
+        image = first_window(model, batch['inputs'][0][None]).float()
         try:
             return pooled_features(model, self.layer, image, tensor_forward(model, batch), self.channel_dim).shape[1]
-        except ValueError:  # what is wrong shows in the model's own forward, which may pass where this one does not
+        except Exception:  # what is wrong shows in the model's own forward, which may pass where this one does not
             return None
 
 

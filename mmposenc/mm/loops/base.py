@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from mmposenc.layers import unwrap_model
-from mmposenc.mm.datasets.region_subsets import listed_positions
+from mmposenc.mm.datasets.region_subsets import image_folder, listed_positions
 from mmposenc.mm.forwards import require_whole_images
 from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.ranking import file_sha256, model_fingerprint
@@ -108,8 +108,7 @@ class ChannelLoop(BaseLoop):
 def describe_data(dataset: Any) -> str:
     """A data set's class, split and list, without folders, such as 'CityscapesDataset val val-left.txt'."""
     dataset = getattr(dataset, 'dataset', dataset)
-    folder = getattr(dataset, 'data_prefix', {}).get('img_path') or ''
-    split = getattr(dataset, 'split', '') or Path(folder).name
+    split = getattr(dataset, 'split', '') or Path(image_folder(dataset)).name
     listed = Path(getattr(dataset, 'ann_file', '') or '').name
     return ' '.join(str(part) for part in (type(dataset).__name__, split, listed) if part)
 
@@ -118,7 +117,7 @@ def _whole(dataloader: DataLoader) -> Iterator[dict]:
     """The batches of a loader, each of single images of one size."""
     try:
         for batch in dataloader:
-            if not all(isinstance(image, Tensor) for image in batch['inputs']):
+            if not all(isinstance(image, Tensor) and image.ndim == 3 for image in batch['inputs']):
                 raise ValueError('each image is taken once: use a test pipeline without test-time augmentation')
             sizes = {tuple(image.shape[-2:]) for image in batch['inputs']}
             if len(sizes) > 1:

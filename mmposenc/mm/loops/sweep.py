@@ -20,6 +20,7 @@ from mmposenc.channels.sweep_plan import SweepPlan, known_activation
 from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions
 from mmposenc.layers import check_layer, eager_forwards, pooled_features
 from mmposenc.mm.detection import detection_metric, is_detector
+from mmposenc.mm.forwards import first_window
 from mmposenc.mm.loops.base import ChannelLoop, describe_data
 from mmposenc.mm.loops.sweep_counts import ClassificationCounts, DetectionCounts, SegmentationCounts
 from mmposenc.ranking import Ranking
@@ -147,7 +148,7 @@ class AblationSweepLoop(ChannelLoop):
                 for idx, (positions, batch) in enumerate(zip(own, batches, strict=True)):
                     data = self._preprocessed(batch)
                     for layer in self.plan.layers if idx == 0 else ():
-                        check_layer(self.model, layer, data['inputs'][:1], self._forward(data))
+                        check_layer(self.model, layer, first_window(self.model, data['inputs']), self._forward(data))
                     folder.add(positions, self.task.count(data, [self.positions[place] for place in positions]))
             folder.flush()
             barrier()

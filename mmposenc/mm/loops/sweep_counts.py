@@ -229,13 +229,13 @@ class ClassificationCounts(SweepCounts):
         `positions` are those of the images in the data set, by which the shifts are drawn.
         """
         images, samples = data['inputs'], data['data_samples']
-        if any('gt_label' not in sample for sample in samples):
-            raise ValueError('a sweep needs labels, but a sample has no gt_label: use a data set with labels')
+        if any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
+            raise ValueError('a sweep needs one gt_label for each image: use a data set with one label each')
         labels = torch.cat([sample.gt_label for sample in samples]).to(images.device)
         reference = self._labels(images, samples)
         if not self._checked:
             predicted = self.model(images, [sample.new() for sample in samples], mode='predict')
-            if [int(sample.pred_label) for sample in predicted] != reference[0].tolist():
+            if [sample.pred_label.tolist() for sample in predicted] != reference[0, :, None].tolist():
                 raise ValueError(
                     f'{type(self.model).__name__} predicts other classes than those with the largest score of '
                     "mode='tensor', so its Top-1 cannot be swept"

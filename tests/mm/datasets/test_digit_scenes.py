@@ -113,6 +113,8 @@ def test_a_list_chooses_scenes(tmp_path):
         ({'split': 'test'}, '', r"split must be one of \['train', 'val'\], got 'test'"),
         ({'num_scenes': 0}, '', 'num_scenes must be at least 1, got 0'),
         ({'image_size': (16, 64)}, '', r'image_size must be \(height, width\), each at least 32 px, got \(16, 64\)'),
+        ({'reduce_zero_label': True}, '', 'leave out reduce_zero_label and classes'),
+        ({'metainfo': {'classes': ('car', 'tree')}}, '', 'leave out reduce_zero_label and classes'),
         ({'ann_file': 'none.txt'}, '', 'no ann_file'),
         ({'ann_file': 'list.txt'}, 'val_000005\n', 'scenes val_000000 to val_000004, got val_000005'),
         ({'ann_file': 'list.txt'}, '\n', 'got an empty file'),

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.runner import Runner
 from mmseg.models import SegTTAModel
 from planted import some_ranking
 from planted_segmenter import HEADS, LogitsMetric, lit_columns, make_runner, make_segmenter, number_of_hooks
 from torch import Tensor, nn
 
 from mmposenc.channels import ablate_channels, random_channels
+from mmposenc.layers import unwrap_model
 from mmposenc.mm.hooks import ChannelAblationHook
 from mmposenc.ranking import model_fingerprint
 
@@ -192,7 +196,59 @@ def test_sliding_windows_are_refused_unless_asked_for(tmp_path: Path) -> None:
     model = make_segmenter(test_cfg=dict(mode='slide', crop_size=(5, 5), stride=(3, 3)))
     with pytest.raises(ValueError, match=r"needs whole-image inference, but model.test_cfg.mode is 'slide'"):
         logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[0])])
-    logits(model, tmp_path, [dict(layer='backbone[-1]', channels=[0], allow_slide=True)])
+    whole = model.backbone.forward
+
+    def windows_only(images: Tensor) -> object:
+        if images.shape[-1] != 5:
+            raise RuntimeError('the size of tensor a must match the size of tensor b')
+        return whole(images)
+
+    model.backbone.forward = windows_only  # as that of BEiT
+    hook = dict(layer='backbone[-1]', random=(2, 7), allow_slide=True, channel_dim=1)
+    off = logits(model, tmp_path, [hook])
+    with ablate_channels(model, 'backbone[-1]', RANDOM, channel_dim=1, allow_repeats=True):
+        assert torch.equal(off, logits(model, tmp_path, []))
+    assert not torch.allclose(off, logits(model, tmp_path, []))
+
+
+class ScoresMetric(BaseMetric):
+    """Keeps the scores of every image."""
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        self.results += [sample['pred_score'] for sample in data_samples]
+
+    def compute_metrics(self, results: list) -> dict:
+        self.scores = torch.stack(results)
+        return {'images': float(len(results))}
+
+
+MIXUP = dict(augments=dict(type='Mixup', alpha=0.2))  # which lets the preprocessor write one-hot labels into samples
+FLIPS = [[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], [dict(type='PackInputs')]]
+VIEWS = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug', transforms=FLIPS)]
+
+
+@pytest.mark.parametrize('kind', ['mixup', 'views', 'views in batches'])
+def test_classifiers_whose_batches_are_unlike_others(kind: str, classifier_config: Path, tmp_path: Path) -> None:
+    cfg = Config.fromfile(classifier_config)
+    cfg.work_dir, cfg.test_evaluator = str(tmp_path / 'work'), dict(type=ScoresMetric)
+    if kind == 'mixup':
+        cfg.model.train_cfg = MIXUP
+    else:
+        preprocessor = dict(type='ClsDataPreprocessor', **cfg.pop('data_preprocessor'))
+        cfg.model = dict(type='AverageClsScoreTTA', module=dict(**cfg.model, data_preprocessor=preprocessor))
+        cfg.test_dataloader.dataset.pipeline = VIEWS
+    if kind == 'views in batches':
+        cfg.test_dataloader.collate_fn = dict(type='default_collate')
+
+    def scores(hooks: list[dict], channels: Sequence[int] = ()) -> Tensor:
+        runner = Runner.from_cfg(Config({**cfg, 'custom_hooks': hooks, 'experiment_name': f'{kind}{len(hooks)}'}))
+        with ablate_channels(unwrap_model(runner.model), 'backbone[-1]', channels, allow_repeats=True):
+            runner.test()
+        return runner.test_evaluator.metrics[0].scores
+
+    off = scores([dict(type='mmposenc.ChannelAblationHook', layer='backbone[-1]', random=(8, 0))])
+    assert torch.equal(off, scores([], random_channels(32, 8, 0)))
+    assert not torch.allclose(off, scores([]))
 
 
 @pytest.mark.parametrize('options, message', [

@@ -223,4 +223,5 @@ def test_data_are_described_without_folders() -> None:
     prefix = dict(img_path='/somewhere/leftImg8bit/val', seg_map_path='/somewhere/gtFine/val')
     data = SimpleNamespace(data_prefix=prefix, ann_file='/lists/val-left.txt')
     assert describe_data(data) == 'SimpleNamespace val val-left.txt'
+    assert describe_data(SimpleNamespace(data_prefix='/somewhere/val')) == 'SimpleNamespace val'
     assert describe_data(range(3)) == 'range'

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from mmseg.models import ResNetV1c
 from sweep_commands import make_aspp, result, save_inputs
 from torch import Tensor
 
@@ -171,6 +173,40 @@ def test_regions_are_those_of_the_metric_in_the_config(sweep: Main, arguments: l
     assert [row['region'] for row in rows('out')[:2]] == ['top', 'overall']
     assert json.loads(Path('out/sweep.json').read_text())['metric']['regions']['top'] == [0, 0, 1, 0.5]
     assert not Path('out/dissociation.csv').exists()
+
+
+OWN = '@METRICS.register_module(force=True)\nclass OwnIoU(IoUMetric):\n    pass\n'
+OWN = f'from mmseg.evaluation import IoUMetric\nfrom mmseg.registry import METRICS\n{OWN}'
+
+
+@pytest.mark.parametrize('evaluator', ["dict(metrics=[METRIC('IoUMetric')])", "METRIC('OwnIoU')"])
+def test_labels_are_ignored_as_the_metric_in_the_config_ignores_them(
+    sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch, evaluator: str
+) -> None:
+    config = Path(arguments[0])
+    (config.parent / 'own_iou.py').write_text(OWN)
+    monkeypatch.syspath_prepend(config.parent)
+    metric = re.sub(r"METRIC\('(\w+)'\)", r"dict(type='\1', ignore_index=1)", evaluator)
+    config.write_text(f"{config.read_text()}\ncustom_imports = dict(imports=['own_iou'])\ntest_evaluator = {metric}\n")
+    sweep([*arguments, '--num-channels', '0', *PLAIN, '--out', 'out'])
+    assert json.loads(Path('out/sweep.json').read_text())['metric']['ignore_index'] == 1
+
+
+def test_windows_of_a_backbone_that_accepts_no_other_size(
+    sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = ResNetV1c.forward
+
+    def windows_only(self: ResNetV1c, images: Tensor) -> object:
+        if images.shape[-2:] != (16, 16):
+            raise RuntimeError('the size of tensor a must match the size of tensor b')
+        return forward(self, images)
+
+    monkeypatch.setattr(ResNetV1c, 'forward', windows_only)
+    windows = [f'model.test_cfg.{option}' for option in ('mode=slide', 'crop_size=(16,16)', 'stride=(8,8)')]
+    sweep([*arguments, '--num-channels', '0,8', *PLAIN, '--allow-slide', '--out', 'out', '--cfg-options', *windows])
+    whole, *off = (float(row['aAcc']) for row in rows('out') if row['region'] == 'overall')
+    assert {whole} != {*off}
 
 
 def test_a_classifier(sweep: Main, classifier_config: Path, tmp_path: Path) -> None:

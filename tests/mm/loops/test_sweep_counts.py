@@ -210,7 +210,10 @@ def test_bad_input_of_a_classifier() -> None:
     assert sweep.count(data, range(3)).shape == (3, plan.num_runs, 2)
     sweep = ClassificationCounts(model, plan, 3)
     del data['data_samples'][1].gt_label
-    with pytest.raises(ValueError, match='a sample has no gt_label'):
+    with pytest.raises(ValueError, match='needs one gt_label for each image'):
+        sweep.count(data, range(3))
+    data['data_samples'][1].set_gt_label([0, 1])
+    with pytest.raises(ValueError, match='needs one gt_label for each image'):
         sweep.count(data, range(3))
     data = classification_batch(3)
     data['inputs'][1] = torch.nan
