@@ -85,6 +85,8 @@ def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Modul
     seen, share = 0, _share(loader, step)
     for batch in loader:
         images, targets = read_batch(batch, unpack)
+        if not len(images):
+            continue
         if share is not None and seen + len(images) > share:
             if seen >= share:
                 break

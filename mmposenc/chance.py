@@ -23,7 +23,7 @@ TIE = 1e-9
 """Harms that differ by no more than this are equal, whatever the order of summation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChanceTest(Result):
     """A harm curve against those of random orders.
 
@@ -105,7 +105,7 @@ def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'g
     return ChanceTest(*p_values, own, mean, own - mean, -width, width, alternative, len(random))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dissociation(Result):
     """Whether the left ranking harms the left half and the right one the right half (Fig. 6 as one number).
 

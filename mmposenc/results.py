@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +70,8 @@ def _packed(value: Any) -> Any:
         case Tensor():
             dtype = str(value.dtype).removeprefix('torch.')
             return {'tensor': _packed(value.tolist()), 'dtype': dtype, 'shape': list(value.shape)}
+        case np.generic():
+            return _packed(value.item())
         case float() if not -float('inf') < value < float('inf'):
             return {'float': str(value)}
         case list() | tuple():

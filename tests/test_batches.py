@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, distributed, nn
@@ -102,6 +103,7 @@ def test_read_batches_meets_the_model_and_refuses_an_empty_loader():
     model = nn.Conv2d(3, 4, 1).bfloat16()
     (batch,) = read_batches([IMAGES], model=model)
     assert batch.images.dtype == torch.bfloat16
+    assert [len(batch.images) for batch in read_batches([IMAGES[:0], IMAGES])] == [len(IMAGES)]
     assert model_device(model) == model_device(nn.ReLU()) == torch.device('cpu')
     with pytest.raises(ValueError, match='the loader gave no images: the data set or the subset is empty'):
         list(read_batches([]))
@@ -133,12 +135,14 @@ class Figures(Result):
 def test_results_come_back_from_their_file_as_they_were(tmp_path):
     values = torch.tensor([[1 / 3, float('nan')], [float('inf'), 1e-300]], dtype=torch.float64)
     options = {'empty': torch.zeros(0, 3, dtype=torch.int64), 'mask': torch.tensor(True), 'bad': float('-inf')}
+    options['seed'] = np.int64(3)
     figures = Figures('x', values, (('a', 0.1), ('b', None)), options)
     loaded = Figures.load(figures.save(tmp_path / 'figures.json'))
     assert (loaded.name, loaded.rows) == (figures.name, figures.rows)
     torch.testing.assert_close(loaded.values, values, rtol=0, atol=0, equal_nan=True)
     assert loaded.options['empty'].shape == (0, 3)
     assert (loaded.options['mask'].dtype, loaded.options['bad']) == (torch.bool, float('-inf'))
+    assert loaded.options['seed'] == 3
     assert loaded._repr_html_() == (
         '<table><thead><tr><th>name</th><th>value</th></tr></thead><tbody>'
         '<tr><td>&lt;a&gt;</td><td>0.1</td></tr><tr><td>&lt;b&gt;</td><td></td></tr></tbody></table>'

@@ -18,7 +18,7 @@ def ablate_channels(
     model: nn.Module,
     layer: str,
     channels: Sequence[int],
-    value: float | Tensor = 0.0,
+    value: float | Tensor | Sequence[float] = 0.0,
     num_channels: int | None = None,
     channel_dim: int | None = None,
     allow_repeats: bool = False,
@@ -26,7 +26,8 @@ def ablate_channels(
     """Ablate channels of a layer of any network while the block runs (Sec. 4.2.2).
 
     The layer's output is replaced by a copy; activations and weights are never written to. In tokens a channel is
-    ablated everywhere, class tokens included. Blocks may be nested; compiled modules run eagerly.
+    ablated everywhere, class tokens included. Blocks may be nested; compiled modules run eagerly. With gradient
+    checkpointing, call `backward()` inside the block, since it runs the layer again.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
@@ -47,6 +48,8 @@ def ablate_channels(
         ...     scores = model(torch.rand(2, 3, 32, 32))
     """
     chosen = check_channels(channels)
+    if not isinstance(value, (int, float, Tensor)):
+        value = torch.as_tensor(value)
     if isinstance(value, Tensor) and value.ndim > 1:
         raise ValueError(f'value must be a number or a tensor (C,), got shape {tuple(value.shape)}')
     ran = False

@@ -32,7 +32,7 @@ ZERO = 1e-4
 Measure = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocationProbe(Result):
     """Position in pooled features, by layer and control.
 

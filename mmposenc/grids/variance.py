@@ -18,7 +18,7 @@ COMPONENTS = ('position', 'content', 'interaction', *AXES)
 _CHUNK = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PositionVariance:
     """Components of the variance of each channel, and their shares averaged over the live channels.
 

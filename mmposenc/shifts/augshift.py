@@ -83,6 +83,11 @@ class AugShiftLoss(nn.Module):
         if first.ndim != 2 or first.shape != second.shape:
             shapes = f'{tuple(first.shape)} and {tuple(second.shape)}'
             raise ValueError(f'AugShift compares the pooled features (N, C) of two views, got shapes {shapes}')
+        if self.mse_weight and cls_scores[0].requires_grad and not first.requires_grad:
+            raise ValueError(
+                'the pooled features carry no gradient, so the distance would train nothing: take them without '
+                'no_grad or detach, and checkpoint gradients with use_reentrant=False'
+            )
         distance = F.mse_loss(first, second)
         if self.mse == 'relative':
             if len(first) < 2:

@@ -15,7 +15,7 @@ from mmposenc.shifts.protocols import ShiftedViews
 Score = Callable[[Tensor], object]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConsistencyCard(Result):
     """Top-1 and consistency under shifts, by protocol and N (Cons.N of Table 2).
 

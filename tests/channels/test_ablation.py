@@ -38,7 +38,7 @@ def output_of(model, layer, images):
     return outputs[-1]
 
 
-@pytest.mark.parametrize('value', [0.0, -2.5, torch.tensor(0.75), torch.arange(6, dtype=torch.float64)])
+@pytest.mark.parametrize('value', [0.0, -2.5, torch.tensor(0.75), torch.arange(6.0).double(), (3.0,) * 6])
 def test_chosen_channels_get_the_value_and_the_others_are_bit_equal(net, images, value):
     plain = output_of(net, '1', images)
     with ablate_channels(net, '1', [4, 0], value):

@@ -194,11 +194,13 @@ def test_custom_metrics(tmp_path: Path) -> None:
     assert Sweep.load(tmp_path, make_metric(count, finish)).whole() == sweep.whole()
 
 
-def test_sums_of_ones_own_may_need_64_bits_and_are_of_each_image() -> None:
+def test_sums_of_ones_own_may_need_64_bits_and_are_of_each_image(tmp_path: Path) -> None:
     large = dict(metric=lambda outputs, targets: torch.full((len(outputs), 1), 3_000_000_000))
     options = dict(num_channels=[0], num_random=0, finish=lambda sums: {'large': sums[..., 0]})
     sweep = sweep_channels(planted_net(), batches(), ranking(range(5)), **options, **large)
     assert sweep.whole() == 7 * 3_000_000_000
+    half = dict(metric=lambda outputs, targets: torch.full((len(outputs), 1), 0.5, dtype=torch.bfloat16))
+    sweep_channels(planted_net(), batches(), ranking(range(5)), **options, **half).save(tmp_path)
     of_the_batch = dict(metric=lambda outputs, targets: torch.ones(2))
     with pytest.raises(ValueError, match=r'sums of each image, \(N, ...\), got \(2,\) for 4 images'):
         sweep_channels(planted_net(), batches(), ranking(range(5)), **options, **of_the_batch)

@@ -103,3 +103,10 @@ def test_two_views_and_the_loss_train_a_plain_network():
 def test_bad_input(options, pooled, message):
     with pytest.raises(ValueError, match=message):
         AugShiftLoss(**options)((SCORES, SCORES), (pooled, pooled), LABELS)
+
+
+def test_pooled_features_without_a_gradient_are_refused():
+    scores = SCORES.clone().requires_grad_()
+    with pytest.raises(ValueError, match='carry no gradient, so the distance would train nothing'):
+        augshift_loss((scores, scores), (POOLED, POOLED), LABELS)
+    augshift_loss((scores, scores), (POOLED, POOLED), LABELS, mse_weight=0.0).backward()
