@@ -100,7 +100,7 @@ def run(args: Namespace) -> None:
 
 
 def write_patches(folder: Path) -> None:
-    """Patches of 64 px: 16 of each photograph of scikit-learn, and 16 digits."""
+    """Patches of 64 px: 12 of each photograph of scikit-learn, and 12 digits."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits, load_sample_images
@@ -108,11 +108,11 @@ def write_patches(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     for name, photograph in zip(('china', 'flower'), load_sample_images().images, strict=True):
-        for number in range(16):
+        for number in range(12):
             top, left = (draw.integers(side - 128) for side in photograph.shape[:2])
             patch = Image.fromarray(photograph[top : top + 128, left : left + 128])
             patch.resize((64, 64)).save(folder / f'{name}-{number:02}.png')
-    for number, digit in enumerate(load_digits().images[:16]):
+    for number, digit in enumerate(load_digits().images[:12]):
         Image.fromarray((digit * 15.9).astype('uint8')).convert('RGB').resize((64, 64)).save(
             folder / f'digit-{number:02}.png'
         )
@@ -147,7 +147,7 @@ def plan(out: Path) -> list[Step]:
     overlays += f' --out {file("fig5.png")}'
     ranked = ('rank-overall', 'rank-left', 'rank-right')
     probe = f'probe timm:tf_efficientnet_lite0 --weights {shlex.quote(lite0())} --weights-by-order '
-    probe += f'--images {file("patches")} --num-images 48 --seeds 0 --controls circular random --out {file("probe")}'
+    probe += f'--images {file("patches")} --num-images 36 --seeds 0 --controls circular random --out {file("probe")}'
     steps = [
         Step('probe', probe, 'measure position in EfficientNet-Lite0, trained on ImageNet', 40),
         train(SCENES, 'train a segmenter on street scenes of digits', 30, SMALL_SCENES),
