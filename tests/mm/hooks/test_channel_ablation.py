@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 from mmengine.runner import Runner
 from mmseg.models import SegTTAModel
 from planted import some_ranking
@@ -211,6 +212,7 @@ def test_sliding_windows_are_refused_unless_asked_for(tmp_path: Path) -> None:
     assert not torch.allclose(off, logits(model, tmp_path, []))
 
 
+@METRICS.register_module(force=True)
 class ScoresMetric(BaseMetric):
     """Keeps the scores of every image."""
 
@@ -230,7 +232,7 @@ VIEWS = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug', transforms=FLI
 @pytest.mark.parametrize('kind', ['mixup', 'views', 'views in batches'])
 def test_classifiers_whose_batches_are_unlike_others(kind: str, classifier_config: Path, tmp_path: Path) -> None:
     cfg = Config.fromfile(classifier_config)
-    cfg.work_dir, cfg.test_evaluator = str(tmp_path / 'work'), dict(type=ScoresMetric)
+    cfg.work_dir, cfg.test_evaluator = str(tmp_path / 'work'), dict(type='ScoresMetric')
     if kind == 'mixup':
         cfg.model.train_cfg = MIXUP
     else:
