@@ -120,7 +120,7 @@ def sweep_channels(
                         raise ValueError(f'the metric must give sums of each image, (N, ...), got {got}')
                     # Pixels of an image fit into 32 bits; what a metric of one's own adds up may not.
                     kind = torch.int32 if counted.dtype == torch.int64 and measure.name else counted.dtype
-                    if kind.is_floating_point:  # Files know no bfloat16.
+                    if kind.is_floating_point:  # numpy, which writes them, has no bfloat16.
                         kind = torch.promote_types(kind, torch.float32)
                     parts.append(torch.zeros(len(counted), plan.num_runs, *counted.shape[1:], dtype=kind))
                 parts[-1][:, run] = counted

@@ -188,8 +188,8 @@ class VariantForwards:
 def _scores_of_slices(linear: nn.Linear, features: Tensor, order: SweepOrder) -> list[Tensor]:
     """The scores (N, K) of each slice of an order: the bias, and what the other channels add.
 
-    They are not the scores of the whole network minus what the slice adds: where all that is left is zero, classes of
-    one bias tie, and the rounding of a difference would choose among them.
+    What is left is added up, not subtracted from the whole: where all remaining features are zero, classes with equal
+    biases tie, and the rounding of a difference would break the tie.
     """
     # Half precision would add up errors over the blocks.
     features = features.to(torch.promote_types(features.dtype, torch.float32))

@@ -20,7 +20,7 @@ def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
 
 
 def first_window(model: Any, images: Tensor) -> Tensor:
-    """The first image, or of it what a model sees at once that is tested by sliding windows."""
+    """The first image; if the model is tested by sliding windows, its first window."""
     test_cfg = getattr(model, 'test_cfg', None) or {}
     height, width = test_cfg['crop_size'] if test_cfg.get('mode') == 'slide' else images.shape[-2:]
     return images[:1, ..., :height, :width]

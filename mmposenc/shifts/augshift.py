@@ -86,7 +86,7 @@ class AugShiftLoss(nn.Module):
         if self.mse_weight and cls_scores[0].requires_grad and not first.requires_grad:
             raise ValueError(
                 'the pooled features carry no gradient, so the distance would train nothing: take them without '
-                'no_grad or detach, and checkpoint gradients with use_reentrant=False'
+                'no_grad or detach, and set use_reentrant=False in gradient checkpointing'
             )
         distance = F.mse_loss(first, second)
         if self.mse == 'relative':

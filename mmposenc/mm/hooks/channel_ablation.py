@@ -147,7 +147,7 @@ class ChannelAblationHook(Hook):
         image = first_window(model, batch['inputs'][0][None]).float()
         try:
             return pooled_features(model, self.layer, image, tensor_forward(model, batch), self.channel_dim).shape[1]
-        except Exception:  # what is wrong shows in the model's own forward, which may pass where this one does not
+        except Exception:  # the model's own forward shows what is wrong, and may pass where this one does not
             return None
 
 
