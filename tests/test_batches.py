@@ -147,15 +147,3 @@ def test_results_come_back_from_their_file_as_they_were(tmp_path):
         '<table><thead><tr><th>name</th><th>value</th></tr></thead><tbody>'
         '<tr><td>&lt;a&gt;</td><td>0.1</td></tr><tr><td>&lt;b&gt;</td><td></td></tr></tbody></table>'
     )
-
-
-@pytest.mark.parametrize('text, message', [
-    ('{', 'is not JSON, or is cut short'),
-    ('[]', "must have the format 'mmposenc.figures/1', got None"),
-    ('{"format": "mmposenc.figures/2"}', "got 'mmposenc.figures/2'"),
-    ('{"format": "mmposenc.figures/1", "colour": 3}', 'is not a complete file of the format .*colour'),
-])  # fmt: skip
-def test_files_of_something_else(tmp_path, text, message):
-    (tmp_path / 'figures.json').write_text(text)
-    with pytest.raises(ValueError, match=message):
-        Figures.load(tmp_path / 'figures.json')

@@ -76,8 +76,8 @@ def test_table_and_plot(ranking):
 
 @pytest.mark.parametrize('content, message', [
     (b'\x80\x02}q\x00.', 'is not JSON, or is cut short'),
+    (b'{"format": "mmposenc.ranking/1"', 'is not JSON, or is cut short'),
     (b'[' * 100_000, 'is not JSON, or is cut short'),
-    (b'9' * 5000, 'is not JSON, or is cut short'),
     (b'[1]', "must have the format 'mmposenc.ranking/1', got None"),
     (dict(format='mmposenc.ranking/2'), "must have the format 'mmposenc.ranking/1', got 'mmposenc.ranking/2'"),
     (dict(order=[2, 1, 2, 0]), r'order must be a list that holds each channel .* once, got \(2, 1, 2, 0\)'),
@@ -92,7 +92,6 @@ def test_table_and_plot(ranking):
     (dict(pair='flip'), "pair must be one of flip_image, .* got 'flip'"),
     (dict(statistic=''), "statistic and region must have names, got '' and 'left'"),
     (dict(layer='a[b]'), 'layer must be a dotted module path'),
-    (dict(layer=3), 'layer must be a str'),
     (dict(num_images=1.5), 'cannot be interpreted as an integer'),
 ])  # fmt: skip
 def test_broken_files(ranking, tmp_path, content, message):

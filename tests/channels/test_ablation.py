@@ -188,15 +188,13 @@ def test_channels_of_another_model_and_bad_arguments(net, images, arguments, mes
     assert num_hooks(net) == 0
 
 
-@pytest.fixture
-def ranking():
-    return some_ranking([0.1, 0.5, 0.3, 0.4])
+RANKING = some_ranking([0.1, 0.5, 0.3, 0.4])
 
 
-def test_top_and_window_by_hand(ranking):
-    assert [top_channels(ranking, n) for n in range(5)] == [(), (1,), (1, 3), (1, 3, 2), (1, 3, 2, 0)]
-    assert window(ranking, np.int32(1), np.uint8(2)) == (3, 2)
-    assert window(ranking, 4, 0) == ()
+def test_top_and_window_by_hand():
+    assert [top_channels(RANKING, n) for n in range(5)] == [(), (1,), (1, 3), (1, 3, 2), (1, 3, 2, 0)]
+    assert window(RANKING, np.int32(1), np.uint8(2)) == (3, 2)
+    assert window(RANKING, 4, 0) == ()
 
 
 def test_random_channels_are_nested_seeded_and_even():
@@ -227,16 +225,16 @@ def test_matched_draws_hold_as_many_channels_of_each_bin_as_the_ranking():
 
 
 @pytest.mark.parametrize('call, message', [
-    (lambda ranking: top_channels(ranking, 5), 'num_channels must be from 0 to 4, the channels there are, got 5'),
-    (lambda ranking: top_channels(ranking, -1), r'num_channels must be from 0 to 4, .* got -1'),
-    (lambda ranking: top_channels(ranking, 2.0), 'cannot be interpreted as an integer'),
-    (lambda ranking: window(ranking, 5, 1), r'start must be from 0 to 4, .* got 5'),
-    (lambda ranking: window(ranking, 3, 2), r'size must be from 0 to 1, .* got 2'),
-    (lambda ranking: random_channels(4, 5, seed=0), 'num_channels must be from 0 to 4'),
+    (lambda: top_channels(RANKING, 5), 'num_channels must be from 0 to 4, the channels there are, got 5'),
+    (lambda: top_channels(RANKING, -1), r'num_channels must be from 0 to 4, .* got -1'),
+    (lambda: top_channels(RANKING, 2.0), 'cannot be interpreted as an integer'),
+    (lambda: window(RANKING, 5, 1), r'start must be from 0 to 4, .* got 5'),
+    (lambda: window(RANKING, 3, 2), r'size must be from 0 to 1, .* got 2'),
+    (lambda: random_channels(4, 5, seed=0), 'num_channels must be from 0 to 4'),
 ])  # fmt: skip
-def test_more_channels_than_there_are(ranking, call, message):
+def test_more_channels_than_there_are(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        call(ranking)
+        call()
 
 
 def test_check_channels():

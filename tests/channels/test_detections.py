@@ -1,6 +1,8 @@
 """Figures of a sweep of a detector: the miss rate by hand, AP against pycocotools on the whole data set."""
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +20,10 @@ def test_the_miss_rate_by_hand() -> None:
     assert log_average_miss_rate(matched, ignored, 4, 10) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize('matched, expected', [([], 1), ([0, 1], 1), ([1, 1], 1e-10)])
-def test_the_ends_of_the_miss_rate(matched: list[int], expected: float) -> None:
+@pytest.mark.parametrize('matched, num_images, expected', [([], 0.5, 1), ([0, 1], 0.5, 1), ([1, 1], 1, 1e-10)])
+def test_the_ends_of_the_miss_rate(matched: list[int], num_images: float, expected: float) -> None:
     array = np.array(matched, int)
-    assert log_average_miss_rate(array, np.zeros_like(array), 2, 1 if expected == 1e-10 else 0.5) == pytest.approx(
-        expected
-    )
+    assert log_average_miss_rate(array, 0 * array, 2, num_images) == pytest.approx(expected)
 
 
 @pytest.fixture
@@ -40,16 +40,11 @@ def boxes() -> tuple[list[list[dict]], list[dict]]:
         truths.append(dict(boxes=true, labels=labels, ignore=(rng.random(number) < 0.2).astype(int)))
         for run, noise in zip(runs, (0.5, 2, 6), strict=True):
             more = rng.integers(0, 3)
-            found = np.concatenate(
-                [true + rng.normal(0, noise, true.shape), rng.uniform(0, 1, (more, 4)) + np.array([0, 0, 9, 9])]
-            )
-            run.append(
-                dict(
-                    boxes=torch.from_numpy(found).float(),
-                    scores=torch.from_numpy(rng.random(len(found))).float(),
-                    labels=torch.from_numpy(np.concatenate([labels, rng.integers(0, 2, more)])),
-                )
-            )
+            near, far = true + rng.normal(0, noise, true.shape), rng.uniform(0, 1, (more, 4)) + np.array([0, 0, 9, 9])
+            found = dict(boxes=np.concatenate([near, far]).astype(np.float32))
+            found['scores'] = rng.random(number + more).astype(np.float32)
+            found['labels'] = np.concatenate([labels, rng.integers(0, 2, more)])
+            run.append({name: torch.from_numpy(values) for name, values in found.items()})
     return runs, truths
 
 
@@ -67,26 +62,22 @@ def test_ap_is_that_of_pycocotools_on_the_whole_data_set(boxes: tuple, capsys: p
     assert counts.shape == (30, 3, 20, 4)
     figures = metric.finish(metric.pool(counts))
     assert set(figures) == {*(f'{n}{c}' for n in ('AP', 'AP50', 'MR') for c in ('', '/person', '/car'))}
+
+    def entry(image: int, box: Iterable, label: Any, **more: Any) -> dict[str, Any]:
+        left, top, right, bottom = map(float, box)
+        return dict(image_id=image, category_id=int(label), bbox=[left, top, right - left, bottom - top], **more)
+
     annotations = []
     for image, truth in enumerate(truths):
         for box, label, ignore in zip(truth['boxes'], truth['labels'], truth['ignore'], strict=True):
-            bbox = [*box[:2], *(box[2:] - box[:2])]
-            area = bbox[2] * bbox[3]
-            entry = dict(image_id=image, category_id=int(label), bbox=bbox, area=area, iscrowd=int(ignore))
-            annotations.append(dict(id=len(annotations) + 1, **entry))
-    whole = coco.COCO()
-    whole.dataset = dict(
-        images=[dict(id=i) for i in range(30)], categories=[dict(id=0), dict(id=1)], annotations=annotations
-    )
+            about = dict(id=len(annotations) + 1, area=(box[2:] - box[:2]).prod(), iscrowd=int(ignore))
+            annotations.append(entry(image, box, label, **about))
+    whole, ids = coco.COCO(), [dict(id=i) for i in range(30)]
+    whole.dataset = dict(images=ids, categories=ids[:2], annotations=annotations)
     whole.createIndex()
     for number, run in enumerate(runs):
         found = [
-            dict(
-                image_id=image,
-                category_id=int(label),
-                bbox=[*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
-                score=float(score),
-            )
+            entry(image, box, label, score=float(score))
             for image, each in enumerate(run)
             for box, score, label in zip(each['boxes'].double(), each['scores'], each['labels'], strict=True)
         ]

@@ -222,7 +222,6 @@ def test_miou_of_a_plain_segmenter() -> None:
 @pytest.mark.parametrize('arguments, message', [
     (dict(metric='top5'), 'metric must be one of top1, rates, miou'),
     (dict(metric=len), 'metric must be a name, an object with count and finish, or a function'),
-    (dict(loader=[]), 'no images: the data set or the subset is empty'),
     (dict(loader=[(torch.rand(2, 3, 4, 5).double(), torch.rand(2))]), r'labels \(N,\) of integers'),
     (dict(loader=[(torch.rand(2, 3, 4, 5).double(), torch.tensor([1, 2]))]), 'labels must be from 0 to 1, .* got 2'),
     (dict(loader=[(torch.rand(2, 3, 4, 5).double(), torch.tensor([1, -1]))]), 'labels must be from 0 to 1, .* got -1'),
@@ -261,9 +260,6 @@ def test_folders_that_are_not_a_sweep(tmp_path: Path) -> None:
     (tmp_path / 'sweep.json').write_text('{"format": "mmposenc.sweep/1"}')
     with pytest.raises(ValueError, match=r"the format 'mmposenc\.sweep/2', got 'mmposenc\.sweep/1'"):
         Sweep.load(tmp_path)
-    (tmp_path / 'sweep.json').write_text('[')
-    with pytest.raises(ValueError, match='does not describe a sweep'):
-        Sweep.load(tmp_path)
     (tmp_path / 'sweep_counts.npz').unlink()
     with pytest.raises(FileNotFoundError, match=r'no sweep_counts.npz .* let the sweep end'):
         Sweep.load(tmp_path)
@@ -278,13 +274,12 @@ def opened(folder: Path, num_channels: int = 1, model: str = 'net') -> SweepFold
     return SweepFolder(folder, SweepPlan({'one': ranking(range(5))}, None, [num_channels]), Top1(), {'model': model})
 
 
-def fill(folder: Path, *units: list[int]) -> SweepFolder:
+def fill(folder: Path, *units: list[int]) -> None:
     store = opened(folder)
     store.open()
     for unit in units:
         store.add(unit, hits_of(unit))
         store.flush()
-    return store
 
 
 def test_it_resumes_where_it_stopped_and_counts_damaged_units_again(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Forwards of variants that share what comes before the layer, against plain forwards with the channels ablated."""
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,10 +18,21 @@ SLICES = ((0, 1), (0, 3), (0, 6), (2, 5))
 ORDER = SweepOrder('layer', tuple(range(6)), SLICES, (0, 1, 2, 3))
 
 
+@pytest.fixture(autouse=True)
+def _seeded_without_gradients() -> Iterator[None]:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+def run(variants: VariantForwards, orders: Sequence[SweepOrder], images: Tensor) -> dict[int, Tensor]:
+    return dict(variants.run(orders, lambda copies: variants.model(images.repeat(copies, 1, 1, 1))))
+
+
 def outputs_of(
-    model: nn.Module, layer: str, images: Tensor, channels: int, batches: int = 2, **options: Any
+    model: nn.Module, layer: str, images: Tensor, channels: int, **options: Any
 ) -> tuple[VariantForwards, list[str]]:
-    """Compare every run of two orders on some batches with plain forwards."""
+    """Compare every run of two orders on two batches with plain forwards."""
     model = model.eval()
     hooks = sum(len(module._forward_hooks) for module in model.modules())
     orders = []
@@ -31,20 +42,17 @@ def outputs_of(
         orders.append(SweepOrder(layer, tuple(order), slices, tuple(range(4 * seed, 4 * seed + 4))))
     said: list[str] = []
     variants = VariantForwards(model, layer, channels, say=said.append, **options)
-    with torch.no_grad():
-        for batch in range(batches):
-            shown = images + batch
-            found = dict(variants.run(orders, lambda copies, x=shown: model(x.repeat(copies, 1, 1, 1))))
-            assert sorted(found) == list(range(8))
-            base, different = model(shown), 0
-            for order in orders:
-                for run, chosen in order.ablations():
-                    dim = options.get('channel_dim')
-                    with ablate_channels(model, layer, chosen, channel_dim=dim, allow_repeats=True):
-                        expected = model(shown)
-                    different += not torch.equal(expected, base)
-                    assert float((found[run] - expected).abs().max()) <= 1e-4 * float(base.abs().max())
-            assert different > 4, 'the variants differ'
+    for shown in (images, images + 1):
+        found = run(variants, orders, shown)
+        assert sorted(found) == list(range(8))
+        base, different = model(shown), 0
+        for number, chosen in (ablation for order in orders for ablation in order.ablations()):
+            dim = options.get('channel_dim')
+            with ablate_channels(model, layer, chosen, channel_dim=dim, allow_repeats=True):
+                expected = model(shown)
+            different += not torch.equal(expected, base)
+            assert float((found[number] - expected).abs().max()) <= 1e-4 * float(base.abs().max())
+        assert different > 4, 'the variants differ'
     assert sum(len(module._forward_hooks) for module in model.modules()) == hooks
     assert not any('forward' in vars(module) for module in model.modules())
     return variants, said
@@ -85,7 +93,6 @@ def resnet() -> nn.Module:
 def test_networks_of_torchvision(
     build: Callable[[], nn.Module], layer: str, channels: int, prefix: bool, stacked: bool
 ) -> None:
-    torch.manual_seed(0)
     variants, said = outputs_of(spread(build()), layer, torch.randn(2, 3, 16, 16), channels)
     assert variants.shares == ('the prefix' if prefix else 'all but the classifier'), said
     assert (variants.copies > 1) == stacked, said
@@ -111,7 +118,6 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize('stack', [True, False])
 def test_a_module_that_runs_twice_gives_each_output_in_its_turn(stack: bool) -> None:
-    torch.manual_seed(0)
     variants, _ = outputs_of(Net(), 'layer', torch.randn(2, 3, 4, 5), 6, stack=stack)
     assert (variants.shares, variants.copies > 1) == ('the prefix', stack)
     # The stem in a second batch, without the plain forwards of the comparison.
@@ -122,14 +128,12 @@ def test_a_module_that_runs_twice_gives_each_output_in_its_turn(stack: bool) -> 
     variants = VariantForwards(model, 'layer', 6, stack=False)
     for _ in range(2):
         real.clear()
-        with torch.no_grad():
-            list(variants.run([ORDER], lambda copies: model(torch.ones(1, 3, 2, 2))))
+        run(variants, [ORDER], torch.ones(1, 3, 2, 2))
     assert len(real) == 2, 'both calls of the stem ran once for four variants'
     assert vars(model.layer)['forward'] is own
 
 
 def test_a_layer_that_runs_twice_is_refused_or_runs_as_it_is() -> None:
-    torch.manual_seed(0)
     with pytest.raises(ValueError, match="layer 'stem' must run once per forward, but ran 2 times"):
         outputs_of(Net(), 'stem', torch.randn(2, 3, 4, 5), 6)
     variants, said = outputs_of(Net(), 'stem', torch.randn(2, 3, 4, 5), 6, allow_repeats=True)
@@ -143,8 +147,7 @@ class Mixing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.head = nn.Conv2d(3, 6, 1), nn.Linear(6, 4)
-        with torch.no_grad():
-            self.layer.bias[1:3] = -100
+        self.layer.bias.data[1:3] = -100
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.layer(images).relu().mean((2, 3))
@@ -152,19 +155,16 @@ class Mixing(nn.Module):
 
 
 def test_a_network_that_mixes_images_is_seen_though_the_first_channels_are_dead() -> None:
-    torch.manual_seed(0)
     model, images = Mixing().eval(), torch.randn(3, 3, 4, 4)
     variants = VariantForwards(model, 'layer', 6)
-    with torch.no_grad():
-        found = dict(variants.run([ORDER], lambda copies: model(images.repeat(copies, 1, 1, 1))))
-        for run, chosen in ORDER.ablations():
-            with ablate_channels(model, 'layer', chosen):
-                torch.testing.assert_close(found[run], model(images))
+    found = run(variants, [ORDER], images)
+    for number, chosen in ORDER.ablations():
+        with ablate_channels(model, 'layer', chosen):
+            torch.testing.assert_close(found[number], model(images))
     assert variants.copies == 1
 
 
 def test_foreign_hooks_act_on_what_is_replayed() -> None:
-    torch.manual_seed(0)
     model = Net()
     model.layer.register_forward_hook(lambda module, args, output: output * 2)
     model.stem.register_forward_hook(lambda module, args, output: output + 1)
@@ -203,7 +203,6 @@ class Unusual(nn.Module):
 
 @pytest.mark.parametrize('transposed', [False, True])
 def test_containers_functions_and_what_has_no_batch(transposed: bool) -> None:
-    torch.manual_seed(0)
     images = torch.randn(3, 3, 4, 5)
     variants, said = outputs_of(Unusual(transposed), 'layer', images, 6, channel_dim=-1)
     assert variants.shares == 'the prefix', said
@@ -217,14 +216,12 @@ def test_what_changes_from_forward_to_forward_is_given_up() -> None:
             return super().forward(images) * self.runs  # Every forward is another one.
 
     variants = VariantForwards(Counting().eval(), 'layer', 6, say=(said := []).append)
-    with torch.no_grad():
-        list(variants.run([ORDER], lambda copies: variants.model(torch.ones(2, 3, 2, 2).repeat(copies, 1, 1, 1))))
+    run(variants, [ORDER], torch.ones(2, 3, 2, 2))
     assert variants.shares == 'nothing'
     assert 'changes the scores' in said[0]
 
 
 def test_memory_limits_the_copies() -> None:
-    torch.manual_seed(0)
     model, images = spread(resnet()), torch.randn(2, 3, 16, 16)
     large, _ = outputs_of(model, 'layer3', images, 256)
     small, _ = outputs_of(model, 'layer3', images, 256, memory=0.2)
@@ -235,7 +232,6 @@ def test_memory_limits_the_copies() -> None:
 
 @pytest.mark.parametrize('bias', [False, True])
 def test_scores_tie_where_no_features_are_left(bias: bool) -> None:
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 9, bias))
     nn.init.constant_(model[0].bias, -1.2)  # Many images have few channels that are not zero.
     if bias:
@@ -245,38 +241,35 @@ def test_scores_tie_where_no_features_are_left(bias: bool) -> None:
     orders = [SweepOrder('1', tuple(torch.randperm(32).tolist()), slices, (1, 2, 3, 4)) for _ in range(5)]
     for order in orders:
         variants = VariantForwards(model.eval(), '1', 32)
-        with torch.no_grad():
-            for run, scores in variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))):
-                with ablate_channels(model, '1', dict(order.ablations())[run]):
-                    assert torch.equal(scores.argmax(1), model(images).argmax(1))
+        found = run(variants, [order], images)
+        for number, chosen in order.ablations():
+            with ablate_channels(model, '1', chosen):
+                assert torch.equal(found[number].argmax(1), model(images).argmax(1))
         assert variants.shares == 'all but the classifier'
 
 
 def test_matrix_products_add_up_no_errors_of_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     close = torch.allclose
     monkeypatch.setattr('mmposenc.channels.variants._close', lambda one, other: close(one.float(), other.float(), 0.02))
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 256, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 9))
     model, images = model.eval().half(), torch.randn(8, 3, 6, 6).half()
     sizes = tuple(range(4, 256, 4))
     order = SweepOrder('1', tuple(range(256)), tuple((0, size) for size in sizes), tuple(range(len(sizes))))
     variants = VariantForwards(model, '1', 256)
-    with torch.no_grad():
-        found = dict(variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1))))
-        assert variants.shares == 'all but the classifier'
-        exact = model.double()
-        for run, chosen in order.ablations():
-            with ablate_channels(exact, '1', chosen):
-                torch.testing.assert_close(found[run].double(), exact(images.double()), rtol=0, atol=1e-3)
+    found = run(variants, [order], images)
+    assert variants.shares == 'all but the classifier'
+    exact = model.double()
+    for number, chosen in order.ablations():
+        with ablate_channels(exact, '1', chosen):
+            torch.testing.assert_close(found[number].double(), exact(images.double()), rtol=0, atol=1e-3)
 
 
 def test_half_precision() -> None:
-    torch.manual_seed(0)
     model, images = spread(resnet()).eval(), torch.randn(2, 3, 16, 16)
     order = SweepOrder('layer3', tuple(range(256)), ((0, 100),), (1,))
     variants = VariantForwards(model, 'layer3', 256)
-    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
-        ((_, found),) = variants.run([order], lambda copies: model(images.repeat(copies, 1, 1, 1)))
+    with torch.autocast('cpu', torch.bfloat16):
+        found = run(variants, [order], images)[1]
         with ablate_channels(model, 'layer3', range(100)):
             expected = model(images)
     assert variants.shares == 'the prefix'
@@ -310,12 +303,10 @@ class Capped(nn.Module):
         return self.head(self.layer(images).mean((2, 3)).clamp(max=2))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize('build, refused', [
     (lambda: Branching('images'), False), (lambda: Branching('features'), True), (Capped, True),
 ])  # fmt: skip
 def test_another_way_through_the_network_is_followed_or_refused(build: Callable[[], nn.Module], refused: bool) -> None:
-    torch.manual_seed(0)
     model = build().eval()
     if isinstance(model, Branching):
         nn.init.uniform_(model.stem.weight, 0, 1)
@@ -323,10 +314,9 @@ def test_another_way_through_the_network_is_followed_or_refused(build: Callable[
     for images in (-torch.ones(2, 3, 2, 2), 100 * torch.ones(2, 3, 2, 2)):
         with ablate_channels(model, 'layer', range(3)):
             expected = model(images)
-        found = variants.run([ORDER], lambda copies, x=images: model(x.repeat(copies, 1, 1, 1)))
         if refused and images.mean() > 0:
             with pytest.raises(ValueError, match='different path through its modules on this batch than on the first'):
-                list(found)
+                run(variants, [ORDER], images)
         else:
-            torch.testing.assert_close(dict(found)[1], expected)
+            torch.testing.assert_close(run(variants, [ORDER], images)[1], expected)
     assert variants.shares != 'nothing', said

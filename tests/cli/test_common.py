@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import filelock
 import pytest
-from mmengine.config import Config
 
-from mmposenc.cli.common import lock, report, require, say
+from mmposenc.cli.common import lock, report, say
 
 ALONE = SimpleNamespace(launcher='none')
 
@@ -35,9 +34,7 @@ def test_one_run_at_a_time_in_a_folder_until_it_ends_or_fails(tmp_path: Path) ->
     assert list((tmp_path / 'own').iterdir()) == [], 'a folder that was there stays'
 
 
-def test_the_first_process_locks_and_speaks_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_first_process_locks_and_speaks_for_all(tmp_path: Path, monkeypatch, capsys) -> None:
     together = SimpleNamespace(launcher='slurm')
     for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
         monkeypatch.delenv(name, raising=False)
@@ -51,9 +48,7 @@ def test_the_first_process_locks_and_speaks_for_all(
     assert capsys.readouterr().out == 'first\n'
 
 
-def test_a_file_system_without_locks_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch, capsys) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise OSError(errno.ENOLCK, 'No locks available')
 
@@ -70,5 +65,3 @@ def test_the_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out == (
         'done: mIoU 71.23, images 4; checkpoint: a.pth\ndone: no figures; checkpoint: none\n'
     )
-    with pytest.raises(ValueError, match='has no b, c; add it, or give another config'):
-        require(Config(dict(a=1, b=None)), 'a', 'b', 'c')

@@ -7,23 +7,16 @@ import pytest
 
 from mmposenc.ranking import Ranking
 
-Main = Callable[[list[str]], None]
-
-
-@pytest.fixture
-def compare(tool: Callable[[str], Main]) -> Main:
-    return tool('compare')
-
 
 def save(name: str, scores: list[float]) -> str:
     Ranking(layer='neck', statistic='abs', pair='flip_image', num_images=1, scores=scores).save(name)
     return name
 
 
-def test_tables_by_hand(compare: Main, capsys: pytest.CaptureFixture) -> None:
+def test_tables_by_hand(tool: Callable, capsys: pytest.CaptureFixture) -> None:
     # Ranks 1 2 3 4, the same reversed, and the middle two changed: 1 - 6 (0 + 1 + 1 + 0) / (4 (16 - 1)) = 0.8.
     files = [save('up.json', [1, 2, 3, 4]), save('down.json', [4, 3, 2, 1]), save('changed.json', [1, 30, 20, 40])]
-    compare([*files, save('flat.json', [1, 1, 1, 1]), '--top', '2'])
+    tool('compare')([*files, save('flat.json', [1, 1, 1, 1]), '--top', '2'])
     assert capsys.readouterr().out == (
         'Spearman rank correlation of the scores of 4 channels:\n\n'
         '|  | up | down | changed |\n| --- | --- | --- | --- |\n'
@@ -34,7 +27,7 @@ def test_tables_by_hand(compare: Main, capsys: pytest.CaptureFixture) -> None:
     )
 
 
-def test_mistakes(compare: Main) -> None:
+def test_mistakes(tool: Callable) -> None:
     Path('a').mkdir()
     one, again, other = save('one.json', [1, 2]), save('a/one.json', [2, 1]), save('other.json', [1, 2, 3])
     for arguments, message in (
@@ -44,4 +37,4 @@ def test_mistakes(compare: Main) -> None:
         ([one, save('two.json', [2, 1]), '--top', '3'], '--top must be from 1 to the 2 channels, got 3'),
     ):
         with pytest.raises(ValueError, match=message):
-            compare(arguments)
+            tool('compare')(arguments)

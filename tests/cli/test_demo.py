@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,6 @@ def test_help_and_a_mistake_from_any_directory(tmp_path: Path) -> None:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Runs steps in this process, and notes their names."""
-    from concurrent.futures import ThreadPoolExecutor
-
     ran: list[str] = []
 
     def work(command: str, out: str, name: str) -> dict[str, Any]:
@@ -72,9 +71,7 @@ def step(name: str, command: str = 'train x', after: tuple[str, ...] = ()) -> An
     return demo.Step(name, command, name, 1, after)
 
 
-def test_finished_steps_are_skipped_and_what_follows_a_repeated_one_is_not(
-    in_process: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_finished_steps_are_skipped_and_what_follows_a_repeated_one_is_not(in_process, tmp_path: Path, capsys) -> None:
     steps = [step('a'), step('b', after=('a',)), step('c')]
     results = demo.run_steps(steps, tmp_path, 2)
     assert sorted(in_process) == ['a', 'b', 'c']
@@ -130,9 +127,7 @@ class ClassPoints(planted_sweep.Points):
 
 
 @pytest.mark.parametrize('costs, verdict', [(4.0, 'more than chance'), (0.5, 'not distinguishable')])
-def test_the_page_claims_what_the_sweep_shows(
-    costs: float, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_claims_what_the_sweep_shows(costs: float, verdict: str, tmp_path: Path, monkeypatch) -> None:
     eq2 = 'overall-flip_image-abs'
     # Each side's channels cost their half as many points, the other half 1 and the whole image 0.7.
     points = {eq2: (0.7, 0.7, 0.7), 'left': (costs, 1.0, 0.7), 'right': (1.0, costs, 0.7)}

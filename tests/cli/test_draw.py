@@ -12,31 +12,28 @@ from matplotlib.figure import Figure
 
 from mmposenc.ranking import Ranking, model_fingerprint
 
-Tool = Callable[[str], Callable[[list[str]], None]]
-Fails = Callable[..., str]
 LOCATION, CATEGORY = (f'mmposenc::gapnet_r18_grid3-{task}_digits.py' for task in ('location', 'category'))
 TINY = ['--cfg-options', 'train_cfg.max_epochs=1', 'param_scheduler.end=1', 'train_dataloader.dataset.indices=320']
 TINY += ['model.backbone.base_channels=4', 'model.backbone.stem_channels=4', 'model.head.in_channels=16']
 
 
 def test_overlays_of_images_by_position_and_name(
-    tool: Tool, segmenter_config: Path, segmenter: torch.nn.Module, capsys: pytest.CaptureFixture, fails: Fails
+    tool: Callable, segmenter_config: Path, segmenter: torch.nn.Module, capsys: pytest.CaptureFixture, fails: Callable
 ) -> None:
     conditions = dict(layer='backbone[-1]', statistic='abs', pair='flip_image', num_images=4, scores=list(range(32)))
     Ranking(**conditions, model_sha256=model_fingerprint(segmenter)).save('ranking.json')
-    options = ['overlays', str(segmenter_config), 'weights.pth', '--ranking', 'ranking.json']
-    tool('draw')([*options, '--num-channels', '8', '--images', '3.png', '0', '--out', 'pictures/fig5.png'])
+    options = ['overlays', segmenter_config, 'weights.pth', '--ranking', 'ranking.json', '--num-channels', '8']
+    tool('draw')([*options, '--images', '3.png', '0', '--out', 'pictures/fig5.png'])
     said = capsys.readouterr().out.rstrip().splitlines()[-1]
     assert said == 'done: 2 images with 8 channels of backbone[-1] ablated: pictures/fig5.png'
     picture = cv2.imread('pictures/fig5.png')
     assert picture.shape[1] > 1200
     assert picture.std() > 10
 
-    error = fails('draw', *options, '--num-channels', '8', '--images', '4')
+    error = fails('draw', *options, '--images', '4')
     assert error == 'error: --images takes positions from 0 to 3 or file names, got 4\n'
-    assert re.match(r'error: num_channels must be .*, got 33', fails('draw', *options, '--num-channels', '33'))
     Ranking(**conditions, model_sha256='ab' * 32).save('ranking.json')
-    assert re.match(r'error: the ranking was made from other weights', fails('draw', *options, '--num-channels', '8'))
+    assert fails('draw', *options).startswith('error: the ranking was made from other weights')
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     return kept
 
 
-def test_grids_of_a_trained_network(tool: Tool, capsys: pytest.CaptureFixture, drawn: dict[str, Figure]) -> None:
+def test_grids_of_a_trained_network(tool: Callable, capsys: pytest.CaptureFixture, drawn: dict[str, Figure]) -> None:
     tool('train')([LOCATION, '--work-dir', 'run', *TINY])
     accuracy = float(re.search(r'accuracy/top1 (\S+);', capsys.readouterr().out.splitlines()[-1])[1])
     tool('draw')(['grids', LOCATION, 'run/epoch_1.pth', '--out', 'pictures', '--work-dir', 'run', *TINY])
@@ -94,11 +91,8 @@ def test_grids_of_a_trained_network(tool: Tool, capsys: pytest.CaptureFixture, d
         ([LOCATION, 'nowhere.pth'], r'error: checkpoint nowhere.pth does not exist'),
         ([LOCATION, '--launcher', 'pytorch'], 'error: pictures are drawn in one process'),
         ([CATEGORY, 'any.pth'], 'error: a confusion over the grid needs task location, got category in'),
+        (['tiny.py'], 'has no grid'),
     ],
 )
-def test_a_mistake_is_one_line(fails: Fails, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_one_line(fails: Callable, classifier_config: Path, arguments: list[str], message: str) -> None:
     assert message in fails('draw', 'grids', *arguments)
-
-
-def test_a_data_set_without_a_grid(fails: Fails, classifier_config: Path) -> None:
-    assert 'has no grid' in fails('draw', 'grids', classifier_config)

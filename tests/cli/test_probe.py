@@ -14,10 +14,10 @@ import torchvision
 from PIL import Image
 
 from mmposenc.cli.probe import default_layers
-from mmposenc.grids import LocationProbe, probe
+from mmposenc.grids import LocationProbe, probe_location
 
+MODEL = 'net.py:small'
 NETWORK = """
-import torch
 from torch import nn
 
 def small():
@@ -28,19 +28,25 @@ def small():
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / 'photos' / 'deep').mkdir(parents=True)
+def probe(tool: Callable) -> Callable:
+    """The subcommand, in a folder with a network and photos."""
+    Path('photos', 'deep').mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (10, 20, 28, 3), dtype=np.uint8)
     for i, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / 'photos' / ('deep' if i % 2 else '') / f'{i}.png')
-    (tmp_path / 'net.py').write_text(NETWORK)
-    return tmp_path / 'photos'
+        Image.fromarray(image).save(Path('photos', 'deep' if i % 2 else '', f'{i}.png'))
+    Path('net.py').write_text(NETWORK)
+    return tool('probe')
 
 
-def test_from_images_to_a_page_resumed_and_as_an_atlas(folder: Path, tool: Callable, monkeypatch, capsys):
-    model = f'{folder.parent / "net.py"}:small'
-    args = [model, '--weights', 'none', '--images', folder, '--out', 'out', '--patch-size', '16', '--controls']
-    tool('probe')([*args, 'circular', 'random', '--seeds', '0'])
+def rows() -> list[dict[str, str]]:
+    return list(csv.DictReader(Path('out/probe.csv').read_text().splitlines()))
+
+
+def test_from_images_to_a_page_resumed_and_as_an_atlas(probe: Callable, monkeypatch, capsys):
+    options = ['--images', 'photos', '--out', 'out', '--patch-size', '16', '--controls']
+    controls = ['circular', 'random', '--seeds', '0']
+    once = [MODEL, '--weights', 'none', *options, *controls]
+    probe(once)
     out = capsys.readouterr().out
     assert 'wrote out/probe.html' in out
     head, *lines = [line.split() for line in out.splitlines() if line.startswith('  ')]
@@ -50,37 +56,33 @@ def test_from_images_to_a_page_resumed_and_as_an_atlas(folder: Path, tool: Calla
     (saved,) = Path('out').glob('*.json')
     found = LocationProbe.load(saved)
     assert (found.layers, found.num_images) == (('0', '1', '2', '3'), 10)
-    rows = list(csv.DictReader(Path('out/probe.csv').read_text().splitlines()))
-    assert [row['control'] for row in rows[:3]] == ['none', 'circular', 'random']
-    assert float(rows[0]['position']) == found.measures['0']['none']['position'][0]
+    assert [row['control'] for row in rows()[:3]] == ['none', 'circular', 'random']
+    assert float(rows()[0]['position']) == found.measures['0']['none']['position'][0]
     page = Path('out/probe.html').read_text()
     assert page.count('<svg') + page.count('<img') >= 3
     assert 'position makes up at most' in page
     # The same again reads the file; another control measures again.
     asked = []
-    measure = probe.probe_location
-    monkeypatch.setattr('mmposenc.grids.probe_location', lambda *a, **k: asked.append(a[0]) or measure(*a, **k))
-    tool('probe')([*args, 'circular', 'random', '--seeds', '0'])
+    monkeypatch.setattr('mmposenc.grids.probe_location', lambda *a, **k: asked.append(a[0]) or probe_location(*a, **k))
+    probe(once)
     assert not asked
-    tool('probe')([model, *args[:1], '--weights', 'none', 'none', *args[3:], 'rolled'])
+    probe([MODEL, MODEL, '--weights', 'none', 'none', *options, 'rolled'])
     assert len(asked) == 1  # two of the same model are one measurement
     assert '<h2>All networks</h2>' in Path('out/probe.html').read_text()
     # Other weights have another name, and a network that was edited is measured again.
     torch.manual_seed(7)
-    torch.save(runpy.run_path(str(folder.parent / 'net.py'))['small']().state_dict(), 'other.pth')
-    both = [model, *args[:1], '--weights', 'other.pth', 'none', *args[3:], 'circular', 'random', '--seeds', '0']
-    tool('probe')(both)
+    torch.save(runpy.run_path('net.py')['small']().state_dict(), 'other.pth')
+    probe([MODEL, MODEL, '--weights', 'other.pth', 'none', *options, *controls])
     assert len(asked) == 2
-    named = {row['model'] for row in csv.DictReader(Path('out/probe.csv').read_text().splitlines())}
-    assert named == {f'{model}, other.pth', f'{model}, none'}
+    assert {row['model'] for row in rows()} == {f'{MODEL}, other.pth', f'{MODEL}, none'}
     assert len(list(Path('out').glob('*-depth.svg'))) == 3
-    (folder.parent / 'net.py').write_text(NETWORK.replace('i, o, 3, 2, 1', "i, o, 3, 2, 1, padding_mode='circular'"))
-    tool('probe')([*args, 'circular', 'random', '--seeds', '0'])
+    Path('net.py').write_text(NETWORK.replace('i, o, 3, 2, 1', "i, o, 3, 2, 1, padding_mode='circular'"))
+    probe(once)
     assert len(asked) == 3
-    assert abs(float(next(csv.DictReader(Path('out/probe.csv').read_text().splitlines()))['position'])) < 1e-4
+    assert abs(float(rows()[0]['position'])) < 1e-4
 
 
-def test_each_process_takes_its_own_gpu(folder: Path, tool: Callable, monkeypatch):
+def test_each_process_takes_its_own_gpu(probe: Callable, monkeypatch):
     calls = []
     monkeypatch.setenv('LOCAL_RANK', '1')
     monkeypatch.setattr(torch.distributed, 'is_torchelastic_launched', lambda: True)
@@ -88,7 +90,7 @@ def test_each_process_takes_its_own_gpu(folder: Path, tool: Callable, monkeypatc
     monkeypatch.setattr(torch.cuda, 'set_device', calls.append)
     monkeypatch.setattr(torch.distributed, 'init_process_group', calls.append)
     with pytest.raises(FileNotFoundError):
-        tool('probe')(['nowhere.py:small', '--weights', 'none', '--images', folder, '--out', 'out'])
+        probe(['nowhere.py:small', '--weights', 'none', '--images', 'photos', '--out', 'out'])
     assert calls == [1, 'nccl']
 
 
@@ -121,26 +123,24 @@ def test_default_layers_are_blocks_and_the_end(build: Callable, expected: list[s
         ('--patch-size 20', "multiple of 8 px, the total stride up to layer '2'"),
     ],
 )
-def test_bad_arguments(folder: Path, tool: Callable, words: str, message: str):
+def test_bad_arguments(probe: Callable, words: str, message: str):
     Path('empty').mkdir()
-    argv = [f'{folder.parent / "net.py"}:small', '--weights', 'none', '--images', folder, '--out', 'out']
+    argv = [MODEL, '--weights', 'none', '--images', 'photos', '--out', 'out', '--patch-size', '16']
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        tool('probe')([*argv, '--patch-size', '16', *words.split()])
+        probe([*argv, *words.split()])
 
 
-def test_a_cifar_archive_gives_its_test_images(folder: Path, tool: Callable, capsys):
+def test_a_cifar_archive_gives_its_test_images(probe: Callable, capsys):
     pixels = np.random.default_rng(1).integers(0, 256, (9, 3072), dtype=np.uint8)
-    archive = folder.parent / 'cifar-100-python'
-    archive.mkdir()
+    for folder in ('cifar-100-python', 'same'):
+        Path(folder).mkdir()
     for name in ('train', 'test'):
         content = {'data': pixels if name == 'test' else pixels[:2], 'fine_labels': [0] * 9}
-        (archive / name).write_bytes(pickle.dumps(content, protocol=2))
-    model = f'{folder.parent / "net.py"}:small'
-    args = [model, '--weights', 'none', '--patch-size', '32', '--cell-size', '16', '--controls']
-    tool('probe')([*args, '--images', folder.parent, '--out', 'out'])
+        Path('cifar-100-python', name).write_bytes(pickle.dumps(content, protocol=2))
+    args = [MODEL, '--weights', 'none', '--patch-size', '32', '--cell-size', '16', '--controls']
+    probe([*args, '--images', '.', '--out', 'out'])
     assert 'not the official files of CIFAR100' in capsys.readouterr().out
     for i, image in enumerate(pixels.reshape(9, 3, 32, 32).transpose(0, 2, 3, 1)):
-        (folder.parent / 'same').mkdir(exist_ok=True)
-        Image.fromarray(image).save(folder.parent / 'same' / f'{i}.png')
-    tool('probe')([*args, '--images', folder.parent / 'same', '--out', 'other'])
+        Image.fromarray(image).save(f'same/{i}.png')
+    probe([*args, '--images', 'same', '--out', 'other'])
     assert Path('out/probe.csv').read_text() == Path('other/probe.csv').read_text()

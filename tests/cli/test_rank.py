@@ -8,11 +8,10 @@ import pytest
 
 from mmposenc.ranking import Ranking, file_sha256
 
-Tool = Callable[[str], Callable[[list], None]]
 pytestmark = pytest.mark.usefixtures('segmenter')
 
 
-def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_stock_mmseg_config(tool: Callable, segmenter_config: Path, capsys: pytest.CaptureFixture) -> None:
     tool('rank')([segmenter_config, 'weights.pth'])
     *_, named, done = capsys.readouterr().out.rstrip().splitlines()
     ranking = Ranking.load('work_dirs/tiny_seg/ranking.json')
@@ -25,7 +24,7 @@ def test_a_stock_mmseg_config(tool: Tool, segmenter_config: Path, capsys: pytest
     assert len(set(ranking.scores)) > 10
 
 
-def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Path) -> None:
+def test_several_rankings_of_a_list_in_one_pass(tool: Callable, segmenter_config: Path) -> None:
     Path('val-left.txt').write_text('0\n2\n')
     options = ['--region-list', 'val-left.txt', '--layer', 'backbone.layer2', '--out', 'left/rank.json']
     pairs = ['--pair', 'flip_image', 'roll_image', '--statistic', 'abs', 'signed', 'mean_activation']
@@ -38,7 +37,7 @@ def test_several_rankings_of_a_list_in_one_pass(tool: Tool, segmenter_config: Pa
     assert (ranking.num_channels, ranking.data_set) == (8, 'BaseSegDataset images val-left.txt')
 
 
-def test_the_halves_of_a_list_are_those_of_the_data_set(tool: Tool, segmenter_config: Path) -> None:
+def test_the_halves_of_a_list_are_those_of_the_data_set(tool: Callable, segmenter_config: Path) -> None:
     """An image that a sweep of the other half measures is not ranked, wherever it stands in the list."""
     Path('val-left.txt').write_text('3\n0\n1\n')
     rank = [segmenter_config, 'weights.pth', '--out', 'ranking.json', '--region-list', 'val-left.txt', '--rank-split']
@@ -68,7 +67,6 @@ def test_mistakes_end_with_one_line_and_no_file(fails: Callable[..., str], segme
         (['--max-images', '0'], r'error: --max-images must be at least 1, got 0'),
         (['--cfg-options', 'model.test_cfg.mode=slide'], r'error: position in the image needs whole-image inference.*'),
     ):
-        assert re.fullmatch(
-            message + r'\n', fails('rank', segmenter_config, 'weights.pth', '--work-dir', 'run', *arguments)
-        )
+        error = fails('rank', segmenter_config, 'weights.pth', '--work-dir', 'run', *arguments)
+        assert re.fullmatch(message + r'\n', error)
     assert not list(Path().rglob('ranking*.json'))

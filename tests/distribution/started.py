@@ -44,7 +44,8 @@ def run_together(*commands: Command, cwd: str | Path = '.', bin_folder: str = ''
         for log in logs:
             log.seek(0)
         outputs = [log.read() for log in logs]
-        assert [process.poll() for process in processes] == [0] * len(processes), '\n\n'.join(outputs)
+        printed = '\n\n'.join(f'{line[-1]}\n{output}' for (line, _), output in zip(commands, outputs, strict=True))
+        assert [process.poll() for process in processes] == [0] * len(processes), printed
     return outputs
 
 

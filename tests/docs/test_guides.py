@@ -11,17 +11,16 @@ Of each page, in order:
 - a fence with `no-run` behind its language is for reading only.
 """
 
-import os
 import re
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from started import run_together
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / 'docs'
@@ -79,24 +78,8 @@ def run_page(page: str, folder: Path) -> Iterator[tuple[Block, str]]:
 
 
 def run(command: list[str], folder: Path) -> str:
-    """Standard output and error of a command that must succeed; nothing that it started outlives it."""
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    environment = {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=600)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, f'{command[-1]}\nended with status {process.returncode}:\n{output[-3000:]}'
+    """Standard output and error of a command that must succeed."""
+    (output,) = run_together((command, {'OMP_NUM_THREADS': '1'}), cwd=folder, seconds=600)
     return output
 
 
@@ -129,17 +112,14 @@ def line_agrees(expected: str, line: str, within: tuple[float, ...] = ()) -> boo
 @pytest.fixture(scope='module')
 def follow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[tuple[Block, str]]]:
     """Runs a page, and once the one before it, in one folder."""
-    done: dict[str, list[tuple[Block, str]]] = {}
     folders: dict[str, Path] = {}
 
+    @cache
     def run_once(page: str) -> list[tuple[Block, str]]:
-        if page not in done:
-            before = PAGES[page]
-            if before:
-                run_once(before)
-            folders[page] = folders[before] if before else tmp_path_factory.mktemp('reader')
-            done[page] = list(run_page(page, folders[page]))
-        return done[page]
+        if before := PAGES[page]:
+            run_once(before)
+        folders[page] = folders[before] if before else tmp_path_factory.mktemp('reader')
+        return list(run_page(page, folders[page]))
 
     return run_once
 
@@ -179,14 +159,16 @@ def test_a_line_agrees_or_not(expected: str, line: str, within: tuple[float, ...
 
 
 def test_lines_must_come_in_order() -> None:
-    assert missing_line(Block('text', 'first 1\n...\nthird 3\n'), 'first 1\nsecond 2\nthird 3') is None
-    assert missing_line(Block('text', 'third 3\nfirst 1\n'), 'first 1\nsecond 2\nthird 3') == 'first 1'
+    output = 'first 1\nsecond 2\nthird 3'
+    assert missing_line(Block('text', 'first 1\n...\nthird 3\n'), output) is None
+    assert missing_line(Block('text', 'third 3\nfirst 1\n'), output) == 'first 1'
 
 
 def test_what_is_read_of_a_page() -> None:
     page = '# A\n```bash\nls\n```\n\n<!-- check: within 2 -->\n```text\n5\n```\n```bash no-run\nrm\n```\n'
     page += '```python\n1\n```\n'
     assert read_blocks(page) == [Block('bash', 'ls\n'), Block('text', '5\n', (2.0,)), Block('python', '1\n')]
+    assert len(FAMILIES) >= 15, 'the table of families'
 
 
 FAMILIES = re.findall(r'^\|[^|]*\| `((?:torchvision|timm):\w+)` \| `([\w.]+)` \| `(\(.*\))` \|$', (DOCS / 'guides' / 'channels.md').read_text(), re.M)  # fmt: skip  # noqa: E501
@@ -209,7 +191,3 @@ def test_the_suggested_layer_has_the_layout_of_the_table(network: str, layer: st
     named = shown.strip('()').split(', ')
     assert (len(shape), layout.channel_dim) == (len(named), named.index('C'))
     assert layout.prefix_tokens == (int(shown.split(' + ')[0].split()[-1]) if ' + ' in shown else 0)
-
-
-def test_the_table_of_families_is_read() -> None:
-    assert len(FAMILIES) >= 15

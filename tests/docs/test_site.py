@@ -1,12 +1,12 @@
 """The site builds without a warning and is read without a network; links resolve; tables agree with the figures."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from started import run_together
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / 'docs'
@@ -19,10 +19,7 @@ _FENCED = re.compile(r'^```.*?^```$', re.M | re.S)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('site')
     command = [sys.executable, '-m', 'sphinx', '-q', '-E', '-W', '--keep-going', '-b', 'html', str(DOCS), str(out)]
-    done = subprocess.run(
-        command, env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_together((command, {'OMP_NUM_THREADS': '1'}), seconds=280)
     return out
 
 

@@ -1,9 +1,9 @@
 """Object recognition without some channels, with a small network and random images: equals doing it by hand."""
 
 import csv
-import importlib.util
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -16,15 +16,13 @@ from torch.nn import functional as F
 
 from mmposenc import Sweep, ablate_channels, chance_test
 
-EXAMPLE = Path(__file__).parents[2] / 'examples' / 'object_recognition.py'
 NAME, IMAGES = 'test_efficientnet', 20
 
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location('object_recognition', EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / 'examples')
+    module = import_module('object_recognition')
     monkeypatch.setattr(module, 'END', ((0.1, 0.4), dict(num_random=19, num_matched=2)))
     monkeypatch.setattr(module, 'MIDDLE', ((0.3,), dict(num_random=19, num_matched=1)))
     return module
@@ -57,10 +55,9 @@ def network(tmp_path: Path) -> tuple[nn.Module, Tensor, Tensor]:
 
 def test_harm_and_rankings_are_those_by_hand(example, network, tmp_path, monkeypatch, capsys) -> None:
     model, images, labels = network
-    words = f'{EXAMPLE} timm:{NAME} --weights weights.pth --images images --labels labels.csv --end bn2'
-    words += ' --middle blocks.3 --out out'
+    words = f'timm:{NAME} --weights weights.pth --images images --labels labels.csv --end bn2 --middle blocks.3'
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', words.split())
+    monkeypatch.setattr(sys, 'argv', ['example', *words.split(), '--out', 'out'])
     example.main()
     found = json.loads(Path('out/objects.json').read_text())['places']
     assert list(found) == ['end', 'end, same images', 'blocks.3']

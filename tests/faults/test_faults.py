@@ -1,7 +1,6 @@
 """kill -9, SIGTERM, a lost rank and a full disk: nothing is lost, and nobody waits for ever."""
 
 import re
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from runs import Run, read, same
+from started import free_port
 
 from mmposenc.host.checkpoints import read_checkpoint
 from mmposenc.ranking import Ranking
@@ -90,13 +90,9 @@ def both(start: Start) -> Callable[..., list[Run]]:
     """Starts two processes by hand, without torchrun."""
 
     def begin(*arguments: str) -> list[Run]:
-        with socket.socket() as listener:
-            listener.bind(('127.0.0.1', 0))
-            port = str(listener.getsockname()[1])
-        meet = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-        return [
-            start('train', *arguments, '--launcher', 'pytorch', RANK=rank, LOCAL_RANK=rank, **meet) for rank in '01'
-        ]
+        meet = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
+        command = ['train', *arguments, '--launcher', 'pytorch']
+        return [start(*command, RANK=rank, LOCAL_RANK=rank, **meet) for rank in '01']
 
     return begin
 
@@ -134,10 +130,8 @@ def test_a_signal_to_one_rank_stops_both_and_they_resume(both: Callable, start: 
         assert one + twice + three == whole
     assert read('whole.losses', 0) != read('whole.losses', 1)
     assert_same_checkpoint('whole_batch', 'whole', 'work')
-    alone = ends(train(start, config('whole_batch', 'alone'), 'work', '--resume', 'work/epoch_2.pth'))
-    assert (
-        'the checkpoint is of 2 processes, this run has 1: augmentations start from new random numbers' in alone.text()
-    )
+    alone = ends(train(start, config('whole_batch', 'alone'), 'work', '--resume', 'work/epoch_2.pth')).text()
+    assert 'the checkpoint is of 2 processes, this run has 1: augmentations start from new random numbers' in alone
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the figures of the grid experiments show, read back from their axes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -81,18 +82,6 @@ def test_confusion_lies_on_the_grid_each_cell_in_its_place():
     assert figure.get_suptitle() == 'GAPNet: 52.9% correct, chance 25.0%'  # 9 of 17
 
 
-@pytest.mark.parametrize(
-    'counts, message',
-    [
-        (np.ones((10, 10)), r'3x3 grid must have the shape \(9, 9\), got \(10, 10\); .* predicts locations'),
-        (np.diag([1, 1, 1, 1, 0, 1, 1, 1, 1]), 'cell 4 has no sample; test on more images'),
-    ],
-)
-def test_counts_that_cannot_be_drawn(counts: np.ndarray, message: str):
-    with pytest.raises(ValueError, match=message):
-        draw_confusion(counts, 3)
-
-
 def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path):
     for suffix in ('png', 'svg'):
         path = save_figure(draw_confusion(np.eye(4), 2), tmp_path / suffix / f'confusion.{suffix}')
@@ -133,15 +122,14 @@ def test_what_the_sum_alone_locates():
     assert located_by_sum(np.ones(8), CELLS) == 25  # all alike: chance
 
 
-@pytest.mark.parametrize(
-    'sums, cells, counts, message',
-    [
-        (SUMS[:7], CELLS, COUNTS, 'of the same images'),
-        (SUMS, CELLS[::-1] // 2, COUNTS, 'of the same images'),
-        (np.full(8, np.nan), CELLS, COUNTS, 'not finite: the training diverged'),
-        (SUMS[:3], CELLS[:3], np.diag([1, 1, 1, 0]), 'at least one in each cell'),
-    ],
-)
-def test_sums_that_cannot_be_drawn(sums, cells, counts, message):
+@pytest.mark.parametrize('draw, arguments, message', [
+    (draw_confusion, (np.ones((10, 10)), 3), r'3x3 grid .* shape \(9, 9\), got \(10, 10\); .* predicts locations'),
+    (draw_confusion, (np.diag([1, 1, 0, 1]), 2), 'cell 2 has no sample; test on more images'),
+    (draw_pooled_sums, (SUMS[:7], CELLS, COUNTS), 'of the same images'),
+    (draw_pooled_sums, (SUMS, CELLS[::-1] // 2, COUNTS), 'of the same images'),
+    (draw_pooled_sums, (np.full(8, np.nan), CELLS, COUNTS), 'not finite: the training diverged'),
+    (draw_pooled_sums, (SUMS[:3], CELLS[:3], np.diag([1, 1, 1, 0])), 'at least one in each cell'),
+])  # fmt: skip
+def test_what_cannot_be_drawn(draw: Callable, arguments: tuple, message: str):
     with pytest.raises(ValueError, match=message):
-        draw_pooled_sums(sums, cells, counts)
+        draw(*arguments)

@@ -40,9 +40,8 @@ def test_panels_show_what_they_say() -> None:
 @pytest.mark.parametrize('void', [255, -1])
 def test_the_legend_names_the_classes_that_occur(void: int) -> None:
     labels = np.where(row().labels == 255, void, row().labels)
-    (legend,) = draw_overlays(
-        [replace(row(), labels=labels)], ['sky', 'car', 'tree', 'road'], [*PALETTE, [9] * 3], 7, 'neck'
-    ).legends
+    rows, classes = [replace(row(), labels=labels)], ['sky', 'car', 'tree', 'road']
+    (legend,) = draw_overlays(rows, classes, [*PALETTE, [9] * 3], 7, 'neck').legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ['sky', 'car', 'tree', 'changed: was correct', 'changed: now correct', 'changed: neither correct']
     assert np.allclose(to_rgb(legend.get_patches()[1].get_facecolor()), np.array(PALETTE[1]) / 255)

@@ -48,27 +48,23 @@ class TFSame(nn.Module):
         return self.conv(F.pad(image, (0, 1, 0, 1)))
 
 
-@pytest.mark.parametrize(
-    'layer',
-    [
-        nn.Conv2d(2, 4, 3, padding=1),
-        nn.Conv2d(2, 4, 5, stride=2, padding=2, groups=2),
-        nn.Conv2d(2, 4, 3, padding='same', dilation=2),
-        nn.Conv2d(2, 4, 4, padding='same'),
-        nn.Conv2d(2, 4, 3, padding=1, padding_mode='reflect'),
-        nn.Conv2d(2, 4, 2, stride=2),
-        TFSame(),
-        timm.layers.Conv2dSame(2, 4, 3, stride=2),
-        timm.layers.BlurPool2d(2),
-        nn.MaxPool2d(3, 2, 1),
-        nn.MaxPool2d(3, 2, ceil_mode=True),
-        timm.layers.create_pool2d('max', 3, 2, padding='same'),
-        nn.AvgPool2d(3, 2, 1, count_include_pad=False),
-        nn.AvgPool2d(3, 2, ceil_mode=True),
-        nn.Sequential(nn.ZeroPad2d((0, 1, 1, 0)), nn.Conv2d(2, 4, 2)),
-    ],
-    ids=lambda layer: type(layer).__name__,
-)
+@pytest.mark.parametrize('layer', [
+    nn.Conv2d(2, 4, 3, padding=1),
+    nn.Conv2d(2, 4, 5, stride=2, padding=2, groups=2),
+    nn.Conv2d(2, 4, 3, padding='same', dilation=2),
+    nn.Conv2d(2, 4, 4, padding='same'),
+    nn.Conv2d(2, 4, 3, padding=1, padding_mode='reflect'),
+    nn.Conv2d(2, 4, 2, stride=2),
+    TFSame(),
+    timm.layers.Conv2dSame(2, 4, 3, stride=2),
+    timm.layers.BlurPool2d(2),
+    nn.MaxPool2d(3, 2, 1),
+    nn.MaxPool2d(3, 2, ceil_mode=True),
+    timm.layers.create_pool2d('max', 3, 2, padding='same'),
+    nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+    nn.AvgPool2d(3, 2, ceil_mode=True),
+    nn.Sequential(nn.ZeroPad2d((0, 1, 1, 0)), nn.Conv2d(2, 4, 2)),
+], ids=lambda layer: type(layer).__name__)  # fmt: skip
 def test_circular_padding_makes_every_layer_move_with_the_image(layer: nn.Module):
     layer = layer.double()
     image = torch.rand(1, 2, 16, 16, dtype=torch.float64)
@@ -96,31 +92,22 @@ def test_learned_position_is_zero_in_the_block_only():
     model.relative.position_embeddings = nn.Embedding(3, 2)
     model.relative.relative_position_bias_table = nn.Parameter(torch.ones(2))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def zeroed() -> None:
-        with without_position_embedding(model) as names:
-            assert sorted(names) == ['pos_embed', 'relative.position_embeddings.weight']
-            assert model.pos_embed.count_nonzero() == model.relative.position_embeddings.weight.count_nonzero() == 0
-            assert model.relative.relative_position_bias_table.sum() == 2
-            raise RuntimeError('inside')
-
-    with pytest.raises(RuntimeError, match='inside'):
-        zeroed()
+    with pytest.raises(RuntimeError, match='inside'), without_position_embedding(model) as names:  # noqa: PT012
+        assert sorted(names) == ['pos_embed', 'relative.position_embeddings.weight']
+        assert model.pos_embed.count_nonzero() == model.relative.position_embeddings.weight.count_nonzero() == 0
+        assert model.relative.relative_position_bias_table.sum() == 2
+        raise RuntimeError('inside')
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    'forward, stride',
-    [
-        (lambda x: F.max_pool2d(F.conv2d(x, torch.rand(2, 2, 3, 3), stride=2), 2).mul_(2), 4),
-        (lambda x: F.avg_pool2d(x, 4) + F.interpolate(F.avg_pool2d(x, 8), scale_factor=2), 8),
-        (lambda x: torch.cat([x[..., ::2, ::2], x[..., 1::2, 1::2]], 1).mean((2, 3)), 2),
-        (lambda x: F.pixel_unshuffle(x, 4).flatten(1), 4),
-        (lambda x: F.avg_pool2d(F.conv2d(x, torch.rand(2, 2, 4, 4), stride=4), 4), 4),
-        (lambda x: F.adaptive_avg_pool2d(x, 1) * x, 1),
-    ],
-    ids=['conv-pool', 'parallel', 'slices', 'unshuffle', 'global', 'excite'],
-)
+@pytest.mark.parametrize('forward, stride', [
+    (lambda x: F.max_pool2d(F.conv2d(x, torch.rand(2, 2, 3, 3), stride=2), 2).mul_(2), 4),
+    (lambda x: F.avg_pool2d(x, 4) + F.interpolate(F.avg_pool2d(x, 8), scale_factor=2), 8),
+    (lambda x: torch.cat([x[..., ::2, ::2], x[..., 1::2, 1::2]], 1).mean((2, 3)), 2),
+    (lambda x: F.pixel_unshuffle(x, 4).flatten(1), 4),
+    (lambda x: F.avg_pool2d(F.conv2d(x, torch.rand(2, 2, 4, 4), stride=4), 4), 4),
+    (lambda x: F.adaptive_avg_pool2d(x, 1) * x, 1),
+], ids=['conv-pool', 'parallel', 'slices', 'unshuffle', 'global', 'excite'])  # fmt: skip
 def test_the_total_stride_is_followed_along_every_path(forward, stride: int):
     image = torch.rand(1, 2, 16, 16)
     with TotalStride(image) as strides:
@@ -165,15 +152,12 @@ def test_calibrated_statistics_are_those_of_the_forwards():
     torch.testing.assert_close(model(images).std((0, 2, 3)), torch.ones(2), rtol=0.02, atol=0)
 
 
-@pytest.mark.parametrize(
-    'model, message',
-    [
-        (timm.create_model('vit_tiny_patch16_224', depth=1), 'VisionTransformer.* no reset_parameters: pass build='),
-        (nn.Sequential(torchvision.ops.FrozenBatchNorm2d(2)), "'0' is frozen"),
-        (nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(2, 2, 1))), "'0' .* computes its weight from other parameters"),
-        (nn.Sequential(prune.identity(nn.Conv2d(2, 2, 1), 'weight')), "'0' .* computes its weight"),
-    ],
-)
+@pytest.mark.parametrize('model, message', [
+    (timm.create_model('vit_tiny_patch16_224', depth=1), 'VisionTransformer.* no reset_parameters: pass build='),
+    (nn.Sequential(torchvision.ops.FrozenBatchNorm2d(2)), "'0' is frozen"),
+    (nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(2, 2, 1))), "'0' .* computes its weight from other parameters"),
+    (nn.Sequential(prune.identity(nn.Conv2d(2, 2, 1), 'weight')), "'0' .* computes its weight"),
+])  # fmt: skip
 def test_what_cannot_be_randomised_is_refused(model: nn.Module, message: str):
     with pytest.raises(ValueError, match=message), random_weights(model, 0):
         pass

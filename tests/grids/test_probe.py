@@ -99,23 +99,16 @@ def test_every_control_in_one_table_and_the_network_comes_back(tmp_path: Path):
     model, seen = torchvision.models.resnet18(), []
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
-    probe = probe_location(
-        model,
-        [(images(5, 100), None), (images(9, 120)[:4], None)],
-        ['layer1', 'bn1'],
-        patch_size=32,
-        controls=['circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled'],
-        seeds=(0, 1),
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    loader = [(images(5, 100), None), (images(9, 120)[:4], None)]
+    controls = ['circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled']
+    options = dict(patch_size=32, controls=controls, seeds=(0, 1), progress=lambda *done: seen.append(done))
+    probe = probe_location(model, loader, ['layer1', 'bn1'], **options)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
     assert seen[-1] == (9 * 9, 9 * 9)  # 8 passes and one more for the second seed, 9 images one by one
     rows = probe.table()
-    assert [row['control'] for row in rows[:8]] == [
-        'none', 'circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled',
-    ]  # fmt: skip
+    assert [row['control'] for row in rows[:8]] == ['none', *controls]
     assert [row['layer'] for row in rows[::8]] == ['bn1', 'layer1']  # in the order in which they run
     assert probe.strides == {'bn1': 2, 'layer1': 4}
     assert 0 < probe.depth['bn1'] < probe.depth['layer1'] < 1
@@ -264,25 +257,20 @@ def test_moves_of_less_than_the_patch():
 MOBILENET = torchvision.models.mobilenet_v2()
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (dict(patch_size=40), r"cell_size must be a multiple of 16 px, the total stride up to layer 'features.10'.*48"),
-        (dict(patch_size=64), 'images must be at least 64x64 px .the patch., got 32x32'),
-        (dict(controls=['rolled']), 'images must be at least 96x96 px .the canvas of images and rolled., got 32x32'),
-        (dict(images=images(7)), 'at least 8 images, got 7'),
-        (dict(images=(images() * 255).byte()), 'floating point'),
-        (dict(images=images() * torch.nan), "layer 'features.10' gives features that are not finite"),
-        (dict(layers='features.10'), 'layers must be a list of different layers'),
-        (dict(layers=['features.99']), "layer 'features.99' does not exist"),
-        (dict(controls=['zeros']), r"controls must be a list out of circular, .*, got \['zeros'\]"),
-        (dict(grid_size=1), 'grid_size must be at least 2'),
-        (dict(cell_size=8), 'cell_size must be a multiple of 16 px.*got 8: take 16'),
-        (dict(patch_size=0), 'patch_size and cell_size must be at least 1 px, got 0 and 0'),
-        (dict(train_images=(7,)), 'train_images must be from 4 to 6'),
-        (dict(seeds=(), controls=['random']), 'seeds must name'),
-    ],
-)
+@pytest.mark.parametrize('arguments, message', [
+    (dict(patch_size=40), r"cell_size must be a multiple of 16 px, the total stride up to layer 'features.10'.*48"),
+    (dict(patch_size=64), 'images must be at least 64x64 px .the patch., got 32x32'),
+    (dict(controls=['rolled']), 'images must be at least 96x96 px .the canvas of images and rolled., got 32x32'),
+    (dict(images=images(7)), 'at least 8 images, got 7'),
+    (dict(images=(images() * 255).byte()), 'floating point'),
+    (dict(images=images() * torch.nan), "layer 'features.10' gives features that are not finite"),
+    (dict(layers='features.10'), 'layers must be a list of different layers'),
+    (dict(controls=['zeros']), r"controls must be a list out of circular, .*, got \['zeros'\]"),
+    (dict(grid_size=1), 'grid_size must be at least 2'),
+    (dict(patch_size=0), 'patch_size and cell_size must be at least 1 px, got 0 and 0'),
+    (dict(train_images=(7,)), 'train_images must be from 4 to 6'),
+    (dict(seeds=(), controls=['random']), 'seeds must name'),
+])  # fmt: skip
 def test_bad_input(arguments: dict, message: str):
     given = dict(images=images(size=40 if arguments.get('patch_size') == 40 else 32), layers=['features.10'])
     with pytest.raises(ValueError, match=message):

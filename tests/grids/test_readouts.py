@@ -96,14 +96,11 @@ def test_noise_wants_more_shrinkage_than_structure():
     assert choose_shrinkage(z) == SHRINKAGES[0]
 
 
-@pytest.mark.parametrize(
-    'images, sizes, message',
-    [
-        (7, None, 'at least 8 images, got 7'),
-        (24, (2,), 'from 4 to 18 of the 24 images'),
-        (24, (19,), 'from 4 to 18 of the 24'),
-    ],
-)
+@pytest.mark.parametrize('images, sizes, message', [
+    (7, None, 'at least 8 images, got 7'),
+    (24, (2,), 'from 4 to 18 of the 24 images'),
+    (24, (19,), 'from 4 to 18 of the 24'),
+])  # fmt: skip
 def test_bad_input(images: int, sizes: tuple | None, message: str):
     with pytest.raises(ValueError, match=message):
         read_cells(features(images), sizes)

@@ -57,15 +57,11 @@ def test_the_axes_add_up_to_position_and_all_to_the_total(grid_size: int):
     parts = found.components
     torch.testing.assert_close(sum(parts[axis] for axis in AXES), parts['position'])
     # The total variance, but for the bias that position loses: MS_interaction / I * (C - 1) / C.
-    within = (z - z.mean(1, keepdim=True)).square().mean((0, 1)) + z.mean(1).var(0)
-    torch.testing.assert_close(found.total, within + (parts['interaction'] * (5 / 6) - _biased(z)))
-    assert sum(found.shares[name][0] for name in ('position', 'content', 'interaction')) == pytest.approx(100)
-
-
-def _biased(z: torch.Tensor) -> torch.Tensor:
-    """Variance of the interaction about the cell means, divided by I instead of I - 1."""
     within = z - z.mean(1, keepdim=True)
-    return (within - within.mean(0)).square().mean((0, 1))
+    biased = (within - within.mean(0)).square().mean((0, 1))  # the interaction's, divided by I instead of I - 1
+    total = within.square().mean((0, 1)) + z.mean(1).var(0) + parts['interaction'] * (5 / 6) - biased
+    torch.testing.assert_close(found.total, total)
+    assert sum(found.shares[name][0] for name in ('position', 'content', 'interaction')) == pytest.approx(100)
 
 
 def test_contrasts_are_orthonormal_and_signed():
@@ -83,16 +79,13 @@ def test_contrasts_are_orthonormal_and_signed():
     torch.testing.assert_close(contrasts['horizontal_even'], contrasts['vertical_even'].T)
 
 
-@pytest.mark.parametrize(
-    'axis, pattern',
-    [
-        ('top_bottom', [1, 1, 1, 0, 0, 0, -1, -1, -1]),
-        ('left_right', [1, 0, -1] * 3),
-        ('vertical_even', [1, 1, 1, -2, -2, -2, 1, 1, 1]),
-        ('horizontal_even', [1, -2, 1] * 3),
-        ('rest', [1, 0, -1, 0, 0, 0, -1, 0, 1]),
-    ],
-)
+@pytest.mark.parametrize('axis, pattern', [
+    ('top_bottom', [1, 1, 1, 0, 0, 0, -1, -1, -1]),
+    ('left_right', [1, 0, -1] * 3),
+    ('vertical_even', [1, 1, 1, -2, -2, -2, 1, 1, 1]),
+    ('horizontal_even', [1, -2, 1] * 3),
+    ('rest', [1, 0, -1, 0, 0, 0, -1, 0, 1]),
+])  # fmt: skip
 def test_known_components_and_axis_are_recovered(axis: str, pattern: list[int]):
     cells = torch.tensor(pattern, dtype=torch.float64)
     cells *= (0.3 / cells.square().mean()) ** 0.5

@@ -120,20 +120,11 @@ def test_damage_is_named(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize(
-    'content, message',
-    [
-        (None, r'a\.pth does not exist'),
-        ([1, 2], 'holds no dict of weights by their names'),
-        ({'state_dict': {1: 2}}, 'holds no dict of weights by their names'),
-        ({'state_dict': {}, 'meta': {}}, r'holds no message_hub, .* --cfg-options load_from=.*a\.pth'),
-    ],
-)
-def test_files_that_training_cannot_resume_from(tmp_path: Path, content: Any, message: str) -> None:
-    if content is not None:
-        torch.save(content, tmp_path / 'a.pth')
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read_resumable(tmp_path / 'a.pth')
+@pytest.mark.parametrize('content', [[1, 2], {'state_dict': {1: 2}}])
+def test_files_without_weights(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='holds no dict of weights by their names'):
+        read_checkpoint(tmp_path / 'a.pth')
 
 
 def test_last_whole_checkpoint_passes_over_damage(tmp_path: Path) -> None:

@@ -64,9 +64,7 @@ def test_what_a_person_reads(error: Exception, line: str) -> None:
     assert '\n' not in found
 
 
-def test_an_error_ends_the_command_and_its_traceback_can_be_asked_for(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_ends_the_command_and_its_traceback_can_be_asked_for(capsys, monkeypatch) -> None:
     for error in (ValueError('word ' * 1000), KeyError('bug')):
         with pytest.raises(SystemExit) as info:
             run(lambda error=error: failure(error))

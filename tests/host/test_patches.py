@@ -34,15 +34,11 @@ def test_no_way_to_a_checkpoint_runs_code(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     path, trace = tmp_path / 'bad.pth', tmp_path / 'ran'
     torch.save({'state_dict': {}, 'bad': Calls(os.system, f'touch {trace}')}, path)
-
-    def read() -> None:
-        if way == 'file':
-            load_checkpoint(nn.Linear(1, 1), str(path))
-        elif way == 'download':
-            host_checkpoint.load_from_http(path.as_uri(), map_location='cpu')
-        else:
-            host_checkpoint._safe_torch_load(str(path))
-
+    read = {
+        'file': lambda: load_checkpoint(nn.Linear(1, 1), str(path)),
+        'download': lambda: host_checkpoint.load_from_http(path.as_uri(), map_location='cpu'),
+        'helper': lambda: host_checkpoint._safe_torch_load(str(path)),
+    }[way]
     if way == 'helper' and not hasattr(host_checkpoint, '_safe_torch_load'):
         pytest.skip('only the fork has this helper')
     with pytest.raises(ValueError, match='it asks for'):
@@ -55,15 +51,13 @@ def test_no_way_to_a_checkpoint_runs_code(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_failed_download_names_the_file_and_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    prepare_hosts()
     url, place = (tmp_path / 'nowhere' / 'a.pth').as_uri(), tmp_path / 'hub' / 'checkpoints' / 'a.pth'
     with pytest.raises(OSError, match=f'^{url} cannot be downloaded .*: put it at {place}$'):
         host_checkpoint.load_from_http(url)
 
 
 @pytest.mark.slow
-def test_importing_the_stack_is_silent_and_bases_are_found(tmp_path: Path) -> None:
-    (tmp_path / 'a.py').write_text("_base_ = 'mmposenc::augshift_r18_cifar100.py'\n")
+def test_importing_the_stack_is_silent(tmp_path: Path) -> None:
     code = """if True:
         from mmposenc.host.patches import prepare_hosts
         prepare_hosts()
@@ -76,21 +70,12 @@ def test_importing_the_stack_is_silent_and_bases_are_found(tmp_path: Path) -> No
         Visualizer.get_instance('any'), is_installed('mmseg')
         FileClient.infer_client(None, '/tmp'), SegVisualizationHook(), IoUMetric()
     """
-    alone = """if True:
-        import mmposenc.mm
-        from mmengine.config import Config
-        assert Config.fromfile('a.py').model.type == 'mmposenc.AugShiftClassifier'
-    """
-    silent, found = (
-        subprocess.run([sys.executable, '-c', text], cwd=tmp_path, capture_output=True, text=True, timeout=200)
-        for text in (code, alone)
-    )
-    assert (silent.returncode, silent.stdout, silent.stderr) == (0, '', '')
-    assert found.returncode == 0, found.stderr
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
 @pytest.fixture
-def without_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     environment = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
     for name, value in environment.items():
@@ -120,9 +105,7 @@ def test_several_processes_without_a_gpu(without_gpu: None) -> None:
 
 
 @pytest.mark.parametrize('launcher, absent', [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM')])
-def test_a_launcher_that_did_not_start_it(
-    without_gpu: None, monkeypatch: pytest.MonkeyPatch, launcher: str, absent: str
-) -> None:
+def test_a_launcher_that_did_not_start_it(without_gpu, monkeypatch, launcher: str, absent: str) -> None:
     monkeypatch.delenv('RANK')
     with pytest.raises(ValueError, match=rf'--launcher {launcher} needs {absent}\w* in the environment'):
         prepare_processes(Config(dict(launcher=launcher)))

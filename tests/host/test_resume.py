@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
-from toy_training import toy_runner
+from toy_training import toy_runner, train
 
 from mmposenc import results
 from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
@@ -43,29 +43,24 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_it_saves_and_removes_what_mmengine_does(tmp_path: Path) -> None:
-    runner, _ = toy_runner(tmp_path, EPOCHS, **checkpoints(max_keep_ckpts=2))
-    runner.train()  # The scores are 1, 3 and 2.
+    train(tmp_path, EPOCHS, **checkpoints(max_keep_ckpts=2))  # The scores are 1, 3 and 2.
     assert names(tmp_path) == {'epoch_2.pth', 'epoch_3.pth', 'best_score_epoch_2.pth'}
     assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_3.pth')
     assert read_checkpoint(tmp_path / 'epoch_3.pth')['meta']['epoch'] == 3
 
 
 @pytest.mark.parametrize('full_at', ['epoch_2.pth', 'best_score_epoch_2.pth'])
-def test_a_full_disk_leaves_the_last_whole_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
-) -> None:
+def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path: Path, monkeypatch, full_at: str) -> None:
     with monkeypatch.context() as patch:
         fill_disk(patch, f'.{full_at}')
-        runner, _ = toy_runner(tmp_path, EPOCHS, **checkpoints(max_keep_ckpts=1))
         with pytest.raises(OSError, match=rf'No space left on device: .*{full_at} was not saved.* --resume') as info:
-            runner.train()
+            train(tmp_path, EPOCHS, **checkpoints(max_keep_ckpts=1))
     assert info.value.errno == errno.ENOSPC
     # With room for one checkpoint, mmengine would have removed the old one first.
     last = 'epoch_1.pth' if full_at == 'epoch_2.pth' else 'epoch_2.pth'
     assert names(tmp_path) == {last, 'best_score_epoch_1.pth'}, 'nothing half-written'
     assert last_whole_checkpoint(tmp_path) == (tmp_path / last, [])
-    runner, _ = toy_runner(tmp_path, EPOCHS, resume=True, **checkpoints(max_keep_ckpts=1))
-    runner.train()
+    train(tmp_path, EPOCHS, resume=True, **checkpoints(max_keep_ckpts=1))
     assert names(tmp_path) >= {'epoch_3.pth'}
     assert 'epoch_1.pth' not in names(tmp_path)
 
@@ -124,65 +119,50 @@ class SaveAt(Hook):
     'train_cfg, sampler', [(EPOCHS, 'DefaultSampler'), (ITERS, 'InfiniteSampler'), (ITERS, 'DefaultSampler')]
 )
 @pytest.mark.parametrize('place', [3, 5, 8])
-def test_it_resumes_from_any_iteration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_cfg: dict, sampler: str, place: int
-) -> None:
+def test_it_resumes_from_any_iteration(tmp_path: Path, monkeypatch, train_cfg: dict, sampler: str, place: int) -> None:
     # mmengine waits where a finite sampler begins again.
     monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
-    runner, losses = toy_runner(tmp_path / 'a', train_cfg, SaveAt(place), sampler=sampler)
-    runner.train()
-    assert [step[1] for step in losses.seen if step[0] == 'val'] == [5, 10, 15, 17][: 3 if train_cfg is EPOCHS else 4]
-    position = next(i for i, step in enumerate(losses.seen) if step[0] == place)
+    _, whole = train(tmp_path / 'a', train_cfg, SaveAt(place), sampler=sampler)
+    assert [step[1] for step in whole if step[0] == 'val'] == [5, 10, 15, 17][: 3 if train_cfg is EPOCHS else 4]
+    position = next(i for i, step in enumerate(whole) if step[0] == place)
     file = str(tmp_path / 'a' / 'here.pth')
-    runner, again = toy_runner(tmp_path / 'b', train_cfg, sampler=sampler, load_from=file, resume=True)
-    runner.train()
-    assert again.seen == losses.seen[position + 1 :]
-    trained = [sample for step in again.seen if step[0] != 'val' for sample in step[2]]
+    runner, again = train(tmp_path / 'b', train_cfg, sampler=sampler, load_from=file, resume=True)
+    assert again == whole[position + 1 :]
+    trained = [sample for step in again if step[0] != 'val' for sample in step[2]]
     if (train_cfg, sampler) != (ITERS, 'DefaultSampler'):
         assert runner.train_loop.dataloader.dataset.loaded == trained, 'the batches that were seen are not loaded again'
 
 
 @pytest.mark.parametrize('states, found', [(0, 'holds no random state'), (4, 'is of 4 processes, this run has 1')])
-def test_a_random_state_that_does_not_fit_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture, states: int, found: str
-) -> None:
-    runner, losses = toy_runner(tmp_path / 'a', EPOCHS)
-    runner.train()
+def test_a_random_state_that_does_not_fit_is_said(tmp_path: Path, capsys, states: int, found: str) -> None:
+    _, whole = train(tmp_path / 'a', EPOCHS)
     checkpoint = read_checkpoint(tmp_path / 'a' / 'epoch_1.pth')
     checkpoint['rng_states'] = checkpoint['rng_states'] * states or None
     torch.save(checkpoint, tmp_path / 'other.pth')
     capsys.readouterr()
-    runner, again = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'other.pth'), resume=True)
-    runner.train()
+    _, again = train(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'other.pth'), resume=True)
     said = capsys.readouterr()
     assert f'the checkpoint {found}: augmentations start from new random numbers' in said.out + said.err
-    assert [step[0] for step in again.seen] == [step[0] for step in losses.seen[5:]]
-    assert again.seen != losses.seen[5:]
+    assert [step[0] for step in again] == [step[0] for step in whole[5:]]
+    assert again != whole[5:]
 
 
 def test_when_it_is_validated_does_not_change_a_training(tmp_path: Path) -> None:
-    trained = []
-    for interval in (1, 100):
-        runner, losses = toy_runner(tmp_path / str(interval), {**EPOCHS, 'val_interval': interval})
-        runner.train()
-        trained.append([step for step in losses.seen if step[0] != 'val'])
-    assert trained[0] == trained[1]
+    often, seldom = (train(tmp_path / str(n), {**EPOCHS, 'val_interval': n})[1] for n in (1, 100))
+    assert [step for step in often if step[0] != 'val'] == [step for step in seldom if step[0] != 'val']
 
 
 def test_weights_to_begin_with_bring_no_random_state(tmp_path: Path) -> None:
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS)
-    runner.train()
-    runner, loaded = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'a' / 'epoch_2.pth'))
-    runner.train()
+    train(tmp_path / 'a', EPOCHS)
+    _, loaded = train(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'a' / 'epoch_2.pth'))
     runner, given = toy_runner(tmp_path / 'c', EPOCHS)
     runner.model.load_state_dict(read_checkpoint(tmp_path / 'a' / 'epoch_2.pth')['state_dict'])
     runner.train()
-    assert loaded.seen == given.seen
+    assert loaded == given.seen
 
 
 def test_another_number_of_batches_begins_the_epoch_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, SaveAt(8))
-    runner.train()
+    train(tmp_path / 'a', EPOCHS, SaveAt(8))
     runner, losses = toy_runner(tmp_path / 'b', EPOCHS, load_from=str(tmp_path / 'a' / 'here.pth'), resume=True)
     runner._train_dataloader['dataset'] = [dict(x=torch.tensor([float(i)])) for i in range(6)]
     runner.train()
@@ -193,31 +173,11 @@ def test_another_number_of_batches_begins_the_epoch_again(tmp_path: Path, capsys
 
 
 def test_a_validation_that_was_due_is_made_up_for_and_one_that_is_in_the_checkpoint_is_not(tmp_path: Path) -> None:
-    runner, whole = toy_runner(tmp_path / 'a', EPOCHS, **checkpoints(max_keep_ckpts=-1))
-    runner.train()
+    runner, whole = train(tmp_path / 'a', EPOCHS, **checkpoints(max_keep_ckpts=-1))
     # mmengine prints every entry whose name begins with that of a mode.
     notes = runner.message_hub.runtime_info
     assert not [name for name in notes if name.startswith(('train', 'val', 'test')) and '/' not in name]
     # The first was saved again in its validation, which gave the best figures; the last before its validation.
-    for name, rest in (('epoch_1', whole.seen[6:]), ('epoch_3', whole.seen[-1:])):
+    for name, rest in (('epoch_1', whole[6:]), ('epoch_3', whole[-1:])):
         file = str(tmp_path / 'a' / f'{name}.pth')
-        runner, losses = toy_runner(tmp_path / name, EPOCHS, load_from=file, resume=True)
-        runner.train()
-        assert losses.seen == rest
-
-
-@pytest.mark.parametrize('train_cfg', [EPOCHS, ITERS])
-def test_hooks_hear_of_the_end_after_an_exception(tmp_path: Path, train_cfg: dict) -> None:
-    heard = []
-
-    class Failing(Hook):
-        def after_train_iter(self, *args: Any, **kwargs: Any) -> None:
-            raise RuntimeError('in the middle')
-
-        def after_training(self, runner: Any) -> None:
-            heard.append(runner.iter)
-
-    runner, _ = toy_runner(tmp_path / 'a', train_cfg, Failing())
-    with pytest.raises(RuntimeError, match='in the middle'):
-        runner.train()
-    assert heard == [0]
+        assert train(tmp_path / name, EPOCHS, load_from=file, resume=True)[1] == rest

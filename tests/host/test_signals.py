@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fault_hooks import SignalAt
 from torch.utils.data import DataLoader
-from toy_training import toy_runner
+from toy_training import toy_runner, train
 
 from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
 from mmposenc.host.resume import shield_workers
@@ -45,24 +45,20 @@ def test_it_saves_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture, number
 
 def test_gradients_that_wait_for_their_update_are_not_lost(tmp_path: Path) -> None:
     wrapper = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=3)
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, SignalAt('SIGTERM', 4), optim_wrapper=wrapper)
     with pytest.raises(SystemExit):
-        runner.train()
+        train(tmp_path / 'a', EPOCHS, SignalAt('SIGTERM', 4), optim_wrapper=wrapper)
     assert read_checkpoint(tmp_path / 'a' / 'stopped.pth')['meta']['iter'] == 6
 
 
 def test_the_checkpoint_of_a_stop_goes_when_a_newer_one_is_there(tmp_path: Path) -> None:
     stopped = tmp_path / 'a' / 'stopped.pth'
     rare = dict(checkpoint=dict(type='CheckpointHook', interval=9, save_last=False))
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, SignalAt('SIGTERM', 7), default_hooks=rare)
     with pytest.raises(SystemExit):
-        runner.train()
-    runner, _ = toy_runner(tmp_path / 'a', EPOCHS, load_from=str(stopped), resume=True, default_hooks=rare)
-    runner.train()
+        train(tmp_path / 'a', EPOCHS, SignalAt('SIGTERM', 7), default_hooks=rare)
+    train(tmp_path / 'a', EPOCHS, load_from=str(stopped), resume=True, default_hooks=rare)
     assert stopped.exists(), 'there is no other'
     # With mmengine's own loop too the signals are as they were at the end.
-    runner, _ = toy_runner(tmp_path / 'a', dict(by_epoch=True, max_epochs=2), load_from=str(stopped), resume=True)
-    runner.train()
+    train(tmp_path / 'a', dict(by_epoch=True, max_epochs=2), load_from=str(stopped), resume=True)
     assert not stopped.exists()
 
 

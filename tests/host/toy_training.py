@@ -105,3 +105,10 @@ def toy_runner(work_dir: Path, train_cfg: dict, *hooks: Any, **options: Any) -> 
     )
     torch.manual_seed(0)
     return Runner(Noisy(), str(work_dir), train_cfg=train_cfg, **{**settings, **options}), losses
+
+
+def train(*args: Any, **options: Any) -> tuple[Runner, list[tuple]]:
+    """A `toy_runner` that has trained, and what it saw."""
+    runner, losses = toy_runner(*args, **options)
+    runner.train()
+    return runner, losses.seen

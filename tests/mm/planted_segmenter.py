@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import init_default_scope
+from mmengine.registry import METRICS, init_default_scope
 from mmengine.runner import Runner
 from mmseg.models import EncoderDecoder
+from planted import CoordinateMaps
 from torch import Tensor, nn
 
 HEADS = {
@@ -23,20 +24,12 @@ HEADS = {
 _runs = count()
 
 
-class PlantedBackbone(nn.Module):
-    """Brightness times five maps: x, 1 - x, |x - 1/2| (even in x), y, and 1; the first of the two stages is noise."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = nn.Conv2d(1, 1, 1)
+class PlantedBackbone(CoordinateMaps):
+    """The maps of channels whose ranking is known by hand; the first of the two stages is noise."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = images.shape[-2:]
-        x = torch.linspace(0, 1, width, device=images.device).expand(height, width)
-        y = torch.linspace(0, 1, height, device=images.device)[:, None].expand(height, width)
-        maps = torch.stack([x, 1 - x, (x - 0.5).abs(), y, torch.ones_like(x)])
-        brightness = images.mean(1, keepdim=True)
-        return brightness.sin().expand(-1, 5, -1, -1), brightness * maps
+        maps = super().forward(images.cpu()).to(images.device)
+        return images.mean(1, keepdim=True).sin().expand(-1, 5, -1, -1), maps
 
 
 def make_segmenter(head: str = 'fcn', test_cfg: dict | None = None) -> EncoderDecoder:
@@ -66,18 +59,15 @@ def write_images(folder: Path, images: np.ndarray, labels: np.ndarray, classes: 
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index, pixels in enumerate(maps):
             cv2.imwrite(str(folder / name / f'{index}.png'), pixels)
-    return dict(
-        type='BaseSegDataset',
-        data_root=str(folder),
-        data_prefix=dict(img_path='images', seg_map_path='labels'),
-        img_suffix='.png',
-        metainfo=dict(classes=classes, palette=[[0] * 3] * len(classes)),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
-    )
+    files = dict(data_root=str(folder), data_prefix=dict(img_path='images', seg_map_path='labels'), img_suffix='.png')
+    pipeline = [dict(type=kind) for kind in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')]
+    metainfo = dict(classes=classes, palette=[[0] * 3] * len(classes))
+    return dict(type='BaseSegDataset', metainfo=metainfo, pipeline=pipeline, **files)
 
 
+@METRICS.register_module(force=True)
 class LogitsMetric(BaseMetric):
-    """Keeps the logits of every image."""
+    """Keeps the logits of every image, a classifier's after its softmax."""
 
     default_prefix = 'kept'
 
@@ -86,7 +76,8 @@ class LogitsMetric(BaseMetric):
         self.logits: list[Tensor] = []
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
-        self.logits += [sample['seg_logits']['data'] for sample in data_samples]
+        for sample in data_samples:
+            self.logits.append(sample['seg_logits']['data'] if 'seg_logits' in sample else sample['pred_score'])
         self.results.append(0)
 
     def compute_metrics(self, results: list) -> dict:
@@ -96,17 +87,8 @@ class LogitsMetric(BaseMetric):
 def make_runner(model: nn.Module, dataset: dict, work_dir: Path, **options: Any) -> Runner:
     """A runner for tests of a model; `options` replace its arguments."""
     loader = dict(batch_size=2, num_workers=0, dataset=dataset, sampler=dict(type='DefaultSampler', shuffle=False))
-    arguments = dict(
-        model=model,
-        work_dir=str(work_dir / 'work'),
-        test_dataloader=loader,
-        test_cfg=dict(),
-        test_evaluator=[LogitsMetric()],
-        default_scope='mmseg',
-        log_level='INFO',
-        experiment_name=f'run{next(_runs)}',
-    )
-    return Runner(**{**arguments, **options})
+    test = dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=[LogitsMetric()], default_scope='mmseg')
+    return Runner(model, str(work_dir / 'work'), experiment_name=f'run{next(_runs)}', **{**test, **options})
 
 
 def number_of_hooks(model: nn.Module) -> int:

@@ -1,31 +1,42 @@
 """The configs of Sec. 4.1: what they must have in common, and that a user's config becomes AugShift in five lines."""
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS, TRANSFORMS
 
 from mmposenc.host.config import complete
 from mmposenc.host.patches import prepare_hosts
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-
-FIVE_LINES = """
-_base_ = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
-custom_imports = dict(imports=['mmposenc'])
-model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))
-views = dict(type='MultiView', num_views=2, transforms=[[dict(type='RandomCrop', crop_size=32, padding=8)]])
-train_pipeline = [dict(type='RandomFlip', prob=0.5), views, dict(type='PackInputs')]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-"""
 TERMS = {'loss_view1', 'loss_view2', 'loss_mse'}
 SAME = ('optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'test_cfg')
 
 
+@pytest.fixture(autouse=True)
+def _hosts(hosts_unchanged):
+    prepare_hosts()
+
+
 def load(name):
     return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+def build(cfg):
+    init_default_scope(cfg.default_scope)
+    return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+
+
+def run(sample, pipeline):
+    for transform in pipeline:
+        sample = TRANSFORMS.build(transform)(sample)
+    return sample
 
 
 @pytest.mark.parametrize('data', ['cifar10', 'cifar100'])
@@ -51,35 +62,13 @@ def test_rows_of_table_2_differ_in_method_only(data):
         assert two.transforms == [one]
 
 
-@pytest.fixture
-def model_and_samples(hosts_unchanged):
-    """The model of a config, and a function that runs samples through a pipeline."""
-    from mmengine.registry import init_default_scope
-    from mmpretrain.registry import MODELS, TRANSFORMS
-
-    prepare_hosts()
-
-    def run(sample, pipeline):
-        for transform in pipeline:
-            sample = TRANSFORMS.build(transform)(sample)
-        return sample
-
-    def build(cfg):
-        init_default_scope(cfg.default_scope)
-        return MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor}), run
-
-    return build
-
-
 @pytest.mark.parametrize('name', ['baseline_r18_imagenet', 'augshift_r18_imagenet'])
-def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path, model_and_samples):
+def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path):
     """The per-sample path, from a JPEG to the loss and to Cons.8 and Cons.16."""
-    from mmengine.dataset import default_collate
-
     cfg = load(name)
     path = str(tmp_path / 'image.jpg')
     cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8))
-    model, run = model_and_samples(cfg)
+    model = build(cfg)
     sample, pipeline = {'img_path': path, 'gt_label': 3}, cfg.train_dataloader.dataset.pipeline
     data = default_collate([run(dict(sample), pipeline) for _ in range(2)])
     losses = model(**model.data_preprocessor(data, training=True), mode='loss')
@@ -89,16 +78,13 @@ def test_imagenet_pipeline_trains_and_tests_one_image(name, tmp_path, model_and_
     assert cfg.test_cfg.max_shifts == [8, 16]
 
 
-def test_five_lines_make_a_users_config_augshift(tmp_path, model_and_samples):
+def test_five_lines_make_a_users_config_augshift(tmp_path):
     """The snippet of the README, on top of mmpretrain's own CIFAR-10 config, gives Eq. 1's three terms."""
-    from mmengine.dataset import default_collate
-
-    path = tmp_path / 'mine.py'
-    path.write_text(FIVE_LINES)
-    assert len(FIVE_LINES.strip().splitlines()) - 1 == 5  # the first line names the user's own config
-    assert FIVE_LINES.strip() in (CONFIGS.parent / 'README.md').read_text()
-    cfg = Config.fromfile(path)
-    model, run = model_and_samples(cfg)
+    (lines,) = re.findall(r"```python\n(_base_ = 'mmpretrain.*?)```", (CONFIGS.parent / 'README.md').read_text(), re.S)
+    assert len(lines.splitlines()) == 1 + 5  # the first line names the user's own config
+    (tmp_path / 'mine.py').write_text(lines)
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    model = build(cfg)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     samples = [dict(img=image, gt_label=label) for label, image in enumerate(images)]
     data = default_collate([run(sample, cfg.train_dataloader.dataset.pipeline) for sample in samples])

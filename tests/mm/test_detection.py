@@ -65,9 +65,7 @@ def test_the_configs_build_a_detector_of_their_classes(name: str, channels: int,
     assert pooled.shape == (1, channels)
 
 
-def test_rank_and_sweep_agree_with_the_test_of_an_ablated_detector(
-    tool: Callable, checkpoint: str, capsys: pytest.CaptureFixture
-) -> None:
+def test_rank_and_sweep_agree_with_the_test_of_an_ablated_detector(tool: Callable, checkpoint: str, capsys) -> None:
     images = 'test_dataloader.dataset.indices=30'
     model = [CONFIG, checkpoint]
     tool('rank')([*model, '--out', 'overall.json', '--cfg-options', images])

@@ -107,27 +107,21 @@ FORM = r"region 'left' must be \(x0, y0, x1, y1\), fractions with 0 <= x0 < x1 <
 BOXES = [(0, 1), (0.5, 0, 0.5, 1), (0, 0.3, 1, 0.3), (-0.1, 0, 1, 1), (0, 0, 1.01, 1), 512, (0, 0, float('nan'), 1)]
 
 
-@pytest.mark.parametrize(
-    'regions, message',
-    [
-        *(({'left': box}, FORM) for box in [*BOXES, ('0', 0, 1, 1)]),
-        ([(0, 0, 1, 1)], 'regions must be a dict'),
-        ({'left/top': (0, 0, 1, 1)}, "without '/'"),
-        ({'overall': (0, 0, 0.5, 1)}, "'overall' is always the whole image"),
-    ],
-)
+@pytest.mark.parametrize('regions, message', [
+    *(({'left': box}, FORM) for box in [*BOXES, ('0', 0, 1, 1)]),
+    ([(0, 0, 1, 1)], 'regions must be a dict'),
+    ({'left/top': (0, 0, 1, 1)}, "without '/'"),
+    ({'overall': (0, 0, 0.5, 1)}, "'overall' is always the whole image"),
+])  # fmt: skip
 def test_wrong_regions(regions, message):
     with pytest.raises((TypeError, ValueError), match=message):
         RegionStrips(regions)
 
 
-@pytest.mark.parametrize(
-    'label, predicted, message',
-    [
-        *((label, 0, rf'label {label} in 1 pixels is outside the 3 classes: .* 0\.\.2 or ig') for label in (3, -1)),
-        *((0, value, rf'prediction {value} in 1 pixels is outside') for value in (3, -1, float('nan'), float('inf'))),
-    ],
-)
+@pytest.mark.parametrize('label, predicted, message', [
+    *((label, 0, rf'label {label} in 1 pixels is outside the 3 classes: .* 0\.\.2 or ig') for label in (3, -1)),
+    *((0, value, rf'prediction {value} in 1 pixels is outside') for value in (3, -1, float('nan'), float('inf'))),
+])  # fmt: skip
 def test_classes_that_do_not_exist(label, predicted, message):
     labels, prediction = LABELS.clone(), PREDICTION.to(torch.tensor(predicted).dtype)
     labels[0, 0], prediction[0, 0] = label, predicted

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from planted_segmenter import write_images
 
 from mmposenc.mm.datasets import CamVidBoxes, DigitSceneBoxes
-from mmposenc.mm.datasets.camvid import component_boxes
 from mmposenc.mm.datasets.digit_scenes import CAR, PEDESTRIAN, SIGN
 from mmposenc.mm.datasets.region_subsets import listed_positions
 
@@ -44,30 +43,15 @@ def test_positions_of_listed_images(tmp_path: Path) -> None:
         listed_positions(DigitSceneBoxes('val', num_scenes=4), str(path))
 
 
-def test_components_by_hand() -> None:
-    mask = np.zeros((10, 12), bool)
-    mask[1:5, 2:4] = True
-    mask[5, 4] = True  # touches at a corner
-    mask[8, 9:11] = True
-    big, small = component_boxes(mask, min_area=3)
-    assert big == dict(bbox=[2, 1, 5, 6], bbox_label=0, ignore_flag=0)
-    assert small == dict(bbox=[9, 8, 11, 9], bbox_label=0, ignore_flag=1)
-    assert component_boxes(np.zeros((4, 4), bool), 1) == []
-
-
-def test_boxes_of_camvid(tmp_path: Path) -> None:
-    labels = np.full((20, 30), 3, np.uint8)
-    labels[2:8, 4:7] = 9  # pedestrian
-    labels[10:12, 20:22] = 10  # bicyclist
-    for folder, pixels in (('test', np.zeros((20, 30, 3), np.uint8)), ('testannot', labels)):
-        (tmp_path / folder).mkdir()
-        cv2.imwrite(str(tmp_path / folder / 'a.png'), pixels)
-    prefix = dict(img_path='test', seg_map_path='testannot')
-    scenes = CamVidBoxes(min_area=10, data_root=str(tmp_path), data_prefix=prefix, pipeline=[])
-    info = scenes.get_data_info(0)
+def test_boxes_of_camvid_are_its_connected_pedestrians(tmp_path: Path) -> None:
+    labels = np.full((2, 10, 12), 3, np.uint8)
+    labels[0, 1:5, 2:4] = labels[0, 5, 4] = labels[0, 8, 9:11] = 9  # pedestrians; two parts touch at a corner
+    labels[0, 7, 2:6] = 10  # bicyclist
+    write_images(tmp_path, np.zeros((2, 10, 12, 3), np.uint8), labels, [])
+    prefix = dict(img_path='images', seg_map_path='labels')
+    scenes = CamVidBoxes(min_area=3, data_root=str(tmp_path), data_prefix=prefix, pipeline=[])
     assert scenes.metainfo['classes'] == ('pedestrian',)
-    assert (info['instances'], info['height'], info['width']) == (
-        [dict(bbox=[4, 2, 7, 8], bbox_label=0, ignore_flag=0)],
-        20,
-        30,
-    )
+    info, empty = scenes.get_data_info(0), scenes.get_data_info(1)
+    big, small = dict(bbox=[2, 1, 5, 6], ignore_flag=0), dict(bbox=[9, 8, 11, 9], ignore_flag=1)
+    assert info['instances'] == [dict(bbox_label=0, **big), dict(bbox_label=0, **small)]
+    assert (info['height'], info['width'], empty['instances']) == (10, 12, [])

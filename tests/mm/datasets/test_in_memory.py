@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from mmengine.runner import Runner
 from torch.utils.data import ConcatDataset, DataLoader, Subset, default_collate
 
 from mmposenc.mm.datasets.in_memory import InMemoryImages, pass_batch, subset_positions
-from mmposenc.registry import DATASETS
 
 IMAGES = torch.randint(0, 256, (9, 3, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(9) % 3
@@ -41,18 +39,15 @@ def test_a_batch_equals_its_samples_stacked(positions):
         assert batch[key].dtype == stacked[key].dtype
 
 
-@pytest.mark.parametrize(
-    'subset, positions',
-    [
-        ({'indices': 4}, [0, 1, 2, 3]),
-        ({'indices': np.int64(4)}, [0, 1, 2, 3]),
-        ({'indices': [7, 2, 7]}, [7, 2, 7]),
-        ({'indices': np.array([3, 4], np.uint8)}, [3, 4]),
-        ({'fraction': 1 / 3}, [0, 3, 6]),
-        ({'fraction': np.float32(0.001)}, [0]),
-        ({'fraction': 0.5}, [0, 1, 3, 5, 7]),
-    ],
-)
+@pytest.mark.parametrize('subset, positions', [
+    ({'indices': 4}, [0, 1, 2, 3]),
+    ({'indices': np.int64(4)}, [0, 1, 2, 3]),
+    ({'indices': [7, 2, 7]}, [7, 2, 7]),
+    ({'indices': np.array([3, 4], np.uint8)}, [3, 4]),
+    ({'fraction': 1 / 3}, [0, 3, 6]),
+    ({'fraction': np.float32(0.001)}, [0]),
+    ({'fraction': 0.5}, [0, 1, 3, 5, 7]),
+])  # fmt: skip
 def test_a_subset_equals_slicing(subset, positions):
     part = data(**subset)
     assert torch.equal(part.images, IMAGES[positions])
@@ -63,34 +58,24 @@ def test_a_subset_equals_slicing(subset, positions):
 NONE = (10, 10**15, 0, [], [0, 9], [-1])
 
 
-@pytest.mark.parametrize(
-    'subset, message',
-    [
-        ({'indices': 3, 'fraction': 0.5}, 'give either indices or fraction'),
-        *(({'indices': some}, 'indices must be a number from 1 to 9, or positions from 0 to 8') for some in NONE),
-        *(({'indices': some}, 'must be an integer or a sequence of integers') for some in (True, 2.0, [True], 'ab')),
-        ({'fraction': 1.01}, r'fraction must be a number in \(0, 1\], got 1.01'),
-        ({'fraction': float('nan')}, r'fraction must be a number in \(0, 1\], got nan'),
-    ],
-)
+@pytest.mark.parametrize('subset, message', [
+    ({'indices': 3, 'fraction': 0.5}, 'give either indices or fraction'),
+    *(({'indices': some}, 'indices must be a number from 1 to 9, or positions from 0 to 8') for some in NONE),
+    *(({'indices': some}, 'must be an integer or a sequence of integers') for some in (True, 2.0, [True], 'ab')),
+    ({'fraction': 1.01}, r'fraction must be a number in \(0, 1\], got 1.01'),
+    ({'fraction': float('nan')}, r'fraction must be a number in \(0, 1\], got nan'),
+])  # fmt: skip
 def test_impossible_subsets(subset, message):
     with pytest.raises((ValueError, TypeError), match=message):
         subset_positions(9, **subset)
 
 
-@pytest.mark.parametrize(
-    'images, labels, message',
-    [
-        (
-            IMAGES.float(),
-            LABELS,
-            r'must be uint8 \(N, 3, H, W\) and labels int64 \(N,\), got torch.float32 \(9, 3, 5, 6\)',
-        ),
-        (IMAGES, LABELS[:8], r'and torch.int64 \(8,\)'),
-        (IMAGES, LABELS + 1, 'labels must lie in 0 to 2, got values from 1 to 3'),
-        (IMAGES, LABELS - 1, 'got values from -1 to 1'),
-    ],
-)
+@pytest.mark.parametrize('images, labels, message', [
+    (IMAGES.float(), LABELS, r'uint8 \(N, 3, H, W\) and labels int64 \(N,\), got torch.float32 \(9, 3, 5, 6\)'),
+    (IMAGES, LABELS[:8], r'and torch.int64 \(8,\)'),
+    (IMAGES, LABELS + 1, 'labels must lie in 0 to 2, got values from 1 to 3'),
+    (IMAGES, LABELS - 1, 'got values from -1 to 1'),
+])  # fmt: skip
 def test_images_and_labels_that_do_not_match(images, labels, message):
     with pytest.raises(ValueError, match=message):
         InMemoryImages(images, labels, ('cat', 'dog', 'frog'))
@@ -102,16 +87,3 @@ def test_pass_batch_takes_whole_batches_and_refuses_single_samples():
     loader = DataLoader(ConcatDataset([data(), data()]), batch_size=2, collate_fn=pass_batch)
     with pytest.raises(TypeError, match=r'got list: .*default_collate'):
         next(iter(loader))
-
-
-def test_mmengine_builds_a_loader_of_whole_batches():
-    DATASETS.register_module(name='TestNine', module=lambda **subset: data(**subset), force=True)
-    settings = dict(batch_size=4, num_workers=2, collate_fn=dict(type='mmposenc.pass_batch'))
-    sampler = dict(type='DefaultSampler', shuffle=True)
-    loader = Runner.build_dataloader(dict(dataset=dict(type='mmposenc.TestNine'), sampler=sampler, **settings), seed=3)
-    batches = list(loader)
-    assert [len(batch['labels']) for batch in batches] == [4, 4, 1]
-    order, images, labels = (torch.cat([batch[key] for batch in batches]) for key in ('indices', 'inputs', 'labels'))
-    assert sorted(order.tolist()) == list(range(9)) != order.tolist()
-    assert torch.equal(images, IMAGES[order])
-    assert torch.equal(labels, LABELS[order])

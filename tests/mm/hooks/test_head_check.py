@@ -28,17 +28,13 @@ def runner(num_classes, dataset, val_dataset=None, test_loop=None):
 
 
 @pytest.mark.parametrize('when', ['before_train', 'before_val', 'before_test'])
-@pytest.mark.parametrize(
-    'data, expected, message',
-    [
-        (lambda: GridDigits(grid_size=5), 25, r'25 \(.*location on a 5x5 grid\), got 9; set it'),
-        (lambda: GridDigits(grid_size=3, task='category'), 10, r'10 \(the classes of GridDigits\), got 9'),
-        (Digits, 10, r'10 \(the classes of Digits\), got 9'),
-        (Photos, 2, r'2 \(the classes of Photos\), got 9'),
-        (lambda: ConcatDataset([Photos(), Photos()]), 2, r'2 \(the classes of ConcatDataset\), got 9'),
-    ],
-    ids=['location', 'category', 'memory', "mmpretrain's", 'joined'],
-)
+@pytest.mark.parametrize('data, expected, message', [
+    (lambda: GridDigits(grid_size=5), 25, r'25 \(.*location on a 5x5 grid\), got 9; set it'),
+    (lambda: GridDigits(grid_size=3, task='category'), 10, r'10 \(the classes of GridDigits\), got 9'),
+    (Digits, 10, r'10 \(the classes of Digits\), got 9'),
+    (Photos, 2, r'2 \(the classes of Photos\), got 9'),
+    (lambda: ConcatDataset([Photos(), Photos()]), 2, r'2 \(the classes of ConcatDataset\), got 9'),
+], ids=['location', 'category', 'memory', "mmpretrain's", 'joined'])  # fmt: skip
 def test_another_number_of_classes_is_refused(when, data, expected, message):
     data, check = data(), getattr(HeadCheckHook(), when)
     with pytest.raises(ValueError, match=f'num_classes must be {message}'):

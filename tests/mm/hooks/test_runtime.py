@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,16 +16,11 @@ from mmposenc.mm.hooks.runtime import MainProcessLoggerHook, ProgressBarHook, St
 
 
 @pytest.mark.parametrize('rank, written', [(0, ['test.json']), (1, [])])
-def test_the_first_process_alone_writes_the_figures_of_a_test(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rank: int, written: list[str]
-) -> None:
+def test_the_first_process_alone_writes_the_figures_of_a_test(monkeypatch, tmp_path, rank, written) -> None:
     figures = {'accuracy/top1': 57.1, 'time': 0.5}
-    runner = SimpleNamespace(
-        log_processor=SimpleNamespace(get_log_after_epoch=lambda *_, **__: (figures, 'accuracy/top1: 57.1')),
-        logger=logging.Logger('run'),
-        log_dir=str(tmp_path),
-        test_dataloader=range(3),
-    )
+    log = SimpleNamespace(get_log_after_epoch=lambda *_, **__: (figures, 'accuracy/top1: 57.1'))
+    where = dict(logger=logging.Logger('run'), log_dir=str(tmp_path))
+    runner = SimpleNamespace(log_processor=log, test_dataloader=range(3), **where)
     hook = MainProcessLoggerHook()
     hook.json_log_path = 'test.json'
     monkeypatch.setattr(utils, 'get_rank', lambda group=None: rank)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from planted import some_ranking
 from tiny_networks import spread
 
@@ -21,24 +21,16 @@ def save_inputs(config: Path, layer: str, folder: Path) -> list[str]:
     """Write a checkpoint of random weights and three rankings; returns the arguments that name them."""
     cfg = Config.fromfile(config)
     init_default_scope(cfg.default_scope)
-    if cfg.default_scope == 'mmseg':
-        from mmseg.registry import MODELS
-    else:
-        from mmpretrain.registry import MODELS  # type: ignore[no-redef]
     torch.manual_seed(0)
-    network = dict(cfg.model)
-    if 'data_preprocessor' in cfg:
-        network['data_preprocessor'] = cfg.data_preprocessor
-    model = spread(MODELS.build(network))
+    model = spread(MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model}))
     if cfg.default_scope == 'mmseg':
         _balance(model)
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'net.pth')
     files = []
     for seed, region in enumerate(('overall', 'left', 'right')):
         scores = torch.randn(32, generator=torch.Generator().manual_seed(seed))
-        ranking = some_ranking(scores, layer=layer, statistic='signed', region=region)
-        ranking.save(folder / f'{region}.json')
         files.append(str(folder / f'{region}.json'))
+        some_ranking(scores, layer=layer, statistic='signed', region=region).save(files[-1])
     return [str(config), str(folder / 'net.pth'), '--rankings', *files]
 
 

@@ -64,10 +64,8 @@ def test_a_sweep_of_two_layers(sweep: Main, arguments: list[str], capsys: pytest
     assert [found.plan.num_random, found.plan.num_matched, found.about['num_images']] == [19, 19, 4]
     assert found.plan.rankings['left'].region == 'left'
     assert str(Path.cwd()) not in files['sweep.json'].decode()
-    for row in table:
-        if row['num_channels'] == '0':
-            same = [r for r in table[:40] if r['num_channels'] == '0' and r['region'] == row['region']]
-            assert all(r['mIoU'] == row['mIoU'] for r in same), 'N = 0 is one and the same'
+    whole = {(row['region'], row['mIoU']) for row in table if row['num_channels'] == '0'}
+    assert len(whole) == 4, 'N = 0 is one and the same'
     assert len({row['mIoU'] for row in table}) > 100, 'the variants differ'
     # Every pixel of every image is counted once in every run, as labelled and as predicted.
     assert (found.counts[:, :, :, :2].sum((2, 4)) == 32 * 32).all()
@@ -84,9 +82,7 @@ def test_a_sweep_of_two_layers(sweep: Main, arguments: list[str], capsys: pytest
     assert [entry['step'] for entry in curve] == [0, 8, 16, 24, 32]
 
 
-def test_n_zero_is_the_plain_test_and_levels_agree(
-    sweep: Main, tool: Callable[[str], Main], arguments: list[str], capsys: pytest.CaptureFixture
-) -> None:
+def test_n_zero_is_the_plain_test_and_levels_agree(sweep: Main, tool: Callable, arguments: list, capsys) -> None:
     tables = {}
     for level in ('1', '2', '3'):
         sweep([*arguments, *SWEEP, '--layer', POOLED, 'backbone[-1]', '--level', level, '--out', level])
@@ -114,9 +110,7 @@ def test_rows_depend_neither_on_the_order_of_n_nor_on_budget_and_batch(sweep: Ma
     assert rows('a') == rows('c')
 
 
-def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(
-    sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(sweep: Main, arguments: list, monkeypatch) -> None:
     from mmposenc.mm.loops.sweep_counts import SegmentationCounts
 
     sweep([*arguments, *SWEEP, '--out', 'whole'])
@@ -180,9 +174,7 @@ OWN = f'from mmseg.evaluation import IoUMetric\nfrom mmseg.registry import METRI
 
 
 @pytest.mark.parametrize('evaluator', ["dict(metrics=[METRIC('IoUMetric')])", "METRIC('OwnIoU')"])
-def test_labels_are_ignored_as_the_metric_in_the_config_ignores_them(
-    sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch, evaluator: str
-) -> None:
+def test_labels_are_ignored_as_the_metric_ignores_them(sweep: Main, arguments, monkeypatch, evaluator: str) -> None:
     config = Path(arguments[0])
     (config.parent / 'own_iou.py').write_text(OWN)
     monkeypatch.syspath_prepend(config.parent)
@@ -192,9 +184,7 @@ def test_labels_are_ignored_as_the_metric_in_the_config_ignores_them(
     assert json.loads(Path('out/sweep.json').read_text())['metric']['ignore_index'] == 1
 
 
-def test_windows_of_a_backbone_that_accepts_no_other_size(
-    sweep: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_of_a_backbone_that_accepts_no_other_size(sweep: Main, arguments: list, monkeypatch) -> None:
     forward = ResNetV1c.forward
 
     def windows_only(self: ResNetV1c, images: Tensor) -> object:
@@ -237,7 +227,6 @@ def test_shifts_are_drawn_by_the_position_in_the_whole_data_set(
 
 
 @pytest.mark.parametrize('extra, message', [
-    (['--num-channels', '33'], 'num_channels must be from 0 to 32'),
     (['--layer', 'decode_head.pool', '--num-channels', '1'], r"layer 'decode_head\.pool' does not exist"),
     (['--layer', 'backbone.layer3', '--num-channels', '1'], 'has 16 channels, but the channels were chosen'),
     (['--layer', 'backbone.layer3', '--num-channels', '1', '--matched', '1'], 'has 16 channels, but the channels were'),
@@ -245,10 +234,9 @@ def test_shifts_are_drawn_by_the_position_in_the_whole_data_set(
     (['--num-channels', '1', '--memory-budget', '0'], 'memory_budget must be above 0 MiB, got 0'),
     (['--num-channels', '1', '--cfg-options', 'model.test_cfg.mode=slide'], "model.test_cfg.mode is 'slide'"),
     (['--num-channels', '1', '--rankings', 'overall.json', '../overall.json'], 'which must differ'),
-    (['--num-channels', '1', '--rankings', 'none.json'], r'there is no ranking file at none\.json'),
 ])  # fmt: skip
 def test_mistakes(sweep: Main, arguments: list[str], extra: list[str], message: str) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises(ValueError, match=message):
         sweep([*arguments, *PLAIN, *extra, '--out', 'out'])
     assert not list(Path('out').glob('*.csv'))
 

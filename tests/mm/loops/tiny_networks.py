@@ -27,21 +27,14 @@ HEADS: dict[str, dict[str, Any]] = {
 CLASSES = ['a', 'b', 'c', 'd', 'e']
 
 
-def tiny_segmentor(
-    head: str = 'aspp', mode: str = 'whole', kind: Any = EncoderDecoder, **options: Any
-) -> EncoderDecoder:
+def tiny_segmentor(head: str = 'aspp', mode: str = 'whole', kind: Any = EncoderDecoder, **options: Any) -> Any:
     """C = 32 channels at the backbone's end, at an eighth of the size."""
     torch.manual_seed(0)
-    model = kind(
-        backbone=dict(
-            type='ResNetV1c', depth=18, base_channels=4, stem_channels=4, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)
-        ),
-        decode_head=dict(
-            **{**HEADS[head], **dict(in_channels=32, channels=8, num_classes=5, norm_cfg=NORM), **options}
-        ),
-        test_cfg=ConfigDict(mode=mode, crop_size=(32, 32), stride=(16, 16)),
-    )
-    return spread(model).double()
+    backbone = dict(type='ResNetV1c', depth=18, base_channels=4, stem_channels=4)
+    backbone.update(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+    decode_head = {**HEADS[head], **dict(in_channels=32, channels=8, num_classes=5, norm_cfg=NORM), **options}
+    test_cfg = ConfigDict(mode=mode, crop_size=(32, 32), stride=(16, 16))
+    return spread(kind(backbone=backbone, decode_head=decode_head, test_cfg=test_cfg)).double()
 
 
 def tiny_classifier() -> ImageClassifier:
@@ -84,8 +77,6 @@ def classification_batch(images: int, size: int = 32) -> dict:
     return dict(inputs=torch.randn(images, 3, size, size, generator=generator), data_samples=samples)
 
 
-def tiny_plan(
-    layers: list[str], num_channels: Any = (0, 3, 8, 16, 32), window: int = 8, channels: int = 32
-) -> SweepPlan:
+def tiny_plan(layers: list[str], num_channels: Any = (0, 3, 8, 16, 32), channels: int = 32) -> SweepPlan:
     ranking = some_ranking(torch.rand(channels, generator=torch.Generator().manual_seed(7)))
-    return SweepPlan({'one': ranking}, layers, num_channels, window, num_random=1)
+    return SweepPlan({'one': ranking}, layers, num_channels, window=8, num_random=1)

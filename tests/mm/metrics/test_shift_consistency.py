@@ -47,11 +47,9 @@ def test_order_and_repeated_samples_change_nothing_and_the_next_pass_starts_anew
     assert math.isnan(both['consistency/cons8_zero_ref_correct'])
 
 
-@pytest.mark.parametrize(
-    'samples, size',
-    [(SAMPLES[:4], 5), (SAMPLES[1:], 4), ((*SAMPLES[:4], SAMPLES[3]), 5), ((), 1)],
-    ids=['last missing', 'index beyond the end', 'one twice, one missing', 'no sample'],
-)
+@pytest.mark.parametrize('samples, size', [
+    (SAMPLES[:4], 5), (SAMPLES[1:], 4), ((*SAMPLES[:4], SAMPLES[3]), 5), ((), 1),
+], ids=['last missing', 'index beyond the end', 'one twice, one missing', 'no sample'])  # fmt: skip
 def test_every_sample_must_be_there(samples, size):
     with pytest.raises(ValueError, match=f'sample_idx from 0 to {size - 1}; got .* for {size} samples'):
         evaluate(samples, size)

@@ -35,15 +35,8 @@ def test_loss_is_eq_1_of_one_concatenated_forward():
     scores = pooled @ model.head.fc.weight.T + model.head.fc.bias
     torch.testing.assert_close(losses['loss_view2'], F.cross_entropy(scores[4:], labels))
     torch.testing.assert_close(losses['loss_mse'], 3 * (pooled[:4] - pooled[4:]).pow(2).mean())
-
-
-def test_labels_of_a_whole_batch_travel_in_one_sample():
-    backbone = dict(type='TIMMBackbone', model_name='resnet18', features_only=False, pretrained=False)
-    model = build(backbone=backbone, head={**HEAD, 'in_channels': 512}).eval()
-    views = [torch.rand(4, 3, 16, 16)] * 2
-    many = model.loss(views, labelled(0, 2, 1, 1))
-    one = model.loss(views, labelled(torch.tensor([0, 2, 1, 1])))
-    assert all(torch.equal(many[name], one[name]) for name in many)
+    one = model.loss(views, labelled(labels))  # the labels of a whole batch travel in one sample
+    assert all(torch.equal(losses[name], one[name]) for name in losses)
 
 
 SMALL = {
@@ -57,26 +50,21 @@ WIDTH = {'swin': 64}
 @pytest.mark.parametrize('name', SMALL)
 def test_modern_configs_keep_their_own_loss(name, tmp_path):
     """A config of mmpretrain with `type` exchanged; its architecture shrunk. Label smoothing acts on both views."""
-    path = tmp_path / 'mine.py'
-    path.write_text(
-        f"_base_ = 'mmpretrain::{name}.py'\n"
-        "model = dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))\n"
-    )
-    cfg = Config.fromfile(path)
+    model = "dict(type='mmposenc.AugShiftClassifier', loss=dict(type='mmposenc.AugShiftLoss', mse_weight=10.0))"
+    (tmp_path / 'mine.py').write_text(f"_base_ = 'mmpretrain::{name}.py'\nmodel = {model}\n")
+    cfg = Config.fromfile(tmp_path / 'mine.py')
     cfg.model.backbone.arch = SMALL[name]
     if 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = 32
     if name.startswith('swin'):
         cfg.model.backbone.pad_small_map = True
     cfg.model.head.update(in_channels=WIDTH.get(name[:4], 16), num_classes=5)
-    init_default_scope('mmpretrain')
-    torch.manual_seed(0)
-    config = {**cfg.model, 'data_preprocessor': cfg.data_preprocessor}
+    config = {'neck': None, **cfg.model, 'data_preprocessor': cfg.data_preprocessor}
     if cfg.model.get('train_cfg'):
         with pytest.warns(UserWarning, match='one label per image and trains without the batch augmentations .*Mixup'):
-            model = MODELS.build(config)
+            model = build(**config)
     else:
-        model = MODELS.build(config)
+        model = build(**config)
     assert model.data_preprocessor.batch_augments is None
     model.eval()
     for parameter in model.head.parameters():
@@ -94,10 +82,8 @@ def test_modern_configs_keep_their_own_loss(name, tmp_path):
 
 def test_z_is_what_the_last_layer_took():
     """Not a second draw of the dropout before it: views that are equal there are equal in the loss."""
-    head = dict(
-        type='StackedLinearClsHead', num_classes=3, in_channels=32, mid_channels=[16], dropout_rate=0.5, act_cfg=None
-    )
-    model = build(head=head)
+    stack = dict(type='StackedLinearClsHead', mid_channels=[16], dropout_rate=0.5, act_cfg=None)
+    model = build(head={**HEAD, **stack})
     taken = []
     model.head.fc.register_forward_pre_hook(lambda module, args: taken.append(args[0]))
     losses = model.loss([torch.rand(4, 3, 16, 16)] * 2, labelled(0, 1, 2, 0))
@@ -115,38 +101,25 @@ def test_a_loss_of_scores_takes_the_labels_as_scores(option):
     torch.testing.assert_close(model.loss([view, view], labelled(0, 2, 1, 1))['loss_view1'], expected)
 
 
-AUGMENTS = dict(augments=dict(type='Mixup', alpha=0.2))
-
-
-@pytest.mark.parametrize('mixing', [dict(train_cfg=AUGMENTS), dict(data_preprocessor=dict(batch_augments=AUGMENTS))])
-def test_label_mixing_is_dropped_with_a_warning(mixing):
+def test_label_mixing_of_the_preprocessor_is_dropped_with_a_warning():
     with pytest.warns(UserWarning, match='trains without the batch augmentations'):
-        model = build(**mixing)
+        model = build(data_preprocessor=dict(batch_augments=dict(augments=dict(type='Mixup', alpha=0.2))))
     assert model.data_preprocessor.batch_augments is None
 
 
 IMAGES = torch.rand(4, 3, 16, 16)
+MIXING = ClsDataPreprocessor(batch_augments=dict(augments=lambda x, y: (x, y)))
+OTHER_HEADS = 'DeiTClsHead', 'LeViTClsHead', 'EfficientFormerClsHead', 'ArcFaceClsHead', 'MultiLabelLinearClsHead'
 
 
-@pytest.mark.parametrize(
-    'changes, inputs, message',
-    [
-        ({}, IMAGES, r'two views of each image, got one tensor of shape \(4, 3, 16, 16\).*BatchTwoViews'),
-        ({}, [IMAGES], 'exactly two views of each image, got 1 views'),
-        ({}, [IMAGES[:3]] * 2, 'one label per image, got 4 of 3'),
-        ({'neck': None}, [IMAGES] * 2, r'shape \(N, C\), got \(8, 32, 2, 2\).*GlobalAveragePooling'),
-        ({'head': {**HEAD, 'type': 'DeiTClsHead'}}, [], 'classifies one vector .*, got DeiTClsHead'),
-        *(
-            ({'head': {**HEAD, 'type': kind}}, [], f'got {kind}; give head=')
-            for kind in ('LeViTClsHead', 'EfficientFormerClsHead', 'ArcFaceClsHead', 'MultiLabelLinearClsHead')
-        ),
-        (
-            {'data_preprocessor': ClsDataPreprocessor(batch_augments=dict(augments=lambda x, y: (x, y)))},
-            [],
-            'leave batch_augments out of the preprocessor',
-        ),
-    ],
-)
+@pytest.mark.parametrize('changes, inputs, message', [
+    ({}, IMAGES, r'two views of each image, got one tensor of shape \(4, 3, 16, 16\).*BatchTwoViews'),
+    ({}, [IMAGES], 'exactly two views of each image, got 1 views'),
+    ({}, [IMAGES[:3]] * 2, 'one label per image, got 4 of 3'),
+    ({'neck': None}, [IMAGES] * 2, r'shape \(N, C\), got \(8, 32, 2, 2\).*GlobalAveragePooling'),
+    *(({'head': {**HEAD, 'type': kind}}, [], f'one vector .*, got {kind}; give head=') for kind in OTHER_HEADS),
+    ({'data_preprocessor': MIXING}, [], 'leave batch_augments out of the preprocessor'),
+])  # fmt: skip
 def test_bad_input(changes, inputs, message):
     with pytest.raises(ValueError, match=message):
         build(**changes).loss(inputs, labelled(0, 1, 2, 0))
