@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from docutils import nodes
@@ -63,9 +62,8 @@ def add_commands(app: Sphinx, page: str, source: list[str]) -> None:
     """What `--help` of every subcommand prints, on the page about the command line."""
     if page == 'reference/cli':
         os.environ['COLUMNS'] = '110'
-        for name, text in COMMANDS.items():
-            parser = make_parser(name, import_module(f'mmposenc.cli.{name.replace("-", "_")}'))
-            source[0] += f'\n## {name}\n\n{text[0].upper()}{text[1:]}.\n\n```text\n{parser.format_help()}```\n'
+        for name in COMMANDS:
+            source[0] += f'\n## {name}\n\n```text\n{make_parser(name).format_help()}```\n'
 
 
 def inline_math(translator: nodes.NodeVisitor, node: nodes.math) -> None:

@@ -20,13 +20,7 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     """Images (N, channels, H, W) in floating point of a data loader's batch, and its targets, None if there are none.
 
     A batch is `(images, targets, ...)`, images alone, or a dict with one of `IMAGE_KEYS` and at most one of
-    `TARGET_KEYS`; `unpack` returns `(images, targets)` of any other kind. Images are one tensor, or a list of images of
-    one size, which is stacked.
-
-    Example:
-        >>> images, targets = read_batch({'pixel_values': torch.rand(2, 3, 8, 8), 'labels': torch.tensor([0, 1])})
-        >>> images.shape, targets
-        (torch.Size([2, 3, 8, 8]), tensor([0, 1]))
+    `TARGET_KEYS`; `unpack` returns `(images, targets)` of any other kind. A list of images of one size is stacked.
     """
     images: Any
     if unpack is not None:
@@ -40,22 +34,18 @@ def read_batch(batch: Any, unpack: Unpack | None = None) -> tuple[Tensor, Any]:
     if isinstance(images, (list, tuple)) and images and all(isinstance(image, Tensor) for image in images):
         sizes = sorted({tuple(image.shape) for image in images})
         if len(sizes) > 1:
-            raise ValueError(
-                f'images of one batch must have one size, got {sizes}: use batch size 1 or resize them (padding would '
-                f'add positions of its own)'
-            )
+            advice = 'use batch size 1 or resize them (padding would add positions of its own)'
+            raise ValueError(f'images of one batch must have one size, got {sizes}: {advice}')
         images = torch.stack(list(images))
     if not isinstance(images, Tensor):
-        raise ValueError(
-            f'a batch must be images (N, 3, H, W), start with them, or be a dict that holds them, got '
-            f'{type(images).__name__}: {_UNPACK}'
-        )
-    if images.ndim != 4 or not images.is_floating_point():
+        got = f'{type(images).__name__}: {_UNPACK}'
+    elif images.ndim == 3:
+        got = f'one image {tuple(images.shape)}: set batch_size in the data loader, or add an axis: image[None]'
+    elif images.ndim != 4 or not images.is_floating_point():
         got = f'{images.dtype} {tuple(images.shape)}'
-        if images.ndim == 3:
-            got = f'one image {tuple(images.shape)}: set batch_size in the data loader, or add an axis: image[None]'
-        raise ValueError(f'a batch must hold normalised images (N, 3, H, W) in floating point, got {got}')
-    return images, targets
+    else:
+        return images, targets
+    raise ValueError(f'a batch must hold normalised images (N, 3, H, W) in floating point, got {got}')
 
 
 def _value(batch: Mapping, keys: tuple[str, ...], required: bool = False) -> Any:
@@ -81,7 +71,7 @@ def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Modul
     With `torch.distributed` initialised, a process gets its share; images that a `DistributedSampler` repeats to give
     each process equally many are left out, and a data loader that would give each process all images is refused.
     """
-    rank, step = (distributed.get_rank(), distributed.get_world_size()) if _is_distributed() else (0, 1)
+    rank, step = processes()
     seen, share = 0, _share(loader, step)
     for batch in loader:
         images, targets = read_batch(batch, unpack)
@@ -97,13 +87,11 @@ def read_batches(loader: Iterable, unpack: Unpack | None = None, model: nn.Modul
         yield Batch(images, targets, rank + seen * step, step)
         seen += len(images)
     if not seen and share != 0:  # 0: fewer images than processes
-        raise ValueError(
-            'the loader gave no images: the data set or the subset is empty, or the loader is an iterator '
-            'that has been read before'
-        )
+        reason = 'the data set or the subset is empty, or the loader is an iterator that has been read before'
+        raise ValueError(f'the loader gave no images: {reason}')
 
 
-def _share(loader: Iterable, processes: int) -> int | None:
+def _share(loader: Iterable, world_size: int) -> int | None:
     """How many of the first images of this process's loader are no repetitions; None for all."""
     if not isinstance(loader, DataLoader) or type(loader.batch_sampler) not in (BatchSampler, type(None)):
         return None
@@ -113,9 +101,9 @@ def _share(loader: Iterable, processes: int) -> int | None:
             raise ValueError('DistributedSampler needs batches: set batch_size in the data loader, got None')
         size = len(loader.dataset)  # type: ignore[arg-type]
         return None if sampler.drop_last else -((sampler.rank - size) // sampler.num_replicas)
-    if processes > 1 and isinstance(sampler, (SequentialSampler, RandomSampler)):
-        one = 'give the data loader sampler=DistributedSampler(dataset, shuffle=False)'
-        raise ValueError(f'each of the {processes} processes would get all images: {one}')
+    if world_size > 1 and isinstance(sampler, (SequentialSampler, RandomSampler)):
+        advice = 'give the data loader sampler=DistributedSampler(dataset, shuffle=False)'
+        raise ValueError(f'each of the {world_size} processes would get all images: {advice}')
     return None
 
 
@@ -126,11 +114,7 @@ def _first(targets: Any, number: int) -> Any:
 
 
 def read_logits(output: Any) -> Tensor:
-    """The scores among a network's outputs.
-
-    These are a tensor; a dict with 'logits' or 'out' (torchvision's segmentation networks); an object with `.logits`
-    (transformers); a tuple or list that starts with any of these.
-    """
+    """The scores among a network's outputs: a tensor, 'logits' or 'out' of a dict, `.logits`, or first in a tuple."""
     for _ in range(3):
         if isinstance(output, Tensor):
             return output
@@ -142,10 +126,9 @@ def read_logits(output: Any) -> Tensor:
             output = output[0]
         else:
             break
-    raise ValueError(
-        f'the network must give scores: a tensor, a dict with "logits" or "out", an object with .logits, or a tuple '
-        f'that starts with one, got {type(output).__name__}: pass forward=, a function from images to scores'
-    )
+    kinds = 'a tensor, a dict with "logits" or "out", an object with .logits, or a tuple that starts with one'
+    advice = 'pass forward=, a function from images to scores'
+    raise ValueError(f'the network must give scores: {kinds}, got {type(output).__name__}: {advice}')
 
 
 @contextmanager
@@ -165,13 +148,16 @@ def model_device(model: nn.Module) -> torch.device:
     return next(chain(model.parameters(), model.buffers()), torch.empty(0, device='cpu')).device
 
 
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+def processes() -> tuple[int, int]:
+    """The number of this process and how many there are, by `torch.distributed`."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
 def all_reduce_sum_(tensor: Tensor) -> Tensor:
     """Add a tensor up over all processes, in place; without `torch.distributed` nothing happens."""
-    if _is_distributed():
+    if processes()[1] > 1:
         if distributed.get_backend() == 'nccl' and not tensor.is_cuda:
             tensor.copy_(all_reduce_sum_(tensor.cuda()))
         else:

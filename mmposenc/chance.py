@@ -27,13 +27,11 @@ TIE = 1e-9
 class ChanceTest(Result):
     """A harm curve against those of random orders.
 
-    Where the harm was `(M,)` the fields marked K have no such dimension, and `p` is a float.
-
     Args:
-        p: p value of the mean harm over all N, (K,). The one that claims are made with.
-        p_by_n: p value at each N alone, (K, M).
-        p_max: p value at each N, adjusted for having looked at all N, (K, M). Never below `p_by_n`.
-        harm, random, excess: As given, (K, M); mean harm of the random orders, (M,); their difference, (K, M).
+        p: p value of the mean harm over all N, (K,), or a float where the harm was (M,). Claims are made with this one.
+        p_by_n: p value at each N alone, of the harm's shape.
+        p_max: p value at each N, adjusted for having looked at all N. Never below `p_by_n`.
+        harm, random, excess: As given; mean harm of the random orders, (M,); their difference.
         low, high: Ends of the band in which the excess of 95% of single random orders lies, (M,).
         num_random: Random orders R. No p value is below 1 / (R + 1).
     """
@@ -67,21 +65,19 @@ class ChanceTest(Result):
 def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'greater') -> ChanceTest:
     """Test whether rankings harm more than random orders of the channels do (Sec. 4.2.2, Fig. 4 top).
 
-    If a ranking is no better than chance, it is one more random order, and any statistic T of its curve has the rank
-    of a random one: p = (1 + number of random orders with T at least as large) / (R + 1) holds whatever the spread
-    between images or between orders. The random orders must be nested (N channels are among the first N + 1) and
-    measured on the same images. `p` takes the mean harm over all N as T; `p_max` compares the standardised harm at
-    each N with the largest one of every curve. N at which all curves agree (0 or all channels) have p values of 1.
+    A ranking that is no better than chance is one more random order, so p = (1 + number of random orders whose
+    statistic is at least as large) / (R + 1) holds whatever the spread between images or orders. The random orders must
+    be nested (N channels are among the first N + 1) and measured on the same images. The statistic of `p` is the mean
+    harm over all N; `p_max` compares the standardised harm at each N with the largest one of every curve. N at which
+    all curves agree (0 or all channels) have p values of 1.
 
     Each ranking is tested alone: correct for the number of rankings, layers and regions that you make claims about.
 
     Args:
         harm: Harm at each N, (M,), or of several rankings (K, M).
-        random_harm: Harm of R random orders at the same N, (R, M). R = 39 is a good choice.
+        random_harm: Harm of R random orders at the same N, (R, M). Below R = 19 (39 for 'two-sided') p = 0.05 is out
+            of reach, a ValueError; 39 is a good choice.
         alternative: 'greater' (the ranking harms more), 'less' or 'two-sided' (twice the smaller p value).
-
-    Raises:
-        ValueError: If R is below 19 (39 for 'two-sided'), with which p = 0.05 is out of reach.
 
     Example:
         >>> import numpy as np
@@ -93,10 +89,8 @@ def chance_test(harm: Curves, random_harm: Curves, alternative: Alternative = 'g
         raise ValueError(f'alternative must be one of {", ".join(FEWEST)}, got {alternative!r}')
     own, random = _array(harm), _array(random_harm)
     if own.ndim not in (1, 2) or random.ndim != 2 or own.shape[-1] != random.shape[-1] or not own.numel():
-        raise ValueError(
-            f'harm must be (N,) or (rankings, N) and random_harm (R, N) at the same N, got {tuple(own.shape)} and '
-            f'{tuple(random.shape)}'
-        )
+        got = f'{tuple(own.shape)} and {tuple(random.shape)}'
+        raise ValueError(f'harm must be (N,) or (rankings, N) and random_harm (R, N) at the same N, got {got}')
     _check_enough(len(random), alternative)
     tested = [_test(curve, random, alternative) for curve in own.reshape(-1, own.shape[-1])]
     p, p_by_n, p_max = (torch.stack(values) for values in zip(*tested, strict=True))
@@ -110,12 +104,11 @@ class Dissociation(Result):
     """Whether the left ranking harms the left half and the right one the right half (Fig. 6 as one number).
 
     Args:
-        difference: D, in points of the metric.
-        p: Its p value; small where D is larger than chance makes it.
-        harm: Mean harm over N of the left, the overall and the right ranking (columns) in the left and the right
-            region (rows), (2, 3). NaN for an overall ranking that was not given.
-        order: At which N the order of Fig. 6 holds in the left and in the right region, (2, M): own > overall >
-            other. A description, not a test. All False without an overall ranking.
+        difference, p: D, in points of the metric, and its p value.
+        harm: Mean harm over N of the left, the overall and the right ranking (columns; NaN for one that was not given)
+            in the left and the right region (rows), (2, 3).
+        order: At which N the order of Fig. 6, own > overall > other, holds in the left and in the right region, (2, M).
+            A description, not a test. All False without an overall ranking.
         num_random: Random orders R.
     """
 
@@ -150,14 +143,13 @@ def dissociation(
     p value is the share of all ordered pairs of the R + 2 orders, the two rankings included, whose D is at least as
     large.
 
-    If the right ranking is the left one reversed (a signed ranking of one contrast), its harm is bound to the left
-    one's, and pairs of independent orders would reject too often, as they do for any two rankings that oppose each
-    other. Give `reversed_random_harm` where the rankings correlate below 0: then each of the R + 1 orders is compared
-    with its own reverse, which is exact for reversed rankings and conservative for others.
+    Harms of rankings that oppose each other, such as one signed ranking and its reverse, are bound to each other, and
+    pairs of independent orders would reject too often. Give `reversed_random_harm` where the rankings correlate below
+    0: then each of the R + 1 orders is compared with its own reverse, which is exact for reversed rankings and
+    conservative for others.
 
     Args:
-        left: Harm of the left ranking in the left and the right region (rows) at each N, (2, M).
-        right: Of the right ranking.
+        left, right: Harm of the two rankings in the left and the right region (rows) at each N, (2, M).
         random_harm: Of R random orders, (R, 2, M).
         reversed_random_harm: Of the same orders reversed, for rankings that oppose each other.
         overall: Of the ranking by Eq. 2, for `Dissociation.order`.
@@ -167,10 +159,8 @@ def dissociation(
     reverse = random if reversed_random_harm is None else _array(reversed_random_harm)
     fits = one.ndim == 2 and len(one) == 2 and one.numel() and random.shape[1:] == one.shape
     if not fits or not one.shape == two.shape == middle.shape or reverse.shape != random.shape:
-        raise ValueError(
-            'left, right and overall must be (2, N), rows for the left and the right region, and the random harms '
-            f'(R, 2, N), got {[tuple(part.shape) for part in (one, two, middle, random, reverse)]}'
-        )
+        got = [tuple(part.shape) for part in (one, two, middle, random, reverse)]
+        raise ValueError(f'left, right and overall must be (2, N), a row for each half, random (R, 2, N), got {got}')
     _check_enough(len(random), 'greater')
     if reversed_random_harm is None:
         g = _preference(torch.cat([torch.stack([one, two]), random]))
@@ -188,13 +178,10 @@ def image_interval(
 ) -> tuple[Tensor, Tensor]:
     """The 2.5th and 97.5th percentile of a figure over the choice of images, by a bootstrap.
 
-    For a harm, it shows how much the harm of these very channels would vary with other images. It does not say whether
-    other channels would have done the same: that is `chance_test`. Images are resampled with replacement, all variants
-    with the same images.
-
-    Args:
-        images: Sums of each image, (images, ...), such as confusion margins or hits.
-        figure: Gives the figure of sums over images: (draws, ...) to (draws, ...), NaN where a draw has none.
+    It shows how much the harm of these very channels would vary with other images; whether other channels would have
+    done the same, `chance_test` says. Images are resampled with replacement, the same ones for all variants. `images`
+    are sums of each image, (images, ...), such as confusion margins or hits; `figure` gives the figure of sums over
+    images: (draws, ...) to (draws, ...), NaN where a draw has none.
     """
     number = len(images)
     if not number or num_resamples < 1:
@@ -217,10 +204,8 @@ def _array(curves: Curves) -> Tensor:
 
 def _check_enough(number: int, alternative: Alternative) -> None:
     if number < FEWEST[alternative]:
-        raise ValueError(
-            f'{number} random orders cannot reach p = 0.05: {alternative!r} needs at least {FEWEST[alternative]}; '
-            'the default of a sweep is 39'
-        )
+        needed = f'{alternative!r} needs at least {FEWEST[alternative]}; the default of a sweep is 39'
+        raise ValueError(f'{number} random orders cannot reach p = 0.05: {needed}')
 
 
 def _test(own: Tensor, random: Tensor, alternative: Alternative) -> tuple[Tensor, ...]:

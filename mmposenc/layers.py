@@ -21,14 +21,10 @@ _WRAPPERS = {'DistributedDataParallel', 'DataParallel', 'FullyShardedDataParalle
 
 def split_layer(layer: str) -> tuple[str, int | None]:
     """Module path and output index of a layer name such as 'backbone[-1]'."""
-    if not isinstance(layer, str):
-        raise TypeError(f'layer must be a str such as "backbone.layer4", got {type(layer).__name__}')
-    match = _LAYER.fullmatch(layer)
+    match = _LAYER.fullmatch(layer) if isinstance(layer, str) else None
     if match is None:
-        raise ValueError(
-            f'layer must be a dotted module path, with [i] behind it to take one tensor of a tuple '
-            f'(e.g. "backbone.layer4" or "backbone[-1]"), got {layer!r:.100}'
-        )
+        form = 'a dotted module path such as "backbone.layer4", or "backbone[-1]" for one tensor of a tuple'
+        raise ValueError(f'layer must be {form}, got {layer!r:.100}')
     path, index = match.groups()
     return path, None if index is None else int(index)
 
@@ -46,10 +42,7 @@ def unwrap_model(model: nn.Module) -> Any:
 
 
 def find_module(model: nn.Module, layer: str) -> nn.Module:
-    """The module at a dotted path; wrappers on it are passed over, and so is an [i] behind it.
-
-    ValueError if there is none; the message names the deepest part of the path that exists, and its children.
-    """
+    """The module at a dotted path, with wrappers and an [i] behind it passed over; ValueError if there is none."""
     return _modules_on_path(model, layer)[-1]
 
 
@@ -70,11 +63,7 @@ def _modules_on_path(model: nn.Module, layer: str) -> list[nn.Module]:
 
 
 def select_output(output: object, layer: str) -> Tensor:
-    """The one tensor that a layer name stands for in the module's output.
-
-    A tuple or list of several tensors, as mmseg's backbones give, needs an index: 'backbone[3]' or 'backbone[-1]'. One
-    tensor counts as a tuple of one.
-    """
+    """The one tensor that a layer name stands for in the module's output; one tensor counts as a tuple of one."""
     path, index = split_layer(layer)
     outputs = output if isinstance(output, (tuple, list)) else (output,)
     size = len(outputs)
@@ -86,15 +75,13 @@ def select_output(output: object, layer: str) -> Tensor:
     features = outputs[index or 0]
     if not isinstance(features, Tensor) or features.ndim not in (2, 3, 4):
         got = f'shape {tuple(features.shape)}' if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(
-            f'layer {layer!r} must give a tensor (N, C), (N, C, H, W), (N, H, W, C) or tokens (N, L, C), or a tuple of '
-            f'tensors, got {got}: name another layer, or a submodule'
-        )
+        forms = '(N, C), (N, C, H, W), (N, H, W, C), tokens (N, L, C), or a tuple of tensors'
+        raise ValueError(f'layer {layer!r} must give a tensor {forms}, got {got}: name another layer, or a submodule')
     return features
 
 
 def replace_output(output: object, layer: str, features: Tensor) -> object:
-    """The module's output with the tensor that `layer` stands for replaced; the given one is left alone."""
+    """A copy of the module's output in which another tensor is the one that `layer` stands for."""
     if not isinstance(output, (tuple, list)):
         return features
     items = list(output)
@@ -168,6 +155,7 @@ def _split_shape(features: Tensor, channel_dim: int) -> tuple[tuple[int, ...], i
     return tuple(shape), channels
 
 
+Action = Callable[[Tensor, Layout], Tensor | None]
 _LAYOUTS: WeakKeyDictionary[nn.Module, dict[tuple, dict[int, Layout]]] = WeakKeyDictionary()
 """Established layouts, by module; then by index of its output and what was given; then by number of dimensions."""
 
@@ -214,11 +202,9 @@ class _Layouts:
             or self._dim_that_stays(features)
         )
         if not dim or not -ndim < dim < ndim:
-            raise UnknownLayoutError(
-                f'layer {self.layer!r} gives {shape}, and which dimension holds the channels is not established: pass '
-                f'channel_dim=, e.g. channel_dim=1 for (N, C, H, W) or channel_dim=-1 for (N, H, W, C) and for tokens '
-                f'(N, L, C)'
-            )
+            what = f'layer {self.layer!r} gives {shape}, and the dimension of its channels is not established'
+            example = 'e.g. 1 for (N, C, H, W), -1 for (N, H, W, C) and for tokens (N, L, C)'
+            raise UnknownLayoutError(f'{what}: pass channel_dim=, {example}')
         dim %= ndim
         if ndim == 4 and not self.prefix_tokens:
             return Layout(dim)
@@ -262,24 +248,20 @@ class _Layouts:
             return 0
         prefix = _only([prefix for prefix in (0, most) if length - prefix in grids])
         if prefix is None:
-            raise UnknownLayoutError(
-                f'layer {self.layer!r} gives {length} tokens, and how many of them are no patches (class token, '
-                f'registers) is not established: pass prefix_tokens=, e.g. prefix_tokens={most or 1}'
-            )
+            what = 'how many of them are no patches (class token, registers) is not established'
+            advice = f'pass prefix_tokens=, e.g. prefix_tokens={most or 1}'
+            raise UnknownLayoutError(f'layer {self.layer!r} gives {length} tokens, and {what}: {advice}')
         return prefix
 
 
 @contextmanager
 def layer_hook(
-    model: nn.Module,
-    layer: str,
-    action: Callable[[Tensor, Layout], Tensor | None],
-    channel_dim: int | None = None,
-    prefix_tokens: int | None = None,
+    model: nn.Module, layer: str, action: Action, channel_dim: int | None = None, prefix_tokens: int | None = None
 ) -> Iterator[None]:
     """Call `action` with every output of a layer and its layout; a tensor that it returns takes the output's place.
 
-    Compiled modules run eagerly in the block.
+    Compiled modules run eagerly in the block. A layout that is not established is an `UnknownLayoutError` in the
+    forward, never a guess.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
@@ -288,9 +270,6 @@ def layer_hook(
             `pooled_features`, one more forward at another image size.
         prefix_tokens: Tokens at the beginning that are no patches; None to establish it from the model's
             `num_prefix_tokens` or its class, distillation and register tokens, and from the grid of its patches.
-
-    Raises:
-        UnknownLayoutError: In the forward, if the layout is not established; it is never guessed.
     """
     layouts = _Layouts(model, layer, channel_dim, prefix_tokens)
 
@@ -315,17 +294,11 @@ class PooledRecord:
         self.calls.append(layout.pool(features))
 
     def take(self) -> Tensor:
-        """Return z (N, C) of the one call since the last `take`, and forget it.
-
-        ValueError if the layer ran no times, or several times as under sliding windows: z would be ambiguous.
-        """
+        """Return z (N, C) of the one call since the last `take`, and forget it; ValueError if there was not one."""
         calls, self.calls = self.calls, []
         if len(calls) != 1:
-            several = 'use whole-image inference, or name a layer that runs once'
-            raise ValueError(
-                f'layer {self.layer!r} must run once per forward, but ran {len(calls)} times: '
-                f'{several if calls else "name a layer that the forward passes through"}'
-            )
+            advice = 'name a layer that the forward passes through once, without sliding windows'
+            raise ValueError(f'layer {self.layer!r} must run once per forward, but ran {len(calls)} times: {advice}')
         return calls[0]
 
 
@@ -347,21 +320,13 @@ def pooled_features(
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
 ) -> Tensor:
-    """Pooled features z(I) of a batch, without gradient; the network runs no further than the layer (Sec. 4.2.1).
+    """Pooled features z(I), (N, C), of images (N, 3, H, W), without gradient; the forward ends there (Sec. 4.2.1).
 
-    Args:
-        forward: How the network takes images, default `model` itself; for mmpretrain's and mmseg's models a function
-            that calls `model(images, mode='tensor')`.
-        layer, channel_dim, prefix_tokens: See `layer_hook`.
-
-    Shape:
-        Images (N, 3, H, W); output (N, C).
-
-    Example:
-        >>> pooled_features(torchvision.models.resnet18().eval(), 'layer3', torch.rand(2, 3, 32, 32)).shape
-        torch.Size([2, 256])
+    `forward` is how the network takes images, default `model` itself; for mmpretrain's and mmseg's models a function
+    that calls `model(images, mode='tensor')`. For `layer`, `channel_dim` and `prefix_tokens` see `layer_hook`.
     """
-    call = forward or _single_copy(model)
+    # In the forward of `DataParallel` a layer runs once on every device.
+    call = forward or (model.module if isinstance(model, nn.DataParallel) else model)
     record = PooledRecord(layer)
 
     def reached(features: Tensor, layout: Layout) -> None:
@@ -382,10 +347,8 @@ def pooled_features(
             run(images)
     features = record.take()
     if len(features) != len(images):
-        raise ValueError(
-            f'layer {layer!r} gives {len(features)} rows for {len(images)} images, as inside windows: name a layer '
-            f'whose output has one row per image'
-        )
+        rows = f'{len(features)} rows for {len(images)} images, as inside windows'
+        raise ValueError(f'layer {layer!r} gives {rows}: name a layer whose output has one row per image')
     return features
 
 
@@ -393,33 +356,22 @@ class _LayerReachedError(Exception):
     """Ends a forward at a layer; never leaves this module."""
 
 
-def _single_copy(model: nn.Module) -> nn.Module:
-    """The network without `DataParallel`, in whose forward a layer runs once on every device."""
-    return model.module if isinstance(model, nn.DataParallel) else model
-
-
 def check_layer(
     model: nn.Module, layer: str, image: Tensor, forward: Forward | None = None, **layout: int | None
 ) -> None:
-    """Refuse a layer whose pooled features are not the same each time for one image (1, 3, H, W).
-
-    ValueError if the layer runs twice per forward, or not at all, or gives other features in a second forward, as
-    behind dropout in training mode or `PermuteNeck`, which shuffles channels.
-    """
+    """Refuse a layer that does not run once per forward, or gives other features in a second one of the same image."""
     # First, since it may have to establish the layout.
     again = pooled_features(model, layer, image, forward, **layout)
     with torch.no_grad(), record_pooled(model, layer, **layout) as record:
         try:
-            (forward or _single_copy(model))(image)
+            (forward or model)(image)
         except Exception:  # Only what comes before the layer has to accept these images.
             if not record.calls:
                 raise
     tolerance = 1e-4 if again.device.type == 'cpu' else 1e-2  # A GPU may take another algorithm each time.
     if (record.take() - again).abs().max() > tolerance * again.abs().max():
-        raise ValueError(
-            f'layer {layer!r} gives other features in a second forward of the same image, so its channels cannot be '
-            f'compared: name a layer that comes before the random part (dropout, a permutation of channels)'
-        )
+        advice = 'name a layer that comes before the random part (dropout, a permutation of channels)'
+        raise ValueError(f'layer {layer!r} gives other features in a second forward of the same image: {advice}')
 
 
 _eager = ExitStack()
@@ -428,10 +380,9 @@ _blocks = 0
 
 @contextmanager
 def eager_forwards() -> Iterator[None]:
-    """Run compiled modules uncompiled while any such block runs.
+    """Run compiled modules uncompiled while any such block runs: they do not see hooks that their children got later.
 
-    A module that was compiled and has run knows nothing of hooks that its children get later. Blocks may end in any
-    order, as those of two hooks of one runner do; PyTorch's own switch must be undone last in, first out.
+    Blocks may end in any order, as those of two hooks of one runner do; PyTorch's own switch must not.
     """
     global _blocks
     if _blocks == 0:

@@ -39,21 +39,15 @@ class Ranking(Result):
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        statistic: What the scores are: one of `STATISTICS`, or any other name, such as 'position' of a ranking by
-            `probe_location`.
+        statistic: What the scores are: one of `STATISTICS`, or any other name, such as 'position' of `probe_location`.
         pair: One of `PAIR_NAMES`, or 'none' where the statistic compares no forwards.
-        region: Where the objects of the images are: 'overall', 'left', or any other name.
+        scores: C finite scores in channel order.
         num_images: Images the scores are means over; 0 if there are none.
-        scores: C scores in channel order.
+        region: Where the objects of the images are: 'overall', 'left', or any other name.
         order: All C channels, highest score first. Default: by score, equal scores in channel order.
         reliability: Spearman correlation between the scores of the even and of the odd images; None if not known.
-        model_sha256, checkpoint_sha256: `model_fingerprint` of the weights and `file_sha256` of the checkpoint; '' if
-            not known.
-        model, data_set, versions: What the model is called, what the images were and versions of the software, for the
-            reader.
-
-    Raises:
-        ValueError: If a name is not known, a score is not finite, or the order does not hold each channel once.
+        model_sha256, checkpoint_sha256: `model_fingerprint` of the weights and `file_sha256` of the checkpoint, or ''.
+        model, data_set, versions: Names of model, images and software, for the reader.
     """
 
     FORMAT: ClassVar[str] = 'mmposenc.ranking/1'
@@ -77,13 +71,13 @@ class Ranking(Result):
         split_layer(self.layer)
         if self.pair not in (*PAIR_NAMES, 'none'):
             raise ValueError(f'pair must be one of {", ".join(PAIR_NAMES)}, or "none", got {short(self.pair)}')
-        if not self.region or not self.statistic:
-            raise ValueError(f'statistic and region must have names, got {self.statistic!r} and {self.region!r}')
-        scores = _finite(self.scores)
+        scores: tuple[float, ...] = ()
+        with suppress(TypeError, ValueError, OverflowError):
+            scores = tuple(map(float, self.scores))
+        if not scores or not all(map(math.isfinite, scores)):
+            raise ValueError(f'scores must be a list of C finite numbers, got {short(self.scores)}')
         by_score = sorted(range(len(scores)), key=lambda channel: -scores[channel])
-        order = _permutation(self.order if len(self.order) else by_score)
-        if len(order) != len(scores):
-            raise ValueError(f'order must hold as many channels as there are scores, {len(scores)}, got {len(order)}')
+        order = _permutation(self.order if len(self.order) else by_score, len(scores))
         vars(self).update(scores=scores, order=order, num_images=index(self.num_images), versions=dict(self.versions))
 
     @property
@@ -104,11 +98,9 @@ class Ranking(Result):
         """Refuse a model that lacks the layer or has other weights than the ranking was made from."""
         find_module(model, self.layer)
         if self.model_sha256 and not allow_other_weights and self.model_sha256 != (got := model_fingerprint(model)):
-            raise ValueError(
-                f'the ranking was made from other weights: {self.model or "its model"} has the fingerprint '
-                f'{self.model_sha256[:12]}, the model given {got[:12]}. Load the checkpoint the ranking was made from, '
-                'rank this one, or pass allow_other_weights=True'
-            )
+            prints = f'{self.model or "its model"} has the fingerprint {self.model_sha256[:12]}, the model {got[:12]}'
+            advice = 'load its checkpoint, rank this model, or pass allow_other_weights=True'
+            raise ValueError(f'the ranking was made from other weights: {prints}. To go on, {advice}')
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'Ranking':
@@ -121,45 +113,30 @@ class Ranking(Result):
     def from_permutenet(cls, path: str | os.PathLike, layer: str, region: str | None = None) -> 'Ranking':
         """Read a list of the released code, `{"overall": [channels, best first]}` (Sec. 4.2.1).
 
-        The lists hold no scores, layer or data set, so statistic is 'rank' and the score of a channel is C - rank.
-
-        Args:
-            layer: Where the channels are; 'backbone[-1]' in the released code.
-            region: What the list is for; default its key. To be given for the right-hand list, whose key is 'left'.
+        The lists hold no scores or layer ('backbone[-1]' in that code): statistic is 'rank', and scores are C - rank.
+        `region` is the list's key by default. Give it for the right-hand list, whose key is 'left'.
         """
         try:
             ((key, listed),) = json.loads(Path(path).read_bytes()).items()
-            order = _permutation(listed)
-        except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f'{path} is not a list of the released code, a JSON object such as {{"overall": [2, 0, 1]}}: {error}'
-            ) from None
+            order = _permutation(listed, len(listed))
+        except (ValueError, AttributeError, TypeError) as error:
+            form = 'a list of the released code, a JSON object such as {"overall": [2, 0, 1]}'
+            raise ValueError(f'{path} is not {form}: {error}') from None
         scores = (len(order) - np.argsort(order)).tolist()
         region = key if region is None else region
         return cls(layer=layer, statistic='rank', pair='none', scores=scores, num_images=0, region=region, order=order)
 
 
-def _finite(scores: Sequence[float]) -> tuple[float, ...]:
-    with suppress(TypeError, ValueError, OverflowError):
-        values = tuple(map(float, scores))
-        if values and all(map(math.isfinite, values)):
-            return values
-    raise ValueError(f'scores must be a list of C finite numbers, got {short(scores)}')
-
-
-def _permutation(order: Sequence[int]) -> tuple[int, ...]:
+def _permutation(order: Sequence[int], total: int) -> tuple[int, ...]:
     with suppress(TypeError):
         channels = tuple(map(index, order))
-        if channels and sorted(channels) == list(range(len(channels))):
+        if channels and sorted(channels) == list(range(total)):
             return channels
-    raise ValueError(f'order must be a list that holds each channel from 0 to C - 1 once, got {short(order)}')
+    raise ValueError(f'order must be a list that holds each channel from 0 to {total - 1} once, got {short(order)}')
 
 
 def model_fingerprint(module: nn.Module) -> str:
-    """SHA-256 of the state dict: names in sorted order, with type, shape and bytes of each tensor.
-
-    The same on every device, for every memory format, and for compiled and wrapped models.
-    """
+    """SHA-256 of the state dict, the same on every device, in every memory format, and if compiled or wrapped."""
     state = {name.replace('_orig_mod.', ''): tensor for name, tensor in unwrap_model(module).state_dict().items()}
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):

@@ -18,9 +18,8 @@ R = TypeVar('R', bound='Result')
 class Result:
     """Mixin of the frozen dataclasses that functions return: a table, and a file that describes itself.
 
-    Fields may be numbers, text, None, tensors, and tuples and dicts (with text as keys) of these. Tuples come back as
-    tuples, tensors with their dtype, on the CPU. `FORMAT` is the format's name and version, `OBSOLETE` names entries
-    that earlier versions wrote.
+    Fields may be numbers, text, None, tensors (read back on the CPU), and tuples and dicts (with text as keys) of
+    these. `FORMAT` is the format's name and version, `OBSOLETE` names entries that earlier versions wrote.
     """
 
     FORMAT: ClassVar[str]
@@ -38,6 +37,14 @@ class Result:
     @classmethod
     def load(cls: type[R], path: str | os.PathLike) -> R:
         """Read a file that `save` wrote; ValueError if it holds something else."""
+        document = cls._document(path)
+        try:
+            return cls(**{name: _unpacked(value) for name, value in document.items() if name not in cls.OBSOLETE})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{path} is not a complete file of the format {cls.FORMAT!r}: {error}') from None
+
+    @classmethod
+    def _document(cls, path: str | os.PathLike) -> dict[str, Any]:
         try:
             document = json.loads(Path(path).read_bytes())
         except (ValueError, RecursionError) as error:
@@ -45,10 +52,7 @@ class Result:
         found = document.pop('format', None) if isinstance(document, dict) else None
         if found != cls.FORMAT:
             raise ValueError(f'{path} must have the format {cls.FORMAT!r}, got {found!r:.60}')
-        try:
-            return cls(**{name: _unpacked(value) for name, value in document.items() if name not in cls.OBSOLETE})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'{path} is not a complete file of the format {cls.FORMAT!r}: {error}') from None
+        return document
 
     def _repr_html_(self) -> str:
         return html_table(self.table())

@@ -1,9 +1,10 @@
 """Channels that are ablated while a network runs: which ones, and how (Sec. 4.2.2, Fig. 4)."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import index
+from reprlib import repr as short
 from threading import local
 
 import torch
@@ -30,17 +31,13 @@ def ablate_channels(
     checkpointing, call `backward()` inside the block, since it runs the layer again.
 
     Args:
-        layer: Dotted module path, with [i] behind it where the module gives a tuple.
+        layer, channel_dim: See `mmposenc.layers.layer_hook`.
         channels: What to ablate, each channel once; an empty list changes nothing.
         value: What the channels give instead: a number, 0 in the paper, or (C,) numbers in channel order, such as the
             data set's means (the scores of a 'mean_activation' ranking).
         num_channels: The C that the channels were chosen among; a layer with another C is then refused.
-        channel_dim: Dimension of the channels; None to establish it (see `mmposenc.layers.layer_hook`).
-        allow_repeats: Ablate a layer that runs several times per forward, as under sliding windows.
-
-    Raises:
-        ValueError: If the layer does not exist or has fewer channels, its layout is not established, or it does not run
-            exactly once in each forward.
+        allow_repeats: Ablate a layer that runs several times per forward, as under sliding windows. Otherwise it is a
+            ValueError if the layer does not run exactly once in each forward.
 
     Example:
         >>> model = torchvision.models.resnet18().eval()
@@ -48,17 +45,24 @@ def ablate_channels(
         ...     scores = model(torch.rand(2, 3, 32, 32))
     """
     chosen = check_channels(channels)
+    last = max(chosen, default=0)
     if not isinstance(value, (int, float, Tensor)):
         value = torch.as_tensor(value)
-    if isinstance(value, Tensor) and value.ndim > 1:
-        raise ValueError(f'value must be a number or a tensor (C,), got shape {tuple(value.shape)}')
     ran = False
     forward = local()  # DataParallel runs a copy of the network in a thread for each device.
 
     def ablate(features: Tensor, layout: Layout) -> Tensor | None:
         nonlocal ran
-        ran = True
-        _check_width(features.shape[layout.channel_dim], layer, chosen, value, num_channels)
+        ran, width, wrong = True, features.shape[layout.channel_dim], ''
+        if num_channels not in (None, width):
+            wrong = f'but the channels were chosen among {num_channels}'
+        elif last >= width:
+            wrong = f'so channels must be from 0 to {width - 1}, got {last}'
+        if wrong:
+            raise ValueError(f'layer {layer!r} has {width} channels, {wrong}: the ranking is of another model or layer')
+        if isinstance(value, Tensor) and value.shape not in ((), (width,)):
+            form = f'a number, or {width} of them, one for each channel of {layer!r}'
+            raise ValueError(f'value must be {form}; got shape {tuple(value.shape)}')
         forward.calls = getattr(forward, 'calls', 0) + 1
         return ablated(features, chosen, value, layout.channel_dim) if chosen else None
 
@@ -67,20 +71,16 @@ def ablate_channels(
 
     def check(module: nn.Module, args: tuple, output: object) -> None:
         if forward.calls != 1 and not (forward.calls and allow_repeats):
-            raise ValueError(
-                f'layer {layer!r} must run once per forward, but ran {forward.calls} times: name a layer that the '
-                'forward passes through once'
-            )
+            advice = 'name a layer that the forward passes through once'
+            raise ValueError(f'layer {layer!r} must run once per forward, but ran {forward.calls} times: {advice}')
 
     root = unwrap_model(model)
     hook = layer_hook(model, layer, ablate, channel_dim, prefix_tokens=0)
     with hook, root.register_forward_pre_hook(begin), root.register_forward_hook(check):
         yield
     if not ran:
-        raise ValueError(
-            f'layer {layer!r} did not run, so nothing was ablated: run the model in the block, and name a layer that '
-            'the forward passes through'
-        )
+        advice = 'run the model in the block, and name a layer that the forward passes through'
+        raise ValueError(f'layer {layer!r} did not run, so nothing was ablated: {advice}')
 
 
 def ablated(features: Tensor, channels: Sequence[int], value: float | Tensor = 0.0, channel_dim: int = 1) -> Tensor:
@@ -91,20 +91,6 @@ def ablated(features: Tensor, channels: Sequence[int], value: float | Tensor = 0
     changed = features.clone()
     changed.movedim(channel_dim, -1)[..., chosen] = value.to(features)[chosen]
     return changed
-
-
-def _check_width(
-    width: int, layer: str, channels: Sequence[int], value: float | Tensor, num_channels: int | None
-) -> None:
-    problem, last = '', max(channels, default=0)
-    if num_channels not in (None, width):
-        problem = f'but the channels were chosen among {num_channels}'
-    elif last >= width:
-        problem = f'so channels must be from 0 to {width - 1}, got {last}'
-    if problem:
-        raise ValueError(f'layer {layer!r} has {width} channels, {problem}: the ranking is of another model or layer')
-    if isinstance(value, Tensor) and value.ndim == 1 and len(value) != width:
-        raise ValueError(f'value must hold one number for each of the {width} channels of {layer!r}, got {len(value)}')
 
 
 def top_channels(ranking: Ranking, num_channels: int) -> tuple[int, ...]:
@@ -126,8 +112,8 @@ def window(ranking: Ranking, start: int, size: int) -> tuple[int, ...]:
         >>> window(ranking, 1, 2)
         (2, 0)
     """
-    start = _in_range('start', start, ranking.num_channels)
-    size = _in_range('size' if start else 'num_channels', size, ranking.num_channels - start)
+    (start,) = whole_numbers('start', [start], ranking.num_channels)
+    (size,) = whole_numbers('size' if start else 'num_channels', [size], ranking.num_channels - start)
     return tuple(ranking.order[start : start + size])
 
 
@@ -140,7 +126,7 @@ def random_channels(num_total: int, num_channels: int, seed: int) -> tuple[int, 
         >>> random_channels(8, 3, seed=0)
         (4, 0, 7)
     """
-    num_channels = _in_range('num_channels', num_channels, num_total)
+    (num_channels,) = whole_numbers('num_channels', [num_channels], num_total)
     shuffled = torch.randperm(num_total, generator=torch.Generator().manual_seed(index(seed)))
     return tuple(shuffled[:num_channels].tolist())
 
@@ -150,20 +136,12 @@ def matched_random_channels(
 ) -> tuple[int, ...]:
     """N channels drawn at random that match the ranking's top N in strength.
 
-    Channels are exchanged at random within bins of mean activation, so that every top N holds as many channels of each
-    bin as the ranking's. The draws of one seed are nested.
-
-    Args:
-        activation: Mean activation of the C channels, such as the scores of a 'mean_activation' ranking.
-        bins: Number of bins, with equally many channels in each.
-
-    Example:
-        >>> ranking = Ranking(layer='layer4', statistic='abs', pair='flip_image', scores=[4, 3, 2, 1], num_images=9)
-        >>> sorted(matched_random_channels(ranking, [0.2, 9.0, 0.1, 8.0], 4, seed=0, bins=2))
-        [0, 1, 2, 3]
+    Channels are exchanged at random within bins of mean activation (`activation` of the C channels, such as the scores
+    of a 'mean_activation' ranking), each of equally many, so that every top N holds as many channels of each bin as the
+    ranking's. The draws of one seed are nested.
     """
     total = ranking.num_channels
-    num_channels = _in_range('num_channels', num_channels, total)
+    (num_channels,) = whole_numbers('num_channels', [num_channels], total)
     if len(activation) != total:
         raise ValueError(f'activation must hold one number for each of the {total} channels, got {len(activation)}')
     generator = torch.Generator().manual_seed(index(seed))
@@ -175,18 +153,20 @@ def matched_random_channels(
 
 def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
     """The channels as integers, refused if one is negative or repeated."""
-    try:
-        chosen = tuple(index(channel) for channel in channels)
-    except TypeError:
-        raise TypeError(f'channels must be a list of integers, got {channels!r:.60}') from None
-    if chosen and min(chosen) < 0:
-        raise ValueError(f'channels must be 0 or more, got {min(chosen)}')
+    chosen = tuple(whole_numbers('channels', channels))
     if repeated := [channel for channel, times in Counter(chosen).items() if times > 1]:
         raise ValueError(f'channels must hold each channel once, but {repeated[0]} is repeated')
     return chosen
 
 
-def _in_range(name: str, value: int, largest: int) -> int:
-    if not 0 <= (number := index(value)) <= largest:
-        raise ValueError(f'{name} must be from 0 to {largest}, the channels there are, got {number}')
-    return number
+def whole_numbers(name: str, numbers: Iterable[int], largest: int | None = None) -> list[int]:
+    """The numbers as int, refused if one is no integer, negative, or above `largest`, the channels there are."""
+    try:
+        checked = [index(number) for number in numbers]
+    except TypeError:
+        raise TypeError(f'{name} must be integers, got {short(numbers)}') from None
+    for number in checked:
+        if number < 0 or (largest is not None and number > largest):
+            allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels there are'
+            raise ValueError(f'{name} must be {allowed}, got {number}')
+    return checked

@@ -23,14 +23,11 @@ class DetectionMetric:
     Evaluation of the State of the Art" (PAMI 2012), at IoU 0.5 over all boxes: low is good. Harm is the loss of AP.
 
     Args:
-        classes: Names of the classes.
-        num_boxes: Boxes of each class in the data set, without those to be ignored.
-        num_images: Images of the data set.
+        classes, num_boxes: Names of the classes, and boxes of each in the data set, without those to be ignored.
         max_detections: Most confident detections of an image that are kept; of a class at most 100, as in COCO's AP.
 
-    Shape:
-        Sums (images, max_detections, 4): score, class (-1 for none), and as bits for each IoU from 0.50 to 0.95 whether
-        the detection is matched, and whether it is ignored.
+    Sums are (images, max_detections, 4): score, class (-1 for none), and as bits for each IoU from 0.50 to 0.95 whether
+    the detection is matched, and whether it is ignored.
     """
 
     name = 'detection'
@@ -46,8 +43,7 @@ class DetectionMetric:
         self.num_images, self.max_detections = num_images, max_detections
 
     def document(self) -> dict[str, Any]:
-        names = 'classes', 'num_boxes', 'num_images', 'max_detections'
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ('classes', 'num_boxes', 'num_images', 'max_detections')}
 
     def count(self, outputs: Sequence[Boxes], targets: Sequence[Boxes]) -> Tensor:
         """Match the detections of each image (`boxes` as x1, y1, x2, y2; `scores`; `labels`) to its boxes.
@@ -124,11 +120,8 @@ class DetectionMetric:
 def log_average_miss_rate(matched: np.ndarray, ignored: np.ndarray, num_boxes: int, num_images: int) -> float:
     """Geometric mean of the miss rate at nine rates of false positives per image, from 1e-2 to 1e0 in equal ratios.
 
-    At each it is the miss rate of the last detection with at most as many false positives, 1 if there is none.
-
-    Args:
-        matched: Whether each detection is right, the most confident first.
-        ignored: Whether it counts as neither right nor wrong.
+    At each it is the miss rate of the last detection with at most as many false positives, 1 if there is none. Of each
+    detection, the most confident first: whether it is right, and whether it counts as neither right nor wrong.
     """
     false = np.cumsum((matched == 0) & (ignored == 0)) / num_images
     missed = 1 - np.cumsum((matched > 0) & (ignored == 0)) / max(num_boxes, 1)

@@ -49,24 +49,11 @@ def pooled_pairs(
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pooled features of both members of each pair (Sec. 4.2.1, Eq. 2 and 3).
+    """Pooled features, two tensors (N, C), of the members of each pair, of images (N, 3, H, W) (Sec. 4.2.1, Eq. 2, 3).
 
-    A member that several pairs share is computed once: all six pairs take seven forwards, one pair takes two.
-
-    Args:
-        pairs: Names in `PAIRS`.
-        forward: How the network takes images, default `model` itself. A model that pads its images does so in here,
-            after they were changed.
-        layer, channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
-
-    Shape:
-        Images (N, 3, H, W); output per pair two tensors (N, C).
-
-    Example:
-        >>> model = torchvision.models.resnet18().eval()
-        >>> first, second = pooled_pairs(model, 'layer4', torch.rand(2, 3, 32, 32))['flip_image']
-        >>> first.shape, second.shape
-        (torch.Size([2, 512]), torch.Size([2, 512]))
+    `pairs` are names in `PAIRS`. A member that several share is computed once: all six take seven forwards, one takes
+    two. For the other arguments see `mmposenc.layers.pooled_features`; a model that pads its images does so in
+    `forward`, after they were changed.
     """
     check_pairs(pairs)
     members = dict.fromkeys(member for pair in pairs for member in PAIRS[pair])
@@ -82,8 +69,8 @@ def pooled_pairs(
 
 def check_pairs(pairs: Sequence[str]) -> None:
     """Refuse unknown names of pairs."""
-    if isinstance(pairs, str):
-        raise TypeError(f'pairs must be a list of names, got the str {pairs!r}: write [{pairs!r}]')
+    if isinstance(pairs, str) or not pairs:
+        raise TypeError(f"pairs must be a list of names such as ['flip_image'], got {pairs!r}")
     if unknown := [pair for pair in pairs if pair not in PAIRS]:
         raise ValueError(f'pair must be one of {", ".join(PAIRS)}, got {unknown[0]!r}')
 
@@ -92,23 +79,19 @@ def check_pairs(pairs: Sequence[str]) -> None:
 def flipped_kernels(module: nn.Module) -> Iterator[None]:
     """Mirror the width of every convolution kernel wider than 1 while the block runs (Sec. 4.2.1, Kernel-Flip).
 
-    The weights are mirrored in place and mirrored back on leaving, also after an exception; a mirror only moves
-    numbers, so they come back bit by bit. A kernel shared by two modules is mirrored once. Covers `Conv2d` and
-    `ConvTranspose2d` with their subclasses, grouped or not; deformable convolutions have no kernel to mirror this way.
-
-    Raises:
-        ValueError: If a convolution's weight is computed from other parameters (parametrized, weight norm).
+    The weights are mirrored in place and mirrored back on leaving, also after an exception; they come back bit by bit.
+    A kernel shared by two modules is mirrored once. Covers `Conv2d` and `ConvTranspose2d` with their subclasses,
+    grouped or not; deformable convolutions have no kernel to mirror this way. ValueError if a convolution's weight is
+    computed from other parameters (parametrized, weight norm).
     """
     kernels: dict[int, Tensor] = {}
     for name, child in module.named_modules():
         if not isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)) or child.kernel_size[-1] == 1:
             continue
         if 'weight' not in child._parameters:
-            raise ValueError(
-                f'the kernel of {name or "the module"!r} ({type(child).__name__}) must be a parameter of its own to be '
-                'mirrored, but is computed from others: merge it first, e.g. with '
-                'torch.nn.utils.parametrize.remove_parametrizations'
-            )
+            kernel = f'the kernel of {name or "the module"!r} ({type(child).__name__})'
+            advice = 'merge it first, e.g. with torch.nn.utils.parametrize.remove_parametrizations'
+            raise ValueError(f'{kernel} must be a parameter of its own, but is computed from others: {advice}')
         kernels[id(child.weight)] = child.weight
     _mirror(kernels.values())
     try:

@@ -12,8 +12,6 @@ from mmposenc.channels.pairs import check_pairs, pooled_pairs
 from mmposenc.layers import Forward, check_layer, unwrap_model
 from mmposenc.ranking import STATISTICS, Ranking, model_fingerprint
 
-_IMAGES = 4
-
 
 class PairedSums:
     """Five running sums per channel, which hold every score of one pass (Sec. 4.2.1, Eq. 2 and 3).
@@ -35,19 +33,16 @@ class PairedSums:
     @property
     def num_images(self) -> int:
         """Number of pairs added so far; reading it waits for the device."""
-        return int(self.state[0, _IMAGES, 0])
+        return int(self.state[0, -1, 0])
 
     def update(self, first: Tensor, second: Tensor, position: int = 0, step: int = 1) -> None:
         """Add the pooled features of a batch of pairs, each (N, C), without waiting for the device.
 
-        Args:
-            position, step: Places in the data set of the first image and between two, which tell odd images from even.
+        `position` of the first image in the data set and `step` to the next tell odd images from even.
         """
         if first.shape != second.shape or first.ndim != 2 or first.shape[1] != self.num_channels:
-            raise ValueError(
-                f'both members of a pair must be (N, {self.num_channels}), '
-                f'got {tuple(first.shape)} and {tuple(second.shape)}'
-            )
+            got = f'{tuple(first.shape)} and {tuple(second.shape)}'
+            raise ValueError(f'both members of a pair must be (N, {self.num_channels}), got {got}')
         first, second = (member.to(self.state.device).to(self.state.dtype) for member in (first, second))
         difference = first - second
         magnitude = (first.abs() + second.abs()) / 2
@@ -59,8 +54,7 @@ class PairedSums:
         """One score per channel; with means over the n pairs seen (Sec. 4.2.1, Eq. 2 and 3).
 
         - `abs`: mean |z1 - z2|, Eq. 2.
-        - `signed`: mean (z1 - z2), Eq. 3; over images whose objects are all on the left it is high for the channels
-          of the left, over those of the right for the channels of the right.
+        - `signed`: mean (z1 - z2), Eq. 3; high for the channels of the side on which the objects of all images are.
         - `relative`: mean |z1 - z2| / mean (|z1| + |z2|) / 2, from 0 to 2; 0 for a channel that is always 0.
         - `centred`: Eq. 3 minus `reference`, the `signed` scores of the whole data set. A kernel that responds to
           handedness and not to place has the same mean (z1 - z2) everywhere, and so drops out.
@@ -72,10 +66,8 @@ class PairedSums:
         if self.num_images == 0:
             raise ValueError('no image was seen: the data set or the subset is empty, so there is nothing to rank')
         if broken := (~self.state[0].isfinite()).any(0).nonzero().flatten().tolist():
-            raise ValueError(
-                f'{len(broken)} of {self.num_channels} channels gave NaN or infinite activations (the first is channel '
-                f'{broken[0]}), so they cannot be ranked: check the checkpoint and the precision of the forward'
-            )
+            what = f'{len(broken)} of {self.num_channels} channels gave NaN or infinite activations'
+            raise ValueError(f'{what} (the first is channel {broken[0]}): check the checkpoint and the precision')
         return _scores(self.state[0], statistic, reference)
 
     def reliability(self, statistic: str = 'abs', reference: Tensor | Sequence[float] | None = None) -> float | None:
@@ -93,7 +85,7 @@ class PairedSums:
 
 
 def _scores(state: Tensor, statistic: str, reference: Tensor | Sequence[float] | None) -> Tensor:
-    absolute, signed, first, magnitude, _ = (state / state[_IMAGES]).cpu()
+    absolute, signed, first, magnitude, _ = (state / state[-1]).cpu()
     if statistic == 'relative':
         return torch.where(magnitude > 0, absolute / magnitude, 0.0)
     if statistic == 'centred':
@@ -109,10 +101,8 @@ def check_statistic(statistic: str, has_reference: bool) -> None:
     if statistic not in STATISTICS:
         raise ValueError(f'statistic must be one of {", ".join(STATISTICS)}, got {statistic!r}')
     if has_reference != (statistic == 'centred'):
-        raise ValueError(
-            "reference, the signed scores of the whole data set, must be given with statistic 'centred' and with no "
-            f'other; got statistic {statistic!r} {"with" if has_reference else "without"} a reference'
-        )
+        got = f'statistic {statistic!r} {"with" if has_reference else "without"} a reference'
+        raise ValueError(f"reference, the signed scores of all images, goes with statistic 'centred' alone, got {got}")
 
 
 def collect_sums(
@@ -127,19 +117,10 @@ def collect_sums(
 ) -> dict[str, PairedSums]:
     """Running sums of several pairs in one pass; each gives every statistic (Sec. 4.2.1, Eq. 2 and 3).
 
-    The network runs in evaluation mode. With `torch.distributed` initialised the sums are added up over the
-    processes, and each of them gets the same.
-
-    Args:
-        pairs: Names in `mmposenc.channels.PAIRS`; the other arguments are those of `rank_channels`.
-
-    Raises:
-        ValueError: If the loader is empty, a batch holds images of different sizes or integers, the layer does not run
-            exactly once per forward, or it gives other features in a second forward.
+    `pairs` are names in `mmposenc.channels.PAIRS`, and the other arguments those of `rank_channels`. The network runs
+    in evaluation mode. With `torch.distributed` initialised every process gets the sums of all.
     """
     check_pairs(pairs)
-    if not pairs:
-        raise ValueError('pairs must name at least one pair')
     sums: dict[str, PairedSums] = {}
     with evaluating(model):
         for batch in read_batches(loader, unpack, model):
@@ -153,8 +134,8 @@ def collect_sums(
                 sums[pair].update(first, second, batch.position, batch.step)
     if not sums:
         raise ValueError('this process got no images: start at most as many processes as there are images')
-    for pair, state in zip(sums, all_reduce_sum_(torch.stack([each.state for each in sums.values()])), strict=True):
-        sums[pair].state = state
+    for each in sums.values():
+        all_reduce_sum_(each.state)
     return sums
 
 
@@ -179,14 +160,13 @@ def rank_channels(
     Args:
         model: Any network; compiled and wrapped ones, too.
         loader: Batches of normalised images (N, 3, H, W), or what holds them (see `mmposenc.batches.read_batch`).
-        layer: Dotted module path, with [i] behind it where the module gives a tuple.
+        layer, channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
         pair: One of `mmposenc.channels.PAIRS`.
         statistic: One of `mmposenc.channels.STATISTICS`; the defaults are Eq. 2, and 'signed' is Eq. 3.
         region: Name of the subset that the loader gives, such as 'left' for images with their objects on the left.
         reference: For 'centred', the 'signed' ranking of the whole data set by the same pair at the same layer.
         forward: How the network takes images, default `model` itself.
         unpack: Returns (images, targets) of a batch, for loaders of any other kind.
-        channel_dim, prefix_tokens: Where the layer's channels are; see `mmposenc.layers.layer_hook`.
         data_set: What the images are, for the reader of the file.
 
     Example:
@@ -206,10 +186,8 @@ def check_reference(statistic: str, reference: Ranking | None, pair: str, layer:
     """Refuse a reference that is not the signed ranking by the same pair at the same layer, of the same weights."""
     check_statistic(statistic, reference is not None)
     if reference is not None and (reference.statistic, reference.pair, reference.layer) != ('signed', pair, layer):
-        raise ValueError(
-            f"reference must be a 'signed' ranking by {pair!r} at {layer!r}, "
-            f'got {reference.statistic!r} by {reference.pair!r} at {reference.layer!r}'
-        )
+        got = f'{reference.statistic!r} by {reference.pair!r} at {reference.layer!r}'
+        raise ValueError(f"reference must be a 'signed' ranking by {pair!r} at {layer!r}, got {got}")
     if reference is not None and model_sha256 and reference.model_sha256 not in ('', model_sha256):
         raise ValueError('reference was made from other weights: rank the whole data set with these first')
 
@@ -217,10 +195,6 @@ def check_reference(statistic: str, reference: Ranking | None, pair: str, layer:
 def make_ranking(sums: PairedSums, statistic: str, reference: Ranking | None, **about: Any) -> Ranking:
     """A ranking by sums; `about` are its other entries."""
     baseline = None if reference is None else reference.scores
-    return Ranking(
-        statistic=statistic,
-        scores=sums.scores(statistic, baseline).tolist(),
-        num_images=sums.num_images,
-        reliability=sums.reliability(statistic, baseline),
-        **about,
-    )
+    scores = sums.scores(statistic, baseline).tolist()
+    about |= dict(num_images=sums.num_images, reliability=sums.reliability(statistic, baseline))
+    return Ranking(statistic=statistic, scores=scores, **about)

@@ -8,39 +8,22 @@ its pixels: a zero-padded 3x3 convolution of it has nine different pixels, whate
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Slices = Sequence[tuple[int, int]]
-
-
-class VariantLogits(Protocol):
-    """The logits of one image with channels ablated; one more variant at once takes `variant_bytes` of memory."""
-
-    variant_bytes: int
-
-    def logits(self, order: Sequence[int], slices: Slices, chunk: int) -> Iterator[tuple[list[int], Tensor]]:
-        """Positions in `slices`, and the logits (n, K, h, w) of these variants, at most `chunk` at once.
-
-        Args:
-            order: All channels, top-ranked first.
-            slices: (start, stop) of the ranks that each variant ablates.
-        """
+Finisher = Callable[[Sequence[int], Slices], Callable[[Tensor, list[int]], Tensor]]
 
 
 class PooledBranch:
     """Variants with channels ablated behind the global average pooling of a head (Sec. 4.2.2).
 
     Only the constant map of the pooled branch changes. What joins the branches is linear up to its activation, so a
-    variant is the ordinary forward plus what the change of the constant adds.
-
-    Args:
-        branch: See `BranchVector`.
-        shares: See `ConstantShares`, of the pooled branch.
-        joined: What the joining convolution gives in the ordinary forward, behind its norm, (1, K, h, w).
-        finish: From that, (n, K, h, w), to the logits. May write into it.
+    variant is the ordinary forward plus what the change of the constant adds. `joined` is what the joining convolution
+    gives in the ordinary forward, behind its norm, (1, K, h, w); `finish` makes the logits of such maps, (n, K, h, w),
+    and may write into them.
     """
 
     def __init__(
@@ -50,6 +33,10 @@ class PooledBranch:
         self.variant_bytes = 2 * joined.nbytes
 
     def logits(self, order: Sequence[int], slices: Slices, chunk: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Positions in `slices`, and the logits (n, K, h, w) of these variants, at most `chunk` at once.
+
+        `order` holds all channels, top-ranked first; `slices` are (start, stop) of the ranks that each variant ablates.
+        """
         vectors = self.branch.vectors(order, [(0, 0), *slices])
         shares = self.shares(vectors[1:] - vectors[:1], self.joined.shape[-2:])
         for first in range(0, len(slices), chunk):
@@ -67,12 +54,7 @@ class AllBranches:
             and the positions of their variants, to the logits.
     """
 
-    def __init__(
-        self,
-        total: Tensor,
-        added: Callable[[Tensor], Tensor],
-        finisher: Callable[[Sequence[int], Slices], Callable[[Tensor, list[int]], Tensor]],
-    ) -> None:
+    def __init__(self, total: Tensor, added: Callable[[Tensor], Tensor], finisher: Finisher) -> None:
         self.total, self.added, self.finisher = total, added, finisher
         self.variant_bytes = 2 * total.nbytes
 
@@ -88,6 +70,10 @@ class AllBranches:
             if len(positions) == len(buffer) or number == len(slices):
                 yield positions, finish(buffer[: len(positions)], positions)
                 positions = []
+
+
+VariantLogits = PooledBranch | AllBranches
+"""The variants of one image; one more at once takes `variant_bytes` of memory."""
 
 
 def slices_of_sums(total: Tensor, added: Callable[[int, int], Tensor], slices: Slices) -> Iterator[tuple[int, Tensor]]:
@@ -113,10 +99,7 @@ class BranchVector:
     """What a branch behind a pooling gives with slices of the pooled channels ablated.
 
     Its 1x1 convolution is linear in the pooled channels, so one order costs one matrix product for all its slices.
-
-    Args:
-        block: Convolution, norm and activation (`conv`, `norm`, `activate`), as mmcv's ConvModule.
-        pooled: Output of the pooling for one image, (1, C, s, s).
+    `block` has `conv`, `norm` and `activate`, as mmcv's ConvModule; `pooled` is of one image, (1, C, s, s).
     """
 
     def __init__(self, block: Any, pooled: Tensor) -> None:
@@ -142,11 +125,8 @@ class ConstantShares:
     """What maps that are constant over their pixels add to a zero-padded convolution of stride 1, behind its norm.
 
     A few pixels hold every different one: for a 3x3 kernel four corners, four edges and the inside. Each is the
-    constant times a sum of the kernel's entries.
-
-    Args:
-        weight: Kernels (K, c, k, k) with odd k; the padding is k // 2.
-        scale: Factor of the norm behind the convolution, (K,).
+    constant times a sum of the kernel's entries. `weight` is (K, c, k, k) with odd k, and `scale`, (K,), the factor of
+    the norm; the padding is k // 2.
     """
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:

@@ -1,14 +1,15 @@
 """Sweeps over the number of ablated channels, in plain PyTorch (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
 
-from mmposenc.batches import Unpack, evaluating, read_batches, read_logits
+from mmposenc.batches import Unpack, evaluating, processes, read_batches, read_logits
 from mmposenc.channels.rank import rank_channels
-from mmposenc.channels.sweep_plan import Metric, OwnMetric, Rates, SweepPlan, Top1, known_activation, name_rankings
+from mmposenc.channels.sweep_plan import Metric, Rates, SweepPlan, Top1, known_activation, name_rankings
 from mmposenc.channels.sweep_result import Sweep, SweepCurve
 from mmposenc.channels.variants import PlanForwards
 from mmposenc.layers import Forward, check_layer, unwrap_model
@@ -49,12 +50,10 @@ def sweep_channels(
         model: Any network.
         loader: Gives batches of images and targets, see `mmposenc.batches.read_batch`.
         rankings: One or more, by name in a dict.
-        num_channels: The N of the top-N variants.
+        num_channels, layers, window: See `SweepPlan`.
         metric: 'top1', 'miou', an object as `Metric` describes it, or a function `(outputs, targets)` that gives sums
             of each image (N, ...), with `finish` beside it.
         finish: Turns such sums into figures in %, by name; harm is the loss of the first.
-        layers: Where channels are ablated. Default: the layers of the rankings.
-        window: Size of the windows of consecutive ranks; 0 for none.
         num_random: Number of random orders, the first null; at least 19 for a test against chance.
         num_matched: Number of random orders of the same mean activation as each ranking, the second null. Default:
             `num_random`.
@@ -67,9 +66,6 @@ def sweep_channels(
         channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
         allow_other_weights: Accept rankings of other weights.
         say: Gets a line on what is shared at each layer. Default: the log of 'mmposenc'.
-
-    Raises:
-        ValueError: If a ranking does not fit the model, an argument is out of range, or the loader is empty.
 
     Example:
         >>> model = torchvision.models.resnet18().eval()
@@ -92,11 +88,6 @@ def sweep_channels(
         for layer in plan.layers:
             if layer not in strength:
                 strength[layer] = rank_channels(model, loader, layer, **of_data).scores
-                if len(strength[layer]) != plan.total:
-                    raise ValueError(
-                        f'layer {layer!r} has {len(strength[layer])} channels, but the rankings have {plan.total}: '
-                        'they are of another model or layer'
-                    )
         plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
     measure = make_metric(metric, finish)
     forwards = PlanForwards(model, plan, memory=memory, reuse=reuse, say=say, **layout)
@@ -139,18 +130,16 @@ def make_metric(metric: Any, finish: Callable | None = None) -> Metric:
     if hasattr(metric, 'count') and hasattr(metric, 'finish'):
         return metric
     if callable(metric) and callable(finish):
-        return OwnMetric(metric, finish)
-    raise TypeError(
-        f'metric must be a name, an object with count and finish, or a function with finish= beside it, got '
-        f'{type(metric).__name__}'
-    )
+        unnamed = dict(name='', regions=('overall',), harm_of='', document=dict)
+        return cast(Metric, SimpleNamespace(count=metric, finish=finish, **unnamed))
+    kinds = 'a name, an object with count and finish, or a function with finish= beside it'
+    raise TypeError(f'metric must be {kinds}, got {type(metric).__name__}')
 
 
 def _gathered(counts: Tensor | None, places: list[int]) -> Tensor:
     """The sums of all processes, in the order of the images."""
-    shares = [(counts, places)]
-    if distributed.is_available() and distributed.is_initialized():
-        shares = [(None, [])] * distributed.get_world_size()
+    shares = [(counts, places)] * processes()[1]
+    if len(shares) > 1:
         distributed.all_gather_object(shares, (counts, places))
     parts = [counts for counts, _ in shares if counts is not None]
     if not parts:

@@ -1,9 +1,8 @@
 """What a sweep runs and what it measures: every point of every curve, and the metrics (Fig. 4 and 6)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, product
-from operator import index
 from reprlib import repr as short
 from typing import Any, Protocol
 
@@ -11,12 +10,11 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from mmposenc.channels.ablation import matched_random_channels, random_channels
-from mmposenc.layers import split_layer
+from mmposenc.channels.ablation import matched_random_channels, random_channels, whole_numbers
 from mmposenc.ranking import Ranking
 
 RANDOM, MATCHED, REVERSED = 'random', 'matched', 'reversed'
-_MOST_VARIANTS = 1_000_000
+MOST_VARIANTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,7 @@ class SweepVariant:
         of: For 'matched', the ranking whose strength the draw matches; otherwise ''.
         draw: Number of the draw; None for a ranking.
         kind: 'top' for the N top-ranked channels (Fig. 4 top), 'window' for consecutive ranks (Fig. 4 bottom).
-        start, stop: The ranks that are ablated, end excluded.
-        run: The run of the plan that gives this point; run 0 is the whole network.
+        start, stop, run: Ranks start to stop - 1 are ablated, by a forward of this number; run 0 ablates none.
     """
 
     layer: str
@@ -61,9 +58,8 @@ class SweepPlan:
 
     Points that need the same forward share one run: N = 0 is run 0 everywhere, and the first window of a ranking is its
     top N of that size. Windows lie side by side from rank 0 on; an incomplete last one is left out. The first window
-    of a random order stands for all its windows: they are equally random. Where one ranking is another one reversed,
-    or a left and a right one oppose each other (Spearman below 0), the random orders are swept reversed too (see
-    `mmposenc.chance.dissociation`).
+    of a random order stands for all, which are equally random. Where one ranking is another one reversed, or a left and
+    a right one oppose each other (Spearman below 0), random orders are swept reversed too (see `chance.dissociation`).
 
     Args:
         rankings: Rankings by name, all with the same number of channels C.
@@ -71,13 +67,9 @@ class SweepPlan:
         num_channels: The N of the top-N variants, in any order.
         window: Size of the windows; 0 for none.
         num_random: Number of random orders, the control of Fig. 4; draw i has the seed i.
-        num_matched: Number of random orders for each ranking that match it in strength: channels are exchanged at
-            random within ten bins of mean activation, so that every top N holds as many of each bin as the ranking's.
+        num_matched: Number of random orders for each ranking that match it in strength, see `matched_random_channels`.
             Rankings cannot share them: the top N of two rankings hold different numbers of each bin.
         activation: Mean activation of the C channels by layer, for `num_matched`.
-
-    Raises:
-        TypeError, ValueError: If an argument is not one of those above.
     """
 
     def __init__(
@@ -91,32 +83,38 @@ class SweepPlan:
         activation: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self.rankings = dict(rankings)
-        self.total = _common_total(self.rankings)
-        self.layers = _checked_layers(layers, self.rankings)
-        self.num_channels = sorted(set(_checked_numbers('num_channels', num_channels, self.total)))
-        (self.window,) = _checked_numbers('window', [window], self.total)
-        (self.num_random,) = _checked_numbers('num_random', [num_random])
-        (self.num_matched,) = _checked_numbers('num_matched', [num_matched])
+        totals = {name: ranking.num_channels for name, ranking in self.rankings.items()}
+        if not totals:
+            raise ValueError('a sweep needs at least one ranking; make one with rank_channels or `mmposenc rank`')
+        if reserved := totals.keys() & {RANDOM, MATCHED, REVERSED}:
+            raise ValueError(f'the name {reserved.pop()!r} is reserved for random orders: rename the ranking')
+        if len(set(totals.values())) > 1:
+            raise ValueError(f'all rankings must have the same number of channels, got {totals}: sweep them separately')
+        self.total = next(iter(totals.values()))
+        if isinstance(layers, str) or (layers is not None and not layers):
+            raise TypeError(f'layers must be a list of names, got {short(layers)}')
+        self.layers = list(dict.fromkeys(layers or [ranking.layer for ranking in self.rankings.values()]))
+        self.num_channels = sorted(set(whole_numbers('num_channels', num_channels, self.total)))
+        (self.window,) = whole_numbers('window', [window], self.total)
+        self.num_random, self.num_matched = whole_numbers('num_random and num_matched', [num_random, num_matched])
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
-        pairs = list(combinations(self.rankings.values(), 2))
-        mirrored = any(is_reversed(*pair) for pair in pairs)
-        mirrored |= any({a.region, b.region} == {'left', 'right'} and opposed(a, b) for a, b in pairs)
+        mirrored = any(
+            is_reversed(one, other) or ({one.region, other.region} == {'left', 'right'} and opposed(one, other))
+            for one, other in combinations(self.rankings.values(), 2)
+        )
         orders = len(self.rankings) * (1 + self.num_matched) + self.num_random * (1 + mirrored)
         points = len(self.num_channels) + (self.total // self.window if self.window else 0)
-        if (variants := len(self.layers) * orders * points) > _MOST_VARIANTS:
-            raise ValueError(
-                f'a sweep holds at most {_MOST_VARIANTS} variants, got {variants}: give fewer num_channels, a larger '
-                'window, or fewer random orders'
-            )
+        if (variants := len(self.layers) * orders * points) > MOST_VARIANTS:
+            advice = 'fewer num_channels, a larger window, or fewer random orders'
+            raise ValueError(f'a sweep holds at most {MOST_VARIANTS:,} variants, got {variants:,}: give {advice}')
         known = {layer: tuple(map(float, values)) for layer, values in (activation or {}).items()}
         self.activation = {layer: known.get(layer, ()) for layer in self.layers} if self.num_matched else {}
         for layer, strength in self.activation.items():
             if len(strength) != self.total:
-                raise ValueError(
-                    f'matched random orders need the mean activation of the {self.total} channels of {layer!r}, got '
-                    f"{len(strength)} values: add a ranking with statistic 'mean_activation', or set num_matched=0"
-                )
+                need = f'the mean activation of the {self.total} channels of {layer!r}, got {len(strength)} values'
+                advice = "all rankings must be of this model, one by 'mean_activation' at the layer, or num_matched 0"
+                raise ValueError(f'matched random orders need {need}: {advice}')
         self.orders: list[SweepOrder] = []
         self.variants: list[SweepVariant] = []
         # The same by curve, (layer, ranking, of, kind), and draw.
@@ -179,10 +177,7 @@ def opposed(one: Ranking, other: Ranking) -> bool:
 
 
 def name_rankings(rankings: Ranking | Sequence[Ranking] | Mapping[str, Ranking]) -> dict[str, Ranking]:
-    """Rankings by name; those without one are called by their region, or by pair and statistic.
-
-    TypeError if they are not rankings, ValueError if two would have one name.
-    """
+    """Rankings by name; those without one are called by their region, or by pair and statistic."""
     given = [rankings] if isinstance(rankings, Ranking) else rankings
     for ranking in given.values() if isinstance(given, Mapping) else given:
         if not isinstance(ranking, Ranking):
@@ -203,62 +198,22 @@ def _name(ranking: Ranking) -> str:
 
 def known_activation(plan: SweepPlan, given: Mapping[str, Sequence[float]] | None = None) -> dict[str, Sequence[float]]:
     """Mean activation by layer, as far as it is given or among the rankings of all images."""
-    ranked = [
-        ranking
-        for ranking in plan.rankings.values()
+    ranked = {
+        ranking.layer: ranking.scores
+        for ranking in reversed(plan.rankings.values())
         if (ranking.statistic, ranking.region) == ('mean_activation', 'overall')
         and ranking.pair != 'flip_image_flipped_kernels'  # The first of its pair has other kernels than the network.
-    ]
-    found = {ranking.layer: ranking.scores for ranking in reversed(ranked)} | dict(given or {})
-    return {layer: values for layer, values in found.items() if layer in plan.layers}
-
-
-def _checked_layers(layers: Sequence[str] | None, rankings: Mapping[str, Ranking]) -> list[str]:
-    if layers is None:
-        return list(dict.fromkeys(ranking.layer for ranking in rankings.values()))
-    if isinstance(layers, str) or not isinstance(layers, Sequence):
-        raise TypeError(f'layers must be a list of names, got {short(layers)}')
-    for layer in layers:
-        split_layer(layer)
-    if not layers or len(set(layers)) != len(layers):
-        raise ValueError(f'layers must name one or more layers, each once, got {short(list(layers))}')
-    return list(layers)
-
-
-def _common_total(rankings: Mapping[str, Ranking]) -> int:
-    if not rankings:
-        raise ValueError('a sweep needs at least one ranking; make one with rank_channels or `mmposenc rank`')
-    if reserved := rankings.keys() & {RANDOM, MATCHED, REVERSED}:
-        raise ValueError(f'the name {reserved.pop()!r} is reserved for random orders: rename the ranking')
-    totals = {name: ranking.num_channels for name, ranking in rankings.items()}
-    if len(set(totals.values())) > 1:
-        raise ValueError(f'all rankings must have the same number of channels, got {totals}: sweep them separately')
-    return next(iter(totals.values()))
-
-
-def _checked_numbers(name: str, numbers: Iterable[int], largest: int | None = None) -> list[int]:
-    try:
-        checked = [index(number) for number in numbers]
-    except TypeError:
-        raise TypeError(f'{name} must be integers, got {short(numbers)}') from None
-    for number in checked:
-        if number < 0 or (largest is not None and number > largest):
-            allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels that the rankings have'
-            raise ValueError(f'{name} must be {allowed}, got {number}')
-    return checked
+    }
+    return {layer: values for layer, values in {**ranked, **(given or {})}.items() if layer in plan.layers}
 
 
 class Metric(Protocol):
     """What a sweep measures. Sums are kept for every image, so that a figure of any set of images follows from them.
 
-    Attributes:
-        name: The name that `mmposenc.named_metric` knows it by; '' for a metric of your own.
-        regions: Names of the regions that figures are given for; ('overall',) if there are none.
-        harm_of: Name of the figure whose loss is called harm; '' for the first one. Its set of classes must not depend
-            on the predictions.
-
-    A metric that cannot be computed from sums over images also has a method `pool`, which makes what `finish` takes
-    from what `count` gave, (images, runs, ...), for all runs.
+    `named_metric` knows it by its `name`, '' for one of your own. `regions` are those that figures are given for,
+    ('overall',) if there are none. `harm_of` is the figure whose loss is called harm, '' for the first one; its set of
+    classes must not depend on the predictions. A metric that cannot be computed from sums over images also has `pool`,
+    which makes what `finish` takes from what `count` gave, (images, runs, ...).
     """
 
     @property
@@ -281,10 +236,7 @@ class Metric(Protocol):
 
 
 class Rates:
-    """Figures that are the share of images which something holds for, in %, such as ['top1', 'cons8_zero_ref'].
-
-    Sums (..., figures + 1) are the hits, and the number of images.
-    """
+    """Shares of images, in %, such as ['top1', 'cons8_zero_ref']; sums (..., figures + 1): hits, number of images."""
 
     name = 'rates'
     regions = ('overall',)
@@ -314,27 +266,14 @@ class Top1(Rates):
     def count(self, outputs: Tensor, targets: Any) -> Tensor:
         labels = torch.as_tensor(targets)
         if outputs.ndim != 2 or outputs.shape[1] < 2 or labels.shape != outputs.shape[:1] or labels.is_floating_point():
-            raise ValueError(
-                f'Top-1 needs scores (N, classes) of two or more classes and labels (N,) of integers, got '
-                f'{tuple(outputs.shape)} and {labels.dtype} {tuple(labels.shape)}'
-            )
+            form = 'scores (N, classes) of two or more classes and labels (N,) of integers'
+            got = f'{tuple(outputs.shape)} and {labels.dtype} {tuple(labels.shape)}'
+            raise ValueError(f'Top-1 needs {form}, got {got}')
         if len(wrong := labels[(labels < 0) | (labels >= outputs.shape[1])]):
             raise ValueError(f'labels must be from 0 to {outputs.shape[1] - 1}, the classes there are, got {wrong[0]}')
         if outputs.isnan().any():
             raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
         return super().count((outputs.argmax(1) == labels.to(outputs.device))[:, None], targets)
-
-    def document(self) -> dict[str, Any]:
-        return {}
-
-
-class OwnMetric:
-    """A metric of two functions, `count` and `finish`; harm is the loss of the first figure."""
-
-    name, regions, harm_of = '', ('overall',), ''
-
-    def __init__(self, count: Callable[[Any, Any], Tensor], finish: Callable[[Tensor], dict[str, Tensor]]) -> None:
-        self.count, self.finish = count, finish
 
     def document(self) -> dict[str, Any]:
         return {}

@@ -9,7 +9,6 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -32,14 +31,10 @@ _SECONDS_PER_UNIT = 1.0
 
 @dataclass(frozen=True, eq=False)
 class SweepCurve:
-    """One curve: a figure against the channels that are ablated, at P points (Fig. 4 and 6).
+    """One curve: the figure `metric` against the channels that are ablated, at P points (Fig. 4 and 6).
 
-    Args:
-        metric: Name of the figure.
-        ranking, of, kind: As in `SweepVariant`.
-        starts, sizes: Rank of the first ablated channel at each point, and how many are ablated.
-        values: The figure in %, (P,); for 'random' and 'matched' the mean over the draws.
-        draws: The figure of each draw, (R, P); None for a ranking.
+    `ranking`, `of` and `kind` are as in `SweepVariant`; `starts` and `sizes` are the rank of the first ablated channel
+    and their number. `values` is the figure in %, (P,); for random orders the mean over `draws`, (R, P).
     """
 
     layer: str
@@ -58,13 +53,11 @@ class SweepCurve:
 class Sweep(Result):
     """What a sweep measured, for every variant and image (Sec. 4.2.2 and 4.2.3, Fig. 4 and 6).
 
-    Harm is what the figure `harm_of` loses when channels are ablated, in points of percent.
+    Harm is what the figure `harm_of` loses when channels are ablated, in points of percent. Where `layer` or `metric`
+    is not given, the only layer and the first figure are meant.
 
-    Args:
-        plan: What was swept.
-        counts: Sums of each image in each run, (images, runs, ...).
-        metric: Turns sums into figures.
-        about: What the sweep was of: model, data set, fingerprints. Text, numbers, lists and dicts.
+    `counts` are the sums of each image in each run, (images, runs, ...), which `metric` turns into figures. `about`
+    says what the sweep was of (model, data set, fingerprints), in text, numbers, lists and dicts.
     """
 
     FORMAT: ClassVar[str] = 'mmposenc.sweep/2'
@@ -76,9 +69,8 @@ class Sweep(Result):
 
     def __post_init__(self) -> None:
         if self.counts.ndim < 2 or self.counts.shape[1] != self.plan.num_runs:
-            raise ValueError(
-                f'counts must be (images, {self.plan.num_runs} runs, ...) for this plan, got {tuple(self.counts.shape)}'
-            )
+            form = f'(images, {self.plan.num_runs} runs, ...)'
+            raise ValueError(f'counts must be {form} for this plan, got {tuple(self.counts.shape)}')
 
     @property
     def layers(self) -> list[str]:
@@ -169,10 +161,8 @@ class Sweep(Result):
         _check('layer', layer, self.layers)
         draws = self.plan.points.get((layer or '', ranking, of, 'top'))
         if draws is None:
-            raise ValueError(
-                f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: give num_channels; '
-                'for random orders num_random or num_matched; for reversed ones, rankings of the regions left and right'
-            )
+            needs = 'num_channels, num_random or num_matched for random orders, left and right regions for reversed'
+            raise ValueError(f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: it needs {needs}')
         return [[variant.run for variant in variants] for variants in draws.values()]
 
     def chance(
@@ -184,12 +174,11 @@ class Sweep(Result):
         alternative: Alternative = 'greater',
     ) -> ChanceTest:
         """Whether a ranking harms more than random orders; see `mmposenc.chance_test` (Fig. 4, top row)."""
-        return chance_test(
-            self.harm(ranking, region, layer), self.random_harm(region, layer, null, ranking), alternative
-        )
+        harm, drawn = self.harm(ranking, region, layer), self.random_harm(region, layer, null, ranking)
+        return chance_test(harm, drawn, alternative)
 
     def interval(self, ranking: str, region: str = 'overall', layer: str | None = None) -> tuple[Tensor, Tensor]:
-        """95% interval of `harm` over the choice of images, by a bootstrap; see `mmposenc.chance.image_interval`."""
+        """95% interval of `harm` over the choice of images; see `mmposenc.chance.image_interval`."""
         if hasattr(self.metric, 'pool'):
             raise ValueError(f'{self.harm_of} cannot be computed from sums over images, so images cannot be resampled')
         (runs,) = self._top(ranking, '', layer)
@@ -208,15 +197,11 @@ class Sweep(Result):
         `left`, `right` and `overall` are names of rankings. Default: the first one of each region; `overall` may be
         missing.
         """
-        of_region: dict[str, str] = {}
-        for name, ranking in self.plan.rankings.items():
-            of_region.setdefault(ranking.region, name)
+        of_region = {ranking.region: name for name, ranking in reversed(self.plan.rankings.items())}
         left, right = left or of_region.get('left'), right or of_region.get('right')
         overall = overall or of_region.get('overall')
-        if left is None or right is None:
-            raise ValueError(
-                f'a ranking of the left and one of the right half are needed, got {", ".join(self.rankings)}'
-            )
+        if not left or not right:
+            raise ValueError(f'a ranking of the left and one of the right half are needed, got {self.rankings}')
 
         def both(name: str) -> Tensor:
             return torch.stack([self._harm(name, '', half, layer) for half in ('left', 'right')], dim=1)
@@ -239,9 +224,9 @@ class Sweep(Result):
     def claims(self) -> list[dict[str, Any]]:
         """Mean harm of each ranking beside that of both kinds of random orders, with p values (Fig. 4, top row).
 
-        One row for each layer, region and ranking. The columns of each kind of random orders that was swept start with
-        'random' or 'matched': the mean harm over all N and draws, `excess` over it, `low` and `high` of the band in
-        which 95% of single random orders lie, and `p` of `chance_test`. No row with fewer than 19 random orders.
+        One row for each layer, region and ranking; none with fewer than 19 random orders. Columns that start with
+        'random' or 'matched' are the mean harm over all N and draws, `excess` over it, `low` and `high` of the band in
+        which 95% of single random orders lie, and `p` of `chance_test`.
         """
         rows = []
         nulls = [null for null in NULLS if getattr(self.plan, f'num_{null}') >= FEWEST['greater']]
@@ -277,13 +262,9 @@ class Sweep(Result):
         }
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the sweep into a folder, each file completely or not at all.
-
-        `sweep.json` and `sweep_counts.npz` are what `load` reads; `sweep.csv`, `claims.csv` and `dissociation.csv` are
-        for people.
-        """
+        """Write a folder: `sweep.json` and `sweep_counts.npz`, which `load` reads, and tables as CSV for people."""
         place = Path(folder)
-        file, text = place / 'sweep.json', _json(_conditions(self.plan, self.metric, self.about))
+        file, text = place / 'sweep.json', _conditions(self.plan, self.metric, self.about)
         if not file.is_file() or file.read_bytes() != text.encode():  # Then the counts are of another sweep.
             (place / 'sweep_counts.npz').unlink(missing_ok=True)
         atomic_write(file, text)
@@ -298,24 +279,14 @@ class Sweep(Result):
 
     @classmethod
     def load(cls, folder: str | os.PathLike, metric: Metric | None = None) -> 'Sweep':
-        """Read a sweep that has ended; `metric` is for one with a metric of your own.
-
-        Raises:
-            FileNotFoundError: If the sweep is not there or has not ended.
-            ValueError: If the files are not of a sweep of this version.
-        """
+        """Read a sweep that has ended; `metric` is for one with a metric of your own."""
         from mmposenc import named_metric
 
         place = Path(folder)
         for name, advice in (('sweep.json', 'give the folder of a sweep'), ('sweep_counts.npz', 'let the sweep end')):
             if not (place / name).is_file():
                 raise FileNotFoundError(f'there is no {name} in {place}: {advice}')
-        conditions = read_conditions(place) or {}
-        if (found := conditions.pop('format', None)) != cls.FORMAT:
-            raise ValueError(
-                f'{place / "sweep.json"} must have the format {cls.FORMAT!r}, got {found!r:.60}: sweep again with this '
-                'version, into another folder'
-            )
+        conditions = cls._document(place / 'sweep.json')
         options = conditions.pop('metric')
         name = options.pop('name')
         if metric is None and not name:
@@ -335,24 +306,21 @@ class Sweep(Result):
         return html_table(self.claims() or self.table()[:50])
 
 
-def _conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that the counts of a sweep depend on, in the form that `sweep.json` gives back."""
+def _conditions(plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> str:
+    """Everything that the counts of a sweep depend on, as the text of its `sweep.json`."""
     measured = dict(name=metric.name, **metric.document())
     conditions = dict(format=Sweep.FORMAT, plan=plan.document(), metric=measured, **about)
-    return json.loads(json.dumps(conditions, allow_nan=False))
+    return json.dumps(conditions, indent=1, allow_nan=False) + '\n'
 
 
 def read_conditions(folder: str | os.PathLike) -> dict[str, Any] | None:
     """What the `sweep.json` of a folder says; None if there is no sweep in it, ValueError if it is damaged."""
     place, file = Path(folder), Path(folder, 'sweep.json')
-    if not file.exists():
-        if place.is_file() or any(place.glob('sweep*')) or (place / 'units').exists():
-            raise ValueError(f'{folder} holds files of a sweep without its sweep.json: choose another folder')
-        return None
-    with suppress(ValueError, RecursionError):
-        if isinstance(kept := json.loads(file.read_bytes()), dict):
-            return kept
-    raise ValueError(f'{file} does not describe a sweep, or is damaged: choose another folder, or delete {folder}')
+    if file.exists():
+        return {'format': Sweep.FORMAT, **Sweep._document(file)}
+    if place.is_file() or any(place.glob('sweep*')) or (place / 'units').exists():
+        raise ValueError(f'{folder} holds files of a sweep without its sweep.json: choose another folder')
+    return None
 
 
 class SweepFolder:
@@ -360,30 +328,25 @@ class SweepFolder:
 
     The counts of about a second's images at a time are a file of their own in `units/`; at the end they become the
     `sweep_counts.npz` of `Sweep.save`, and the units are removed. No file depends on interruptions or on the number of
-    processes. The arguments are those of `Sweep`.
-
-    Raises:
-        ValueError: If the folder holds another sweep, or something else.
+    processes. ValueError if the folder holds another sweep, or something else.
     """
 
     def __init__(self, folder: str | Path, plan: SweepPlan, metric: Metric, about: Mapping[str, Any]) -> None:
         self.folder, self.plan, self.metric, self.about = Path(folder), plan, metric, about
         self.units = self.folder / 'units'
-        self._conditions = _conditions(plan, metric, about)
+        self._text = _conditions(plan, metric, about)
         self._positions: list[int] = []
         self._counts: list[np.ndarray] = []
         self._flushed = time.monotonic()
-        kept = read_conditions(folder)
-        if kept not in (None, self._conditions):
-            differ = [name for name in {**kept, **self._conditions} if kept.get(name) != self._conditions.get(name)]
-            raise ValueError(
-                f'{folder} holds a sweep under other conditions ({", ".join(differ):.200} differ): choose another '
-                'folder, delete this one, or repeat the command that it was made with'
-            )
+        kept, own = read_conditions(folder), json.loads(self._text)
+        if kept is not None and kept != own:
+            names = [name for name in {**kept, **own} if kept.get(name) != own.get(name)]
+            differ, advice = ', '.join(names), 'choose another folder, delete this one, or repeat its command'
+            raise ValueError(f'{folder} holds a sweep under other conditions ({differ:.200} differ): {advice}')
 
     def open(self) -> set[int]:
         """Make the folder and return the positions of the images that are already counted; in one process, first."""
-        atomic_write(self.folder / 'sweep.json', _json(self._conditions))
+        atomic_write(self.folder / 'sweep.json', self._text)
         self.units.mkdir(exist_ok=True)
         for left in (*self.folder.glob('.*.tmp'), *self.units.glob('.*.tmp')):  # What a killed process was writing.
             left.unlink(missing_ok=True)
@@ -407,8 +370,7 @@ class SweepFolder:
     def finish(self, num_images: int) -> Sweep:
         """Make the sweep of all images, save it, and remove the units; in one process, when all have flushed."""
         parts = [*self._read()]
-        missing = set(range(num_images)).difference(*(positions.tolist() for positions, _ in parts))
-        if missing:
+        if missing := set(range(num_images)).difference(*(positions.tolist() for positions, _ in parts)):
             raise ValueError(f'{len(missing)} of {num_images} images are not counted yet: run the same command again')
         merged = np.zeros((num_images, *parts[0][1].shape[1:]), parts[0][1].dtype)
         for positions, counts in parts:
@@ -434,10 +396,6 @@ class SweepFolder:
 def _check(name: str, value: str | None, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ValueError(f'{name} must be one of {", ".join(allowed)}, got {short(value)}')
-
-
-def _json(conditions: Mapping[str, Any]) -> str:
-    return json.dumps(conditions, indent=1, allow_nan=False) + '\n'
 
 
 def _packed(**arrays: np.ndarray) -> bytes:

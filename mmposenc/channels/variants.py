@@ -16,7 +16,6 @@ from mmposenc.channels.sweep_plan import SweepOrder, SweepPlan
 from mmposenc.layers import Layout, find_module, layer_hook
 
 Forward = Callable[[int], Any]
-Say = Callable[[str], None]
 
 CPU_BYTES = 32 * 2**20
 """On a CPU, more than its caches hold at once is slower."""
@@ -36,13 +35,12 @@ class VariantForwards:
     One case is not seen: a network that branches on a whole batch, such as by its mean; `memory=0` stacks nothing.
 
     Args:
-        model: In evaluation mode.
-        layer, channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`.
+        model, layer, channel_dim, prefix_tokens: See `mmposenc.layers.layer_hook`; the model in evaluation mode.
         memory: MiB for the variants that are held at once; one is held in any case.
         reuse: Share what comes before the layer.
         stack: Stack variants along the batch; only for forwards that can take copies.
         allow_repeats: Accept a layer that runs several times per forward, as under sliding windows.
-        say: Gets a line on what is shared, or why it is not. Default: the log.
+        say: Gets a line on what is shared, or why it is not. Default: the log of 'mmposenc'.
 
     Attributes:
         shares: 'nothing', 'the prefix' or 'all but the classifier'; None before the first batch.
@@ -60,11 +58,12 @@ class VariantForwards:
         channel_dim: int | None = None,
         prefix_tokens: int | None = None,
         allow_repeats: bool = False,
-        say: Say | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
+        find_module(model, layer)  # A layer that does not exist is refused before a pass over the data.
         self.model, self.layer, self.num_channels, self.reuse = model, layer, num_channels, reuse
         self._memory, self._stack, self._allow_repeats = memory * 2**20, stack, allow_repeats
-        self._layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
+        self.layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
         self._say = say or logging.getLogger('mmposenc').info
         self.shares: str | None = None if reuse else 'nothing'
         self.copies = 1
@@ -75,12 +74,8 @@ class VariantForwards:
     ) -> Iterator[tuple[int, Any]]:
         """Give the number and the output of every run of the orders, all of this layer, for one batch.
 
-        Args:
-            forward: Runs the network on as many copies of the batch as it is told, one after the other along the batch.
-            check: The same, but gives the scores (N, ...), where `forward` does not.
-
-        Raises:
-            ValueError: If the layer has another number of channels, or the forward does not pass through it.
+        `forward` runs the network on as many copies of the batch as it is told, one after the other along the batch.
+        `check` is the same, but gives the scores (N, ...), where `forward` does not.
         """
         check = check or forward
         sets = [ablation for order in orders for ablation in order.ablations()]
@@ -91,9 +86,12 @@ class VariantForwards:
             for run, channels in sets:
                 yield run, self._plain(channels, forward)
             return
-        tape = _Tape(self.model, self.layer, check, self._layout, self._needed)
+        tape = _Tape(self, check, self._needed)
         if self.shares == 'all but the classifier':
-            yield from self._products(tape, orders)
+            if (found := tape.classifier()) is None:
+                raise self._differs()
+            for order in orders:
+                yield from zip(order.runs, _scores_of_slices(*found, order), strict=True)
             return
         copies = self.copies
         # Two copies already tell whether this batch can be stacked: a tensor may only look as if it were of images.
@@ -111,15 +109,14 @@ class VariantForwards:
         some = max((s for s in sets if len(s) < self.num_channels), key=len, default=sets[0])
         fewer = some[: len(some) // 2]
         plain, other = self._plain(some, check), self._plain(fewer, check)
-        tape = _Tape(self.model, self.layer, check, self._layout)
+        tape = _Tape(self, check)
         if tape.calls != 1:
             return 'nothing', f'nothing is shared, as the layer runs {tape.calls} times per forward'
-        self._layout['channel_dim'] = tape.layout.channel_dim
-        if tape.classifier() is not None:
+        self.layout['channel_dim'] = tape.layout.channel_dim
+        if (found := tape.classifier()) is not None:
             order = (*some, *(set(range(self.num_channels)) - set(some)))
             slices = SweepOrder(self.layer, order, ((0, len(some)), (0, len(fewer))), (0, 1))
-            found = dict(self._products(tape, [slices]))
-            if _close(plain, found[0]) and _close(other, found[1]):
+            if all(map(_close, (plain, other), _scores_of_slices(*found, slices))):
                 return 'all but the classifier', 'variants are matrix products of the features before the classifier'
         agrees = partial(self._agrees, tape, check, [some], [plain])
         if not agrees():
@@ -140,7 +137,7 @@ class VariantForwards:
         return 'the prefix', f'what comes before the layer is computed once per batch{stacked}'
 
     def _plain(self, channels: Sequence[int], forward: Forward) -> Any:
-        options = (0.0, self.num_channels, self._layout['channel_dim'], self._allow_repeats)
+        options = (0.0, self.num_channels, self.layout['channel_dim'], self._allow_repeats)
         with ablate_channels(self.model, self.layer, channels, *options):
             return forward(1)
 
@@ -159,7 +156,7 @@ class VariantForwards:
             off = mask.to(features.device).view(number, 1, -1, *[1] * (features.ndim - 2))
             return copies.masked_fill(off, 0).flatten(0, 1).movedim(1, layout.channel_dim)
 
-        hook = layer_hook(self.model, self.layer, ablate, self._layout['channel_dim'], prefix_tokens=0)
+        hook = layer_hook(self.model, self.layer, ablate, self.layout['channel_dim'], prefix_tokens=0)
         with tape.replaying(number), hook:
             return list(forward(number).unflatten(0, (number, -1)))
 
@@ -171,18 +168,9 @@ class VariantForwards:
             return False
         return all(map(_close, expected, found))
 
-    def _products(self, tape: '_Tape', orders: Sequence[SweepOrder]) -> Iterator[tuple[int, Tensor]]:
-        """Number and scores (N, K) of every run."""
-        if (found := tape.classifier()) is None:
-            raise self._differs()
-        for order in orders:
-            yield from zip(order.runs, _scores_of_slices(*found, order), strict=True)
-
     def _differs(self) -> ValueError:
-        return ValueError(
-            f'at layer {self.layer!r} the network takes a different path through its modules on this batch than on the '
-            'first: sweep with reuse=False, or at level 1'
-        )
+        path = 'the network takes a different path through its modules on this batch than on the first'
+        return ValueError(f'at layer {self.layer!r} {path}: sweep with reuse=False, or at level 1')
 
 
 def _scores_of_slices(linear: nn.Linear, features: Tensor, order: SweepOrder) -> list[Tensor]:
@@ -210,8 +198,6 @@ class PlanForwards(dict[str, VariantForwards]):
     """The forwards of a plan by layer; `options` are those of `VariantForwards`."""
 
     def __init__(self, model: nn.Module, plan: SweepPlan, **options: Any) -> None:
-        for layer in plan.layers:
-            find_module(model, layer)
         super().__init__({layer: VariantForwards(model, layer, plan.total, **options) for layer in plan.layers})
         self.plan = plan
 
@@ -228,24 +214,14 @@ class PlanForwards(dict[str, VariantForwards]):
 class _Tape:
     """What the modules before a layer, and the layer itself, gave in one forward of a batch, whose result is `output`.
 
-    Attributes:
-        outputs: The outermost modules that ended before the layer began, in the order of their calls, and the layer,
-            with copies of their outputs.
-        needed: Positions of the outputs that a replay gives besides the layer's own; given, no others are kept. The
-            others are tensors of NaN that take no memory, so that a use of them shows.
-        calls, layout: Of the layer.
-        suffix_bytes: What the modules behind the layer gave, and the layer itself.
+    `outputs` are the outermost modules that ended before the layer began, in the order of their calls, and the layer,
+    with copies of what they gave. `needed` are the positions of those that a replay gives besides the layer's; given,
+    no others are kept. The others are tensors of NaN that take no memory, so that a use of them shows. `suffix_bytes`
+    is the size of what the layer and the modules behind it gave.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: str,
-        forward: Forward,
-        layout: Mapping[str, int | None],
-        needed: frozenset[int] | None = None,
-    ) -> None:
-        self.module = find_module(model, layer)
+    def __init__(self, variants: VariantForwards, forward: Forward, needed: frozenset[int] | None = None) -> None:
+        self.module = find_module(variants.model, variants.layer)
         self.calls, self.suffix_bytes, self.layout = 0, 0, Layout()
         self.outputs: list[tuple[nn.Module, Any]] = []
         self.needed = frozenset() if needed is None else needed
@@ -255,7 +231,7 @@ class _Tape:
         # Not the modules that contain the layer: they run in a replay.
         self._modules = [
             module
-            for module in model.modules()
+            for module in variants.model.modules()
             if not isinstance(module, torch.jit.ScriptModule)
             and (module is self.module or all(part is not self.module for part in module.modules()))
         ]
@@ -264,7 +240,7 @@ class _Tape:
             self.layout, self._pooled = layout, layout.pool(features)
 
         recorded = {module: self._recorded(module, module.forward, needed) for module in self._modules}
-        with layer_hook(model, layer, note, **layout), patched(recorded):
+        with layer_hook(variants.model, variants.layer, note, **variants.layout), patched(recorded):
             self.output = forward(1)
 
     def _recorded(self, module: nn.Module, run: Callable, needed: frozenset[int] | None) -> Callable:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # OpenMMLab and torch take seconds to import, and `--help` needs neither.
-    import torch
     from mmengine.config import Config
     from mmengine.logging import MMLogger
     from mmengine.runner import Runner
@@ -21,22 +20,18 @@ if TYPE_CHECKING:  # OpenMMLab and torch take seconds to import, and `--help` ne
 
 def add_run_arguments(parser: ArgumentParser, checkpoint: bool = True) -> None:
     """Add the arguments of every subcommand that builds a Runner."""
-    parser.add_argument('config', help='config file of mmpretrain or mmseg, or the name of one: mmposenc::NAME.py')
+    add = parser.add_argument
+    add('config', help='config file of mmpretrain or mmseg, or the name of one: mmposenc::NAME.py')
     if checkpoint:
-        parser.add_argument('checkpoint', help='checkpoint file or URL; it must fit the model of the config exactly')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
+        add('checkpoint', help='checkpoint file or URL; it must fit the model of the config exactly')
+    add('--work-dir', help='folder for logs and checkpoints (default: work_dirs/<name of the config>)')
     add_cfg_options(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        # torchrun says so in the environment; independent processes would write over one another's files.
-        default='pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none',
-        help='who starts the processes (default: pytorch under torchrun, else none)',
-    )
-    parser.add_argument('--verbose', action='store_true', help='print what the log file holds, the whole config too')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='let checkpoints run code: only if you trust their authors'
-    )
+    # torchrun says so in the environment; independent processes would write over one another's files.
+    default = 'pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none'
+    who = 'who starts the processes (default: pytorch under torchrun, else none)'
+    add('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default=default, help=who)
+    add('--verbose', action='store_true', help='print what the log file holds, the whole config too')
+    add('--trust-checkpoint', action='store_true', help='let checkpoints run code: only if you trust their authors')
 
 
 def add_cfg_options(parser: ArgumentParser) -> None:
@@ -53,8 +48,11 @@ def key_value(text: str) -> str:
     return text
 
 
-def load_config(args: Namespace) -> 'Config':
-    """Read a config the way mmpretrain's and mmseg's own tools do, and `complete` it."""
+def load_config(args: Namespace, *keys: str) -> 'Config':
+    """Read a config the way mmpretrain's and mmseg's own tools do, `complete` it, and let it load `args.checkpoint`.
+
+    ValueError if it lacks one of the keys, which the subcommand needs.
+    """
     from mmposenc.host.config import complete, read_config
     from mmposenc.host.patches import prepare_hosts
 
@@ -63,22 +61,11 @@ def load_config(args: Namespace) -> 'Config':
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(cfg.filename).stem)
     complete(cfg)
-    return cfg
-
-
-def require(cfg: 'Config', *keys: str) -> None:
-    """Refuse a config that lacks what a subcommand needs."""
-    absent = [key for key in keys if cfg.get(key) is None]
-    if absent:
+    if absent := [key for key in keys if cfg.get(key) is None]:
         raise ValueError(f'{cfg.filename} has no {", ".join(absent)}; add it, or give another config')
-
-
-def autocast(enabled: bool) -> 'torch.autocast':
-    """Test in bfloat16 (`--amp`), on any device."""
-    import torch
-    from mmengine.device import get_device
-
-    return torch.autocast(get_device(), torch.bfloat16, enabled=enabled)
+    if getattr(args, 'checkpoint', None) is not None:
+        load_weights(cfg, args.checkpoint)
+    return cfg
 
 
 def load_weights(cfg: 'Config', checkpoint: str) -> None:
@@ -174,15 +161,6 @@ def _is_brief(record: logging.LogRecord) -> bool:
     message, own = record.getMessage(), record.pathname.startswith(str(Path(__file__).parents[1]))
     progress = record.module == 'logger_hook' and not message.startswith('Exp name')
     return own or progress or record.levelno >= logging.WARNING or '\n+-' in message
-
-
-def training_result(runner: 'Runner') -> tuple[dict[str, Any], str | None]:
-    """The figures of the last validation (without one: the last loss), and the last checkpoint."""
-    history = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items() if len(buffer.data[0])}
-    times = ('val/time', 'val/data_time')
-    figures = {name[4:]: value for name, value in history.items() if name.startswith('val/') and name not in times}
-    loss = {'loss': history['train/loss']} if 'train/loss' in history else {}
-    return figures or loss, runner.message_hub.runtime_info.get('last_ckpt')
 
 
 def report(figures: dict[str, Any], checkpoint: str | None) -> None:

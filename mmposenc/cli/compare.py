@@ -1,4 +1,4 @@
-"""Compare rankings of the same channels: rank correlation, and how many top-ranked channels two of them share.
+"""Compare rankings of the same channels: rank correlation, and shared top-ranked channels.
 
 Examples:
     mmposenc compare overall.json left.json right.json
@@ -13,7 +13,6 @@ from mmposenc.cli import common
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     parser.add_argument('rankings', nargs='+', metavar='FILE', help='files that mmposenc rank wrote')
     parser.add_argument('--top', type=int, default=100, metavar='N', help='top-ranked channels compared (default: 100)')
 

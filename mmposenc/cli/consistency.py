@@ -1,4 +1,4 @@
-"""Measure Top-1 and consistency under shifts (Cons.N) of a classifier, by all named protocols in one pass (Sec. 4.1).
+"""Measure Top-1 and consistency under shifts (Cons.N) of a classifier, by several protocols (Sec. 4.1).
 
 MODEL is a config of mmpretrain, which is tested on its own test data (--data replaces the folder), or a network by
 name: timm:NAME, torchvision:NAME, FILE.py:FUNCTION. For a network by name, --data is a folder of one folder per class
@@ -26,21 +26,19 @@ PROTOCOLS = ('zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'r
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     models.add_arguments(parser)
-    parser.add_argument('--data', help="folder of the images (default for a config: its own test set's)")
-    parser.add_argument('--labels', metavar='FILE', help='CSV of a flat folder: file name, number of the class')
-    parser.add_argument(
-        '--max-shifts', type=int, nargs='+', default=[8], metavar='N', help='largest shifts in px (default: 8)'
-    )
-    parser.add_argument('--protocols', nargs='+', choices=PROTOCOLS, help='default: all that the size of images allows')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the shifts (default: 0)')
-    parser.add_argument('--resize', type=int, metavar='PX', help="side of the images (default: the network's)")
-    parser.add_argument('--crop', type=int, metavar='PX', help="side of what the network sees (default: the network's)")
-    parser.add_argument('--num-classes', type=int, help="classes (default: the network's)")
-    parser.add_argument('--batch-size', type=int, help='images per forward (default: 64)')
-    parser.add_argument('--workers', type=int, help='processes that read images (default: 2)')
-    parser.add_argument('--out', help='also write the figures to this JSON file')
+    add = parser.add_argument
+    add('--data', help="folder of the images (default for a config: its own test set's)")
+    add('--labels', metavar='FILE', help='CSV of a flat folder: file name, number of the class')
+    add('--max-shifts', type=int, nargs='+', default=[8], metavar='N', help='largest shifts in px (default: 8)')
+    add('--protocols', nargs='+', choices=PROTOCOLS, help='default: all that the size of images allows')
+    add('--seed', type=int, default=0, help='seed of the shifts (default: 0)')
+    add('--resize', type=int, metavar='PX', help="side of the images (default: the network's)")
+    add('--crop', type=int, metavar='PX', help="side of what the network sees (default: the network's)")
+    add('--num-classes', type=int, help="classes (default: the network's)")
+    add('--batch-size', type=int, help='images per forward (default: 64)')
+    add('--workers', type=int, help='processes that read images (default: 2)')
+    add('--out', help='also write the figures to this JSON file')
 
 
 def run(args: Namespace) -> None:
@@ -66,8 +64,7 @@ def _of_config(args: Namespace) -> 'ConsistencyCard':
 
     why = 'not for a config, whose data and preprocessing are its own'
     _refuse(args, why, 'labels', 'resize', 'mean', 'std', 'num_classes', 'batch_size', 'workers')
-    cfg = models.read_config(args, args.model)
-    common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
+    cfg = models.read_config(args, args.model, 'model', 'test_dataloader', 'test_cfg')
     if args.data:
         cfg.test_dataloader.dataset.data_root = args.data
     name = 'mmposenc.ShiftConsistencyLoop'
@@ -110,9 +107,8 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
         classes = read_logits(model(views.reference(data[0][0][None]))).shape[-1]
     own = max(data.labels) + 1 if cifar else len(getattr(data, 'classes', range(classes)))
     if own != classes:
-        advice = 'the class of an image is the place of its folder in alphabetical order; give all, or --labels'
-        advice = '' if cifar else f': {advice}'
-        raise ValueError(f'{args.data} has {own} classes and {args.model} has {classes}{advice}')
+        advice = ': the class of an image is the place of its folder in alphabetical order; give all, or --labels'
+        raise ValueError(f'{args.data} has {own} classes and {args.model} has {classes}{"" if cifar else advice}')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     workers = 2 if args.workers is None else args.workers
     loader = DataLoader(data, args.batch_size or 64, num_workers=workers, pin_memory=device == 'cuda')
@@ -137,25 +133,24 @@ def open_images(folder: str, labels: str | None, transform: Any, resize: int | N
     if not resize:
         raise ValueError('images of a folder differ in size: give --resize')
     if labels is not None:
-        rows = _read_labels(folder, labels)
-        return models.Images([place / name for _, name in rows], [label for label, _ in rows], transform)
+        return models.Images(*_read_labels(place, labels), transform)
     if not any(path.is_dir() for path in place.iterdir()):
         raise ValueError(f'{folder} has no folders of classes: give --labels, a CSV of file names and class numbers')
     return ImageFolder(folder, transform)
 
 
-def _read_labels(folder: str, table: str) -> list[tuple[int, str]]:
+def _read_labels(folder: Path, table: str) -> tuple[list[Path], list[int]]:
     rows = list(csv.reader(Path(table).read_text(encoding='utf-8').splitlines()))
     if rows and (len(rows[0]) != 2 or not rows[0][1].strip().isdecimal()):
         rows = rows[1:]
     for row in rows:
         if len(row) != 2 or not row[1].strip().isdecimal():
             raise ValueError(f'{table} must hold lines "file name,number of the class", got {",".join(row):.100}')
-        if not Path(folder, row[0]).is_file():
+        if not (folder / row[0]).is_file():
             raise FileNotFoundError(f'{table} names {row[0]:.100}, which is not in {folder}')
     if not rows:
         raise ValueError(f'{table} holds no file names')
-    return [(int(label), name) for name, label in rows]
+    return [folder / name for name, _ in rows], [int(label) for _, label in rows]
 
 
 def _refuse(args: Namespace, why: str, *names: str) -> None:

@@ -1,11 +1,9 @@
-"""Draw what a network is shown and what it predicts.
+"""Draw a grid experiment (Fig. 1), or what a segmenter predicts with channels ablated (Fig. 5).
 
-`overlays` draws what a segmenter predicts with the top channels of a ranking ablated, and with as many random ones
-(Fig. 5).
+`overlays` draws predictions with the top channels of a ranking ablated, and with as many random ones.
 
-`grids` draws the inputs of a grid experiment (Fig. 1). With a checkpoint it also draws, for each cell of the grid,
-where its patches are predicted to be, and how far the sum of the pooled channels, all that PermuteNet sees on average,
-tells the cells apart.
+`grids` draws the inputs. With a checkpoint it also draws, for each cell of the grid, where its patches are predicted to
+be, and how far the sum of the pooled channels, all that PermuteNet sees on average, tells the cells apart.
 
 Examples:
     mmposenc draw overlays CONFIG CKPT --ranking ranking.json --num-channels 100 --images 0 17 --out fig5.png
@@ -27,24 +25,18 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     pictures = parser.add_subparsers(dest='picture', metavar='{overlays,grids}', required=True)
     layout: Any = dict(description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     overlays = pictures.add_parser('overlays', help='predictions with channels ablated', **layout)
     common.add_run_arguments(overlays)
-    overlays.add_argument('--ranking', required=True, help='file that mmposenc rank wrote')
-    overlays.add_argument(
-        '--num-channels', type=int, default=100, metavar='N', help='channels to ablate (default: 100)'
-    )
-    overlays.add_argument('--layer', help="dotted module path (default: the ranking's)")
-    overlays.add_argument(
-        '--images',
-        nargs='+',
-        default=['0', '1', '2'],
-        help='positions in the test data set, or file names (default: 0 1 2)',
-    )
-    overlays.add_argument('--seed', type=int, default=0, help='seed of the random channels (default: 0)')
-    overlays.add_argument('--out', help='PNG, SVG or PDF (default: ablation.png in the work directory)')
+    add = overlays.add_argument
+    add('--ranking', required=True, help='file that mmposenc rank wrote')
+    add('--num-channels', type=int, default=100, metavar='N', help='channels to ablate (default: 100)')
+    add('--layer', help="dotted module path (default: the ranking's)")
+    positions = 'positions in the test data set, or file names (default: 0 1 2)'
+    add('--images', nargs='+', default=['0', '1', '2'], help=positions)
+    add('--seed', type=int, default=0, help='seed of the random channels (default: 0)')
+    add('--out', help='PNG, SVG or PDF (default: ablation.png in the work directory)')
     grids = pictures.add_parser('grids', help='inputs and answers of a grid experiment', **layout)
     common.add_run_arguments(grids, checkpoint=False)
     grids.add_argument('checkpoint', nargs='?', help='of a network that predicts locations; without it, only inputs')
@@ -58,8 +50,7 @@ def run(args: Namespace) -> None:
     """Draw, and end with the paths of the pictures."""
     if args.launcher != 'none':
         raise ValueError('pictures are drawn in one process: start it without --launcher or torchrun')
-    draw = _draw_overlays if args.picture == 'overlays' else _draw_grids
-    draw(args)
+    (_draw_overlays if args.picture == 'overlays' else _draw_grids)(args)
 
 
 def _draw_overlays(args: Namespace) -> None:
@@ -75,9 +66,7 @@ def _draw_overlays(args: Namespace) -> None:
     from mmposenc.figures import AblatedPredictions, draw_overlays, save_figure
     from mmposenc.ranking import Ranking
 
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'test_dataloader')
-    common.load_weights(cfg, args.checkpoint)
+    cfg = common.load_config(args, 'model', 'test_dataloader')
     ranking, number = Ranking.load(args.ranking), args.num_channels
     chosen = ((), top_channels(ranking, number), random_channels(ranking.num_channels, number, args.seed))
     runner = common.build_runner(cfg, args.verbose)
@@ -124,11 +113,9 @@ def _draw_grids(args: Namespace) -> None:
 
     if args.num_images < 1:
         raise ValueError(f'--num-images must be at least 1, got {args.num_images}')
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+    cfg = common.load_config(args, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     common.say(f'inputs: {save_figure(_inputs(cfg, args.num_images), Path(args.out, "inputs.png"))}')
     if args.checkpoint:
-        common.load_weights(cfg, args.checkpoint)
         confusion, sums, share = _test_grid(cfg, args.verbose)
         common.say(f'confusion: {save_figure(confusion, Path(args.out, "confusion.png"))}')
         common.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; the sum alone locates {share:.1f}%')

@@ -64,12 +64,8 @@ NETWORKS = {
     'resnet20': (f'{RESNETS}/resnet.py:resnet20', f'{RESNETS}/pretrained_models/resnet20-12fca82f.th', 'layer3', 5),
     'resnet56': (f'{RESNETS}/resnet.py:resnet56', f'{RESNETS}/pretrained_models/resnet56-4bfd9763.th', 'layer3', 12),
 }
-RANDOM = (
-    'torchvision:resnet50',
-    'torchvision:swin_t',
-    'examples/atlas_networks.py:convnext_tiny',
-    'examples/atlas_networks.py:vit_small',
-)
+RANDOM = [f'torchvision:{name}' for name in ('resnet50', 'swin_t')]
+RANDOM += [f'examples/atlas_networks.py:{name}' for name in ('convnext_tiny', 'vit_small')]
 ESPNET = 'checkpoints/ESPNet'
 DATA = {
     **{path: f'mmposenc prepare-data --dataset {name}' for name, path in CIFAR.items()},
@@ -260,10 +256,8 @@ def positions() -> Iterator[Experiment]:
             commands.append(f'{probe} --out {{out}}/{place} --cfg-options {NARROW}')
         views = f'examples/view_distance.py mmposenc::{config}.py --weights {{checkpoint}} --data data/cifar10'
         commands.append(f'{views} --out {{out}}/views.json --cfg-options {NARROW}')
-        minutes = 10 + 8 * two_views
-        yield Experiment(
-            f'position-cifar10-{name}', tuple(commands), figures, 2, minutes, cells, (0, 1, 2), needs, full=False
-        )
+        cpu, name = 10 + 8 * two_views, f'position-cifar10-{name}'
+        yield Experiment(name, tuple(commands), figures, 2, cpu, cells, (0, 1, 2), needs, full=False)
 
 
 # CamVid's channels are ranked by images that the harm is not measured on. All pedestrians are on the right in 51 images
@@ -379,10 +373,8 @@ BENCHMARKS = (
 def others() -> Iterator[Experiment]:
     """Location within the first pass, shifts of digits, and the benchmarks."""
     necks = {'GAPNet': '', 'PermuteNet': '', 'sorted channels': 'model.neck.type=mmposenc.SortedPoolNeck'}
-    necks['sum of the channels'] = (
-        'model.neck.type=mmposenc.SumPoolNeck model.head.in_channels=1 optim_wrapper.type=OptimWrapper'
-    )
-    for net, options in necks.items():
+    summed = 'model.neck.type=mmposenc.SumPoolNeck model.head.in_channels=1 optim_wrapper.type=OptimWrapper'
+    for net, options in {**necks, 'sum of the channels': summed}.items():
         config = f'{"gapnet" if net == "GAPNet" else "permutenet"}-onepass_r18_grid3-location_cifar10'
         command = train(config, 'val_dataloader.dataset.fraction=0.2', options)
         # Earlier figures of the sum end after a quarter of the pass.

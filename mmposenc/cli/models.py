@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser, several: bool = False) -> None:
     """Add the model or models, their weights, and the normalisation."""
-    nargs = '+' if several else None
+    add, nargs = parser.add_argument, '+' if several else None
     named = 'config file, timm:NAME, torchvision:NAME or FILE.py:FUNCTION'
-    parser.add_argument('models' if several else 'model', nargs=nargs, metavar='MODEL', help=named)
+    add('models' if several else 'model', nargs=nargs, metavar='MODEL', help=named)
     fit = f'{"a file for each model" if several else "file"}, which must fit exactly; "none": random weights'
-    parser.add_argument('--weights', nargs=nargs, required=True, metavar='FILE', help=fit)
-    parser.add_argument('--weights-by-order', action='store_true', help='match tensors by order and shape, not by name')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='let the file run code: only if you trust it')
+    add('--weights', nargs=nargs, required=True, metavar='FILE', help=fit)
+    add('--weights-by-order', action='store_true', help='match tensors by order and shape, not by name')
+    add('--trust-checkpoint', action='store_true', help='let the file run code: only if you trust it')
     for name in ('mean', 'std'):
         default = f"{name} of RGB in 0 to 1 (default: the network's, else ImageNet's)"
-        parser.add_argument(f'--{name}', type=float, nargs=3, help=default)
+        add(f'--{name}', type=float, nargs=3, help=default)
     common.add_cfg_options(parser)
 
 
@@ -95,13 +96,12 @@ def read_cifar(folder: str) -> tuple[Any, list[int]]:
     kind, *more = sorted({kind for name, kind in CIFAR.items() if Path(folder, name).exists()})
     if more:
         raise ValueError(f'{folder} holds both {kind} and {more[0]}: put one of them into a folder of its own')
+    load = partial(getattr(datasets, kind), folder, 'test', download=False)
     try:
-        data = getattr(datasets, kind)(folder, 'test', download=False)
+        data = load()
     except ValueError:  # a re-packed copy, which no checksum vouches for
-        data = getattr(datasets, kind)(folder, 'test', verify=False, download=False)
-        common.say(
-            f'not the official files of {kind}, whose checksums differ: read as plain data, without running code'
-        )
+        data = load(verify=False)
+        common.say(f'not the official files of {kind} (other checksums): read as plain data, without running code')
     return data.images.permute(0, 2, 3, 1).numpy(), data.labels.tolist()
 
 
@@ -111,9 +111,9 @@ def is_config(name: str) -> bool:
     return not source or name.startswith('mmposenc::') or entry.endswith('.py')
 
 
-def read_config(args: Namespace, name: str) -> 'Config':
-    """The config that a MODEL names, with the overrides that were typed."""
-    return common.load_config(Namespace(**{**vars(args), 'config': name, 'launcher': 'none', 'work_dir': None}))
+def read_config(args: Namespace, name: str, *keys: str) -> 'Config':
+    """The config that a MODEL names, which has these keys, with the overrides that were typed."""
+    return common.load_config(Namespace(**{**vars(args), 'config': name, 'launcher': 'none', 'work_dir': None}), *keys)
 
 
 def definition(args: Namespace, name: str) -> str:
@@ -137,7 +137,7 @@ def build(args: Namespace, name: str, num_classes: int | None = None) -> tuple['
     if is_config(name):
         if args.mean or args.std:
             raise ValueError(f'--mean, --std: not for a config such as {name}, which has its own')
-        return _of_config(read_config(args, name))
+        return _of_config(read_config(args, name, 'model'))
     from mmposenc.host.weights import build_network
 
     model, known = build_network(name, num_classes), {}
@@ -171,7 +171,6 @@ def _of_config(cfg: 'Config') -> tuple['nn.Module', Preprocessing]:
 
     from mmposenc.host.config import replace_sync_bn
 
-    common.require(cfg, 'model')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     replace_sync_bn(cfg.model)
     model = MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})

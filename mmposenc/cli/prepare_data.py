@@ -11,7 +11,6 @@ from mmposenc.cli import common
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     parser.add_argument('--dataset', choices=['cifar10', 'cifar100'], required=True)
     parser.add_argument('--data-root', help='default: data/<dataset>')
     parser.add_argument('--no-verify', action='store_true', help='accept a re-packed copy whose md5 sums differ')

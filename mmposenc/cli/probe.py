@@ -38,21 +38,18 @@ if TYPE_CHECKING:
 CONTROLS = ('circular', 'reflect', 'replicate', 'random', 'noise', 'images', 'rolled')
 ENDS = ('bn2', 'norm', 'final_conv', 'conv_head')
 ATLAS = (
-    'How much of the variance of the pooled features position explains, over the depth of each network. Look where a '
-    'network holds most, and how little is left at its end. Dotted, where measured: the same network with random '
-    'weights.'
+    'How much of the variance of the pooled features position explains, over the depth of each network: look where it '
+    'is most, and how little is left at the end. Dotted, where measured: the same network with random weights.'
 )
 DEPTH = (
     'Left: how much of the variance the cell explains whatever the patch shows, in total and by axis. Upper right: '
-    'what it explains for some patches and not for others. Lower right: how often the cell is predicted for images '
-    'that the read-out was not trained on. A network holds position where it lies above circular padding, which '
-    'leaves none, and above chance. Bands: 95% intervals, by jackknife over images, over test images, or over random '
-    'networks.'
+    'what it explains for some patches only. Lower right: how often the cell is predicted for images that the read-out '
+    'was not trained on. A network holds position where it lies above circular padding, which leaves none, and above '
+    'chance. Bands: 95% intervals, by jackknife over images, over test images, or over random networks.'
 )
 CURVES = (
     'How often the cell is predicted from the channels in order, sorted by size, summed or shuffled. In order far '
-    'above sorted: position is in which channels answer. A curve that still rises at its right end may rise further '
-    'with more images.'
+    'above sorted: position is in which channels answer. A curve that still rises at its right end may rise further.'
 )
 CODE_MAP = (
     'The position code, the mean features of each cell, along its two leading principal components; lines join '
@@ -60,35 +57,24 @@ CODE_MAP = (
     'another cannot be told apart by these two.'
 )
 FIGURES = (
-    'In %. Position to left-right: shares of the variance of the pooled features; an estimate near zero may fall '
-    'below. Order to shuffled: how often the cell is predicted, with all training images. Control "none": the network '
-    'as it is.'
+    'In %. Position to left-right: shares of the variance of the pooled features; estimates near zero may fall below. '
+    'Order to shuffled: how often the cell is predicted, with all training images. Control none: the network as it is.'
 )
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     models.add_arguments(parser, several=True)
-    parser.add_argument(
-        '--images', required=True, metavar='DIR', help='images, subfolders included, or a CIFAR archive'
-    )
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for JSON, CSV, figures and the page')
-    parser.add_argument(
-        '--layers', nargs='+', metavar='LAYER', help='dotted module paths (default: blocks or stages, at most 12)'
-    )
-    parser.add_argument(
-        '--num-images', type=int, default=400, metavar='I', help='how many of them, evenly spaced (default: 400)'
-    )
-    parser.add_argument('--grid-size', type=int, default=3, metavar='n', help='cells per side (default: 3)')
-    parser.add_argument('--patch-size', type=int, default=64, metavar='PX', help='width of a patch (default: 64)')
-    parser.add_argument('--cell-size', type=int, metavar='PX', help='how far the patch moves (default: its width)')
-    parser.add_argument(
-        '--controls', nargs='*', choices=CONTROLS, default=['circular'], help='see above (default: circular)'
-    )
-    parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='seeds of the random weights (default: 0 1 2)'
-    )
-    parser.add_argument('--batch-size', type=int, default=9, help='canvases per forward (default: 9)')
+    add = parser.add_argument
+    add('--images', required=True, metavar='DIR', help='images, subfolders included, or a CIFAR archive')
+    add('--out', required=True, metavar='DIR', help='folder for JSON, CSV, figures and the page')
+    add('--layers', nargs='+', metavar='LAYER', help='dotted module paths (default: blocks or stages, at most 12)')
+    add('--num-images', type=int, default=400, metavar='I', help='how many of them, evenly spaced (default: 400)')
+    add('--grid-size', type=int, default=3, metavar='n', help='cells per side (default: 3)')
+    add('--patch-size', type=int, default=64, metavar='PX', help='width of a patch (default: 64)')
+    add('--cell-size', type=int, metavar='PX', help='how far the patch moves (default: its width)')
+    add('--controls', nargs='*', choices=CONTROLS, default=['circular'], help='see above (default: circular)')
+    add('--seeds', type=int, nargs='+', default=[0, 1, 2], help='seeds of the random weights (default: 0 1 2)')
+    add('--batch-size', type=int, default=9, help='canvases per forward (default: 9)')
 
 
 def run(args: Namespace) -> list['LocationProbe']:
@@ -102,11 +88,11 @@ def run(args: Namespace) -> list['LocationProbe']:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
         torch.distributed.init_process_group('nccl' if torch.cuda.is_available() else 'gloo')
-    probes = [_probe(args, model, file) for model, file in zip(args.models, args.weights, strict=True)]
-    if len(set(args.models)) < len(args.models):  # one network with several weights
-        probes = [
-            replace(probe, model=f'{probe.model}, {file}') for probe, file in zip(probes, args.weights, strict=True)
-        ]
+    several = len(set(args.models)) < len(args.models)  # weights of one network
+    probes = []
+    for model, file in zip(args.models, args.weights, strict=True):
+        probe = _probe(args, model, file)
+        probes.append(replace(probe, model=f'{probe.model}, {file}') if several else probe)
     if common.is_first():
         for probe in probes:
             common.say(f'{probe.model}: shares of variance, and how often the cell is predicted (in order), in %')
@@ -135,8 +121,8 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
     if name.startswith(('timm:', 'torchvision:')):  # a CPU runs these twice as fast so; other networks may not take it
         model = model.to(memory_format=torch.channels_last)
     sources = _image_sources(args.images, args.num_images)
-    settings = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls')}
-    settings |= {'layers': args.layers, 'seeds': args.seeds, 'model': name, 'weights': model_fingerprint(model)}
+    options = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls', 'seeds')}
+    settings = {**options, 'layers': args.layers, 'model': name, 'weights': model_fingerprint(model)}
     settings |= {'definition': models.definition(args, name), 'preprocessing': str(preprocessing)}
     settings |= {'images': list(map(_identity, sources))}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
@@ -161,7 +147,6 @@ def _probe(args: Namespace, name: str, file: str) -> 'LocationProbe':
             line = f'\r{name}: batch {done} of {total}, {left // 60}:{left % 60:02} left '
             print(line, end='' if done < total else '\n', file=sys.stderr, flush=True)
 
-    options: Any = {key: getattr(args, key) for key in ('grid_size', 'patch_size', 'cell_size', 'controls', 'seeds')}
     options |= dict(batch_size=args.batch_size, progress=progress, name=name)
     # Another network of the same name, seeded by `probe_location`.
     probe = probe_location(model, images, layers, build=lambda seed: models.build(args, name)[0], **options)
@@ -261,17 +246,16 @@ def _section(out: Path, probe: 'LocationProbe') -> 'Section':
     from mmposenc.figures.report import Section, Table, save_picture
 
     measures = ('position', 'interaction', 'top_bottom', 'left_right', 'order', 'sorted', 'sum', 'shuffled')
-    rows = [[row['layer'], row['control'], *(_two_digits(row[name]) for name in measures)] for row in probe.table()]
+    rows = [[row['layer'], row['control'], *(f'{row[name]:.2f}' for name in measures)] for row in probe.table()]
     head = ['layer', 'control', *(name.replace('_', '-') for name in measures)]
     shown = dict.fromkeys([_strongest(probe), probe.layers[-1]])
-    drawn = [
-        ('depth', probe.plot(), DEPTH),
-        ('curves', probe.plot_curves(), CURVES),
-        ('map', plot_code_map(probe, *shown), CODE_MAP),
-    ]
     stem = _slug(probe.model)
-    parts: list[Any] = [save_picture(figure, out / f'{stem}-{name}.svg', text) for name, figure, text in drawn]
-    parts.append(Table(head, rows, FIGURES))
+    parts: list[Any] = [
+        save_picture(probe.plot(), out / f'{stem}-depth.svg', DEPTH),
+        save_picture(probe.plot_curves(), out / f'{stem}-curves.svg', CURVES),
+        save_picture(plot_code_map(probe, *shown), out / f'{stem}-map.svg', CODE_MAP),
+        Table(head, rows, FIGURES),
+    ]
     for layer, controls in probe.left_out.items():
         for control, reason in controls.items():
             parts.append(f'{layer}, {control}: left out. {reason[0].upper()}{reason[1:]}.')

@@ -1,4 +1,4 @@
-"""Rank the channels of a layer by how much they encode position, and write ranking.json.
+"""Rank the channels of a layer by how much they encode position, and write ranking.json (Sec. 4.2.1).
 
 Examples:
     mmposenc rank configs/deeplabv3_r50_camvid.py work_dirs/deeplabv3_r50_camvid/iter_4000.pth
@@ -19,34 +19,30 @@ PAIRS += ('flip_kernels', 'flip_image_flipped_kernels')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     common.add_run_arguments(parser)
-    parser.add_argument('--out', help='file of the ranking (default: ranking.json in the work directory)')
-    parser.add_argument('--layer', default='backbone[-1]', help='dotted module path (default: backbone[-1])')
-    parser.add_argument(
-        '--pair', nargs='+', default=['flip_image'], choices=PAIRS, help='default: flip_image, as in Eq. 2'
-    )
-    parser.add_argument('--statistic', nargs='+', default=['abs'], choices=STATISTICS, help='default: abs, as in Eq. 2')
-    parser.add_argument('--reference', metavar='FILE', help='for centred: the signed ranking of the whole data set')
-    parser.add_argument('--region-list', help='rank over the images of this list, as mmposenc region-lists writes it')
-    parser.add_argument('--region', help="region of the list (default: its name's end, left of val-left.txt)")
-    parser.add_argument('--max-images', type=int, metavar='N', help='rank over the first N images only')
+    add = parser.add_argument
+    add('--out', help='file of the ranking (default: ranking.json in the work directory)')
+    add('--layer', default='backbone[-1]', help='dotted module path (default: backbone[-1])')
+    add('--pair', nargs='+', default=['flip_image'], choices=PAIRS, help='default: flip_image, as in Eq. 2')
+    add('--statistic', nargs='+', default=['abs'], choices=STATISTICS, help='default: abs, as in Eq. 2')
+    add('--reference', metavar='FILE', help='for centred: the signed ranking of the whole data set')
+    add('--region-list', help='rank over the images of this list, as mmposenc region-lists writes it')
+    add('--region', help="region of the list (default: its name's end, left of val-left.txt)")
+    add('--max-images', type=int, metavar='N', help='rank over the first N images only')
     split = 'every second image only, so that a sweep can use the others (--split)'
-    parser.add_argument('--rank-split', default='all', choices=['all', 'even', 'odd'], help=split)
-    parser.add_argument('--channel-dim', type=int, metavar='DIM', help="dimension of the layer's channels, if unclear")
-    parser.add_argument('--prefix-tokens', type=int, metavar='N', help='tokens that are not patches, if unclear')
-    parser.add_argument('--allow-slide', action='store_true', help='accept a model that is tested by sliding windows')
+    add('--rank-split', default='all', choices=['all', 'even', 'odd'], help=split)
+    add('--channel-dim', type=int, metavar='DIM', help="dimension of the layer's channels, if unclear")
+    add('--prefix-tokens', type=int, metavar='N', help='tokens that are not patches, if unclear')
+    add('--allow-slide', action='store_true', help='accept a model that is tested by sliding windows')
 
 
 def run(args: Namespace) -> None:
     """Rank, and end with the files (Sec. 4.2.1, Eq. 2 and 3)."""
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
-    common.load_weights(cfg, args.checkpoint)
+    cfg = common.load_config(args, 'model', 'test_dataloader', 'test_cfg')
     if args.max_images is not None and args.max_images < 1:
         raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
-    if args.region_list:
-        _check_list(args.region_list)
+    if args.region_list and not Path(args.region_list).is_file():
+        raise FileNotFoundError(f'there is no region list at {args.region_list}: make one with mmposenc region-lists')
     names = ('layer', 'out', 'reference', 'rank_split', 'region_list', 'max_images', 'channel_dim', 'prefix_tokens')
     region = args.region or (Path(args.region_list).stem.split('-')[-1] if args.region_list else 'overall')
     loop = dict(type='mmposenc.ChannelRankingLoop', pairs=args.pair, statistics=args.statistic, region=region)
@@ -58,10 +54,3 @@ def run(args: Namespace) -> None:
         conditions = ', '.join((ranking.pair, ranking.statistic, ranking.region))
         common.say(f'{os.path.relpath(path)}: {conditions}; top-ranked channels {str(ranking.order[:10])[1:-1]}')
     common.report(figures, args.checkpoint)
-
-
-def _check_list(path: str) -> None:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no region list at {path}: make one with mmposenc region-lists')
-    if not Path(path).read_bytes().strip():
-        raise ValueError(f'the region list {path} is empty, so there is nothing to rank')

@@ -1,4 +1,6 @@
-"""Write val-left and val-right: the images that have all of a class in one half, as lists for mmseg's `ann_file`.
+"""List the images that have all of a class in one half (Sec. 4.2.3).
+
+The lists, such as val-left.txt and val-right.txt, are for `ann_file` of mmseg's data sets.
 
 Examples:
     mmposenc region-lists configs/deeplabv3_r50_camvid.py --out-dir data/camvid
@@ -12,17 +14,15 @@ from mmposenc.cli import common
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
-    source = parser.add_mutually_exclusive_group(required=True)
+    source, add = parser.add_mutually_exclusive_group(required=True), parser.add_argument
     source.add_argument('config', nargs='?', help='config whose data set holds label maps, or boxes as those of mmdet')
     citypersons = "CityPersons' box files of one split, instead of label maps"
     source.add_argument('--citypersons', metavar='DIR', help=citypersons)
-    parser.add_argument('--split', choices=['train', 'val', 'test'], default='val', help='data loader of the config')
+    add('--split', choices=['train', 'val', 'test'], default='val', help='data loader of the config')
     classes = "default: pedestrian (in Cityscapes' labels: person); several classes of label maps count as one"
-    parser.add_argument('--class-name', nargs='+', default=['pedestrian'], metavar='CLASS', help=classes)
-    tolerance = 'share that may lie in the other half (default: 0)'
-    parser.add_argument('--tolerance', type=float, default=0.0, help=tolerance)
-    parser.add_argument('--out-dir', required=True, help='folder for SPLIT-left.txt and SPLIT-right.txt')
+    add('--class-name', nargs='+', default=['pedestrian'], metavar='CLASS', help=classes)
+    add('--tolerance', type=float, default=0.0, help='share that may lie in the other half (default: 0)')
+    add('--out-dir', required=True, help='folder for SPLIT-left.txt and SPLIT-right.txt')
     common.add_cfg_options(parser)
     parser.set_defaults(launcher='none', trust_checkpoint=False, work_dir=None)
 
@@ -42,10 +42,10 @@ def run(args: Namespace) -> None:
             raise ValueError(f'--citypersons takes one --class-name, got {" ".join(args.class_name)}')
         subsets = subsets_from_boxes(args.citypersons, args.class_name[0], args.tolerance)
     else:
-        cfg = common.load_config(args)
-        common.require(cfg, f'{args.split}_dataloader')
+        loader = f'{args.split}_dataloader'
+        cfg = common.load_config(args, loader)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
-        dataset = DATASETS.build({**cfg[f'{args.split}_dataloader'].dataset, 'pipeline': []})
+        dataset = DATASETS.build({**cfg[loader].dataset, 'pipeline': []})
         subsets_of = subsets_from_instances if has_boxes(dataset) else subsets_from_labels
         subsets = subsets_of(dataset, args.class_name, args.tolerance)
     for half, names in subsets.items():

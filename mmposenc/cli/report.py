@@ -1,4 +1,4 @@
-"""Draw the curves of a sweep (Fig. 4 and 6), and write them with its tables, figures and commands into one page.
+"""Draw the curves of a sweep (Fig. 4 and 6), and write them with its tables into one page.
 
 Writes fig4.png and .svg, for rankings and regions of left and right also fig6.png and .svg, and report.html, which
 needs no other file. The numbers behind the figures are in the sweep's own sweep.csv.
@@ -45,18 +45,14 @@ FIG5 = (
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
-    parser.add_argument('folder', metavar='DIR', help='folder that mmposenc sweep wrote')
-    parser.add_argument('--out', metavar='DIR', help='folder for figures and report (default: that of the sweep)')
-    parser.add_argument(
-        '--metrics', nargs='+', help='metrics to draw, columns of sweep.csv (default: the one harm is measured in)'
-    )
-    parser.add_argument(
-        '--region', default='overall', help='part of the image that losses are of: overall, left, center or right'
-    )
-    parser.add_argument('--overlays', nargs='+', default=[], metavar='FILE', help='pictures of mmposenc draw overlays')
-    parser.add_argument('--command', nargs='+', default=[], metavar='LINE', help='commands to quote in the report')
-    parser.add_argument('--title', help='title of the report')
+    add = parser.add_argument
+    add('folder', metavar='DIR', help='folder that mmposenc sweep wrote')
+    add('--out', metavar='DIR', help='folder for figures and report (default: that of the sweep)')
+    add('--metrics', nargs='+', help='metrics to draw, columns of sweep.csv (default: the one harm is measured in)')
+    add('--region', default='overall', help='part that losses are of: overall (default), left, center or right')
+    add('--overlays', nargs='+', default=[], metavar='FILE', help='pictures of mmposenc draw overlays')
+    add('--command', nargs='+', default=[], metavar='LINE', help='commands to quote in the report')
+    add('--title', help='title of the report')
 
 
 def run(args: Namespace) -> None:
@@ -66,14 +62,12 @@ def run(args: Namespace) -> None:
     from mmposenc.results import atomic_write
 
     overlays = [Picture(path, FIG5) for path in args.overlays]
-    sweep = Sweep.load(args.folder)
-    out = Path(args.out or args.folder)
+    sweep, out = Sweep.load(args.folder), Path(args.out or args.folder)
     sections = draw_sections(sweep, out, args.metrics, args.region)
     if overlays:
         sections.append(Section('Predictions', overlays))
-    own = shlex.join(['mmposenc', 'report', *args.argv])
-    sections.append(Section('What was swept', describe_sweep(sweep)))
-    sections.append(Section('Commands', [Commands([*args.command, own])]))
+    commands = Commands([*args.command, shlex.join(['mmposenc', 'report', *args.argv])])
+    sections += [Section('What was swept', describe_sweep(sweep)), Section('Commands', [commands])]
     title = args.title or f'Channels ablated: {sweep.about.get("model", "")}'
     page = build_report(title, sections, summarise_sweep(sweep, args.region), INTRODUCTION)
     common.say(f'done: {atomic_write(out / "report.html", page)}')
@@ -91,15 +85,14 @@ def draw_sections(
 
     # Everything is drawn before anything is written, so that a mistake leaves no file.
     chosen: list[str | None] = [*metrics] if metrics else [None]
-    names = ['fig4', *(f'fig4-{i}' for i in range(2, len(chosen) + 1))]
-    drawn = {name: draw_sweep(sweep, metric, region) for name, metric in zip(names, chosen, strict=True)}
+    drawn = [draw_sweep(sweep, metric, region) for metric in chosen]
     tables = [part for metric in chosen for part in describe_curves(sweep, metric, region)]
-    caption = FIG4 + (WINDOWS if sweep.plan.window else '')
-    pictures = []
     fig6 = draw_dissociation(sweep) if sweep.dissociations() else None
-    for name, figure in drawn.items():
+    pictures = []
+    for number, figure in enumerate(drawn, 1):
+        name = f'fig4-{number}' if number > 1 else 'fig4'
         save_figure(figure, out / f'{name}.png')
-        pictures.append(save_picture(figure, out / f'{name}.svg', caption))
+        pictures.append(save_picture(figure, out / f'{name}.svg', FIG4 + (WINDOWS if sweep.plan.window else '')))
     sections = [Section('Loss with channels ablated', [*pictures, *describe_claims(sweep, region), *tables])]
     if fig6 is None:
         needs = 'rankings and regions of left and right, --num-channels and 19 random orders'

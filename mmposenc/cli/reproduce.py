@@ -52,7 +52,6 @@ PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'm
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     parser.add_argument('names', nargs='*', metavar='NAME', help='experiments to run (default: all)')
     parser.add_argument('--list', action='store_true', help='show figures, what is missing, and the minutes')
     parser.add_argument('--minutes', type=float, metavar='M', help='stop after so many minutes')
@@ -128,8 +127,7 @@ class Run:
     def perform(self, over: Callable[[], bool], gpu: bool, threads: int | None) -> str:
         """Run the commands that are not done and write the result, unless it is `over`; 'done' or 'stopped'.
 
-        Raises:
-            ValueError: If the folder was made by other commands, a command failed, or the figures are not there.
+        ValueError if the folder was made by other commands, a command failed, or the figures are not there.
         """
         file = self.folder / 'progress.json'
         progress: dict[str, Any] = dict(commands=self.commands, done=0, seconds=0.0)
@@ -152,7 +150,7 @@ class Run:
             format=FORMAT,
             name=self.experiment.name,
             seed=self.seed,
-            commands=[f'{"python" if _is_script(line) else "mmposenc"} {line}' for line in self.commands],
+            commands=[f'{"python" if ".py" in line.split()[0] else "mmposenc"} {line}' for line in self.commands],
             measured=datetime.now().astimezone().date().isoformat(),
             minutes=round(progress['seconds'] / 60, 2),
             device=_device(gpu),
@@ -170,7 +168,7 @@ class Run:
         if '{checkpoint}' in line:
             line = line.replace('{checkpoint}', shlex.quote(str(last_checkpoint(self.folder))))
         words = shlex.split(line.replace('{out}', shlex.quote(str(self.folder))))
-        program = [str(ROOT / words.pop(0))] if _is_script(line) else ['-m', 'mmposenc']
+        program = [str(ROOT / words.pop(0))] if words[0].endswith('.py') else ['-m', 'mmposenc']
         environment = {'OMP_NUM_THREADS': str(threads), **os.environ} if threads else None
         with (self.folder / 'output.txt').open('a') as log:
             # In a session of its own: Ctrl-C is for this process, which lets the command save its state.
@@ -190,11 +188,8 @@ class Run:
 def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: bool = False) -> None:
     """Run everything, `jobs` at once, until it is done, the minutes are over or a signal comes.
 
-    A run that fails does not keep the others from running.
-
-    Raises:
-        ValueError: If a run failed.
-        SystemExit: On a signal, once all that run have saved their state.
+    A run that fails does not keep the others from running; ValueError at the end. After a signal SystemExit, once all
+    that run have saved their state.
     """
     end = time.monotonic() + 60 * (minutes or float('inf'))
     threads = None if gpu else max(1, (os.cpu_count() or 1) // jobs)
@@ -232,10 +227,6 @@ def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: b
         raise ValueError(f'{ends.count("failed")} of {len(todo)} runs failed')
 
 
-def _is_script(command: str) -> bool:
-    return command.split()[0].endswith('.py')
-
-
 def last_checkpoint(folder: Path) -> Path:
     """The last checkpoint of the training in the folder of a run; ValueError if there is none."""
     note = folder / 'train' / 'last_checkpoint'
@@ -247,9 +238,7 @@ def last_checkpoint(folder: Path) -> Path:
 def read_figures(folder: Path, places: Sequence[str]) -> dict[str, float]:
     """The finite figures that a run left in its folder, by their names; `places` as in `Experiment`.
 
-    Raises:
-        ValueError: If a training has not been validated at its end.
-        FileNotFoundError: If a file is missing.
+    ValueError if a training has not been validated at its end, FileNotFoundError if a file is missing.
     """
     figures: dict[str, float] = {}
     for place in places:
@@ -416,10 +405,10 @@ def _keep_weights(checkpoint: Path, path: Path) -> None:
 
     from mmposenc.host.checkpoints import read_checkpoint
 
-    state = {name: value.contiguous() for name, value in read_checkpoint(checkpoint)['state_dict'].items()}
-    for name, value in state.items():
+    state = {}
+    for name, value in read_checkpoint(checkpoint)['state_dict'].items():
         # What float16 cannot hold, such as a large variance, stays as it is.
-        if value.is_floating_point() and value.half().isfinite().all():
-            state[name] = value.half()
+        fits = value.is_floating_point() and value.half().isfinite().all()
+        state[name] = (value.half() if fits else value).contiguous()
     if sum(value.nbytes for value in state.values()) <= SMALL:
         save_file(state, path)

@@ -1,4 +1,6 @@
-"""Ablate more and more channels, for several rankings, in one pass over the data; resumes where it was stopped.
+"""Ablate more and more channels, for several rankings, in one pass over the data (Fig. 4 and 6).
+
+The same command resumes a sweep where it was stopped.
 
 Examples:
     mmposenc sweep CONFIG CKPT --rankings overall.json left.json right.json --num-channels 0:2000:100 \\
@@ -16,37 +18,29 @@ _MOST = 1_000_000  # a list of as many still fits
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     common.add_run_arguments(parser)
-    parser.add_argument('--rankings', nargs='+', required=True, metavar='FILE', help='files that mmposenc rank wrote')
-    numbers_help = 'how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both'
-    parser.add_argument('--num-channels', type=numbers, default=[], metavar='N', help=numbers_help)
-    parser.add_argument(
-        '--windows', dest='window', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks'
-    )
-    draws: dict[str, Any] = dict(type=int, metavar='DRAWS')
+    add = parser.add_argument
+    add('--rankings', nargs='+', required=True, metavar='FILE', help='files that mmposenc rank wrote')
+    number = 'how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both'
+    add('--num-channels', type=numbers, default=[], metavar='N', help=number)
+    add('--windows', dest='window', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks')
     orders = 'random orders to compare with, 19 or more (default: 39)'
-    parser.add_argument('--random', dest='num_random', default=39, help=orders, **draws)
+    add('--random', dest='num_random', type=int, default=39, metavar='DRAWS', help=orders)
     matched = 'also random orders matched to each ranking in strength (default: 0)'
-    parser.add_argument('--matched', dest='num_matched', default=0, help=matched, **draws)
-    parser.add_argument(
-        '--split', default='all', choices=['all', 'even', 'odd'], help='which images to sweep, as --rank-split'
-    )
-    where = "where to ablate (default: the rankings' layer)"
-    parser.add_argument('--layer', dest='layers', nargs='+', metavar='PATH', help=where)
-    parser.add_argument('--out', help='folder of the result (default: sweep in the work directory)')
-    parser.add_argument('--level', default='auto', choices=['auto', '1', '2', '3'], help='how much variants share')
-    parser.add_argument('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants (default: 1024)')
-    parser.add_argument('--max-shift', type=int, default=8, metavar='N', help='N of Cons.N, 0 for none (default: 8)')
-    parser.add_argument('--allow-other-weights', action='store_true', help='accept rankings of other weights')
-    parser.add_argument('--allow-slide', action='store_true', help='accept sliding windows, ablated in each')
+    add('--matched', dest='num_matched', type=int, default=0, metavar='DRAWS', help=matched)
+    add('--split', default='all', choices=['all', 'even', 'odd'], help='which images to sweep, as --rank-split')
+    add('--layer', dest='layers', nargs='+', metavar='PATH', help="where to ablate (default: the rankings' layer)")
+    add('--out', help='folder of the result (default: sweep in the work directory)')
+    add('--level', default='auto', choices=['auto', '1', '2', '3'], help='how much variants share')
+    add('--memory-budget', type=float, default=1024, metavar='MIB', help='for variants (default: 1024)')
+    add('--max-shift', type=int, default=8, metavar='N', help='N of Cons.N, 0 for none (default: 8)')
+    add('--allow-other-weights', action='store_true', help='accept rankings of other weights')
+    add('--allow-slide', action='store_true', help='accept sliding windows, ablated in each')
 
 
 def run(args: Namespace) -> None:
     """Sweep, and end with the folder of the result (Sec. 4.2.2-4.2.3, Fig. 4 and 6)."""
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'test_dataloader', 'test_cfg')
-    common.load_weights(cfg, args.checkpoint)
+    cfg = common.load_config(args, 'model', 'test_dataloader', 'test_cfg')
     names = ['rankings', 'num_channels', 'window', 'num_random', 'num_matched', 'layers', 'out', 'level', 'split']
     names += ['memory_budget', 'max_shift', 'allow_other_weights', 'allow_slide']
     metric = _region_metric(cfg.get('test_evaluator'))
@@ -62,20 +56,16 @@ def run(args: Namespace) -> None:
 
 def numbers(text: str) -> list[int]:
     """The integers of '0:2000:100' (as range, end excluded), of '10,100,500', or of both joined by commas."""
-    listed: list[int] = []
-    for part in text.split(','):
-        try:
-            bounds = [int(bound) for bound in part.split(':')]
-            found = bounds if len(bounds) == 1 else range(*bounds)
-        except (ValueError, TypeError):
-            form = 'integers and ranges begin:end:step joined by commas, such as 10,0:2000:100'
-            raise ArgumentTypeError(f'must be {form}, got {text!r:.100}') from None
-        if found[_MOST - len(listed) :]:
-            raise ArgumentTypeError(f'names more than {_MOST} numbers, far more than channels: {text!r:.100}')
-        listed += found
-    if not listed:
-        raise ArgumentTypeError(f'holds no number: the end of a range is excluded, got {text!r:.100}')
-    return listed
+    try:
+        parts = [[int(bound) for bound in part.split(':')] for part in text.split(',')]
+        ranges = [range(bounds[0], bounds[0] + 1) if len(bounds) == 1 else range(*bounds) for bounds in parts]
+        total = sum(map(len, ranges))
+    except (ValueError, TypeError, OverflowError):
+        total = 0
+    if not 0 < total <= _MOST:
+        form = f'integers and ranges begin:end:step (end excluded) joined by commas, 1 to {_MOST:,} numbers in all'
+        raise ArgumentTypeError(f'must be {form}, such as 10,0:2000:100; got {text!r:.100}')
+    return [number for each in ranges for number in each]
 
 
 def _region_metric(evaluator: Any) -> dict:

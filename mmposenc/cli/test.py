@@ -11,7 +11,6 @@ from mmposenc.cli import common
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     common.add_run_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='test in bfloat16 (autocast), on a GPU or a CPU')
     parser.add_argument('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
@@ -19,16 +18,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Test, and end with the figures and the checkpoint."""
+    import torch
+    from mmengine.device import get_device
+
     from mmposenc.host.config import deterministic
 
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-    common.load_weights(cfg, args.checkpoint)
+    cfg = common.load_config(args, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     if args.deterministic:
         deterministic(cfg)
     runner = common.build_runner(cfg, args.verbose)
     if args.amp:
         runner.test_loop.fp16 = True  # without it mmengine's loops turn autocast off
-    with common.autocast(args.amp):
+    with torch.autocast(get_device(), torch.bfloat16, enabled=args.amp):
         figures = runner.test()
     common.report(figures, args.checkpoint)

@@ -12,25 +12,19 @@ from mmposenc.cli import common
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of this subcommand."""
     common.add_run_arguments(parser, checkpoint=False)
-    parser.add_argument('--amp', action='store_true', help='train in bfloat16 (autocast), on a GPU or a CPU')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='resume from CHECKPOINT, or without one from the last whole checkpoint of the work directory',
-    )
-    parser.add_argument('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
+    add = parser.add_argument
+    add('--amp', action='store_true', help='train in bfloat16 (autocast), on a GPU or a CPU')
+    resume = 'resume from CHECKPOINT, or without one from the last whole checkpoint of the work directory'
+    add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
+    add('--deterministic', action='store_true', help='same seed, same bits: slower, nothing compiled')
 
 
 def run(args: Namespace) -> dict[str, Any]:
     """Train, and end with the figures of the last validation, which are returned, and the checkpoint."""
     from mmposenc.host.config import deterministic, use_autocast
 
-    cfg = common.load_config(args)
-    common.require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    cfg = common.load_config(args, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     if args.amp:
         use_autocast(cfg)
     with common.lock(cfg, cfg.work_dir, '--work-dir'):
@@ -40,6 +34,10 @@ def run(args: Namespace) -> dict[str, Any]:
             deterministic(cfg)
         runner = common.build_runner(cfg, args.verbose)
         runner.train()
-    figures, checkpoint = common.training_result(runner)
-    common.report(figures, checkpoint)
+    hub, times = runner.message_hub, ('val/time', 'val/data_time')
+    last = {name: buffer.current() for name, buffer in hub.log_scalars.items() if len(buffer.data[0])}
+    figures = {name[4:]: value for name, value in last.items() if name.startswith('val/') and name not in times}
+    if not figures and 'train/loss' in last:  # a training without validation
+        figures = {'loss': last['train/loss']}
+    common.report(figures, hub.runtime_info.get('last_ckpt'))
     return figures

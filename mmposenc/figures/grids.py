@@ -19,6 +19,7 @@ _NETS = {
     'sortnet': ('sorted channels', GREEN, '^'),
     'sumnet': ('sum of channels', PURPLE, 'v'),
 }
+_CHANCE: Any = dict(color='0.5', linestyle=':', marker='.')
 
 
 @styled
@@ -45,12 +46,8 @@ def draw_inputs(images: np.ndarray, titles: Sequence[str], grid_size: int) -> Fi
 def draw_accuracy(runs: Sequence[dict]) -> Figure:
     """Accuracy against grid size, a panel for each task and padding, the paper's dashed (Table 1).
 
-    Args:
-        runs: Dicts with task, padding, net, grid_size, accuracy and paper, in %. Several seeds are dots, and the line
-            goes through their mean.
-
-    Raises:
-        ValueError: If there is no run.
+    Runs, at least one, are dicts with task, padding, net, grid_size, accuracy and paper, in %. Several seeds are dots,
+    and the line goes through their mean.
     """
     if not runs:
         raise ValueError('there is no finished run to draw; train one first')
@@ -63,8 +60,7 @@ def draw_accuracy(runs: Sequence[dict]) -> Figure:
             here = [run for run in runs if (run['task'], run['padding'], run['net']) == (task, padding, net)]
             if here:
                 _draw_net(axis, sorted(here, key=itemgetter('grid_size')), *_NETS[net][1:])
-        chance = [100 / n**2 if task == 'location' else 10 for n in sizes]
-        axis.plot(sizes, chance, color='0.5', linestyle=':', marker='.')
+        axis.plot(sizes, [100 / n**2 if task == 'location' else 10 for n in sizes], **_CHANCE)
         # A little more than 0 to 100, so that no marker at either end is cut.
         axis.set(xticks=sizes, xticklabels=[f'{n} x {n}' for n in sizes], ylim=(-3, 103))
         axis.set(title=f'{task}, {padding.removesuffix("s")} padding')
@@ -77,7 +73,7 @@ def draw_accuracy(runs: Sequence[dict]) -> Figure:
     drawn = [look for net, look in _NETS.items() if any(run['net'] == net for run in runs)]
     handles = {label: Line2D([], [], color=colour, marker=marker) for label, colour, marker in drawn}
     handles["the paper's"] = Line2D([], [], color='0.2', linestyle='--', marker='o', markerfacecolor='white')
-    handles['chance'] = Line2D([], [], color='0.5', linestyle=':', marker='.')
+    handles['chance'] = Line2D([], [], **_CHANCE)
     shared_legend(figure, 3, handles)
     return figure
 
@@ -100,20 +96,15 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
     frame marks the true cell.
 
     Args:
-        counts: Confusion counts (cells, cells), true cells in rows, predicted ones in columns; each cell has samples.
+        counts: Confusion counts (cells, cells), true cells in rows, predicted ones in columns; none without samples.
         grid_size: Cells per side.
         name: Of the network, such as 'gapnet', for the title.
-
-    Raises:
-        ValueError: If the counts are not such.
     """
     cells = grid_size**2
     counts = np.asarray(counts, dtype=float)
     if counts.shape != (cells, cells):
-        raise ValueError(
-            f'counts of a {grid_size}x{grid_size} grid must have the shape ({cells}, {cells}), got {counts.shape}; '
-            'a confusion over the grid needs a network that predicts locations'
-        )
+        shape = f'the shape ({cells}, {cells}), got {counts.shape}; take a network that predicts locations'
+        raise ValueError(f'counts of a {grid_size}x{grid_size} grid must have {shape}')
     totals = counts.sum(1)
     if not totals.all():
         raise ValueError(f'cell {int(totals.argmin())} has no sample; test on more images')
@@ -148,12 +139,9 @@ def draw_pooled_sums(sums: np.ndarray, cells: np.ndarray, counts: np.ndarray) ->
     that are located correctly. The axis is linear up to a 10,000th of the largest sum, and logarithmic above.
 
     Args:
-        sums: Sum of the pooled channels for each image, (N,).
+        sums: Sum of the pooled channels for each image, (N,), finite.
         cells: Cell of each image, from 0, (N,).
         counts: Confusion counts (K, K) of the same images, as for `draw_confusion`.
-
-    Raises:
-        ValueError: If a sum is not finite, or the images are not those that were counted.
     """
     sums, counts = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     if not np.isfinite(sums).all():

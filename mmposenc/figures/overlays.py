@@ -39,13 +39,8 @@ def draw_overlays(
     """Draw image, label, predictions and difference, a row for each image (Fig. 5).
 
     Below a prediction stands the share of labelled pixels that are correct. The last column shows which pixels change
-    with the top channels.
-
-    Args:
-        classes: Their names; the legend has those that occur.
-        palette: RGB of each class, 0 to 255.
-        num_channels: How many channels were ablated.
-        layer: Where.
+    with the `num_channels` top channels of `layer`. The legend has the classes that occur, in the colours of `palette`,
+    RGB from 0 to 255.
     """
     titles = ['image', 'label', 'whole network']
     titles += [f'{num_channels} {kind} channels\nof {layer} ablated' for kind in ('top', 'random')]

@@ -9,23 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 from scipy.cluster.hierarchy import fclusterdata
 
-from mmposenc.figures.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    line_styles,
-    panels,
-    shared_legend,
-    styled,
-)
+from mmposenc.figures.style import COLOURS, GREY, line_styles, panels, shared_legend, styled
 
 if TYPE_CHECKING:
     from mmposenc.grids import LocationProbe
 
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, _ = COLOURS
 CONTROLS = {
     'none': ('this network', BLUE, 'o'),
     'random': ('random weights', VERMILION, 's'),
@@ -34,7 +23,7 @@ CONTROLS = {
     'replicate': ('replicate padding', PURPLE, 'v'),
     'noise': ('on noise', ORANGE, 'D'),
     'images': ('on other images', SKY, 'P'),
-    'rolled': ('whole images, rolled', 'black', '.'),
+    'rolled': ('whole images, rolled', BLACK, '.'),
 }
 AXES = {'top_bottom': ('top-bottom', BLUE, 'o'), 'left_right': ('left-right', VERMILION, 's')}
 READOUTS = {
@@ -78,33 +67,30 @@ def plot_depth(probe: 'LocationProbe') -> Figure:
         panel.set_yticks([share for share in panel.get_yticks() if panel.get_ylim()[0] <= share <= 100])
         panel.legend(loc='upper left', ncols=2)
     accuracy.legend(loc='upper left', ncols=3)
-    figure.suptitle(
-        f'{probe.model}: {probe.num_images} images, {probe.patch_size} px patches in '
-        f'{probe.grid_size}x{probe.grid_size} cells of {probe.cell_size} px on zeros'
-    )
+    cells = f'{probe.grid_size}x{probe.grid_size} cells of {probe.cell_size} px on zeros'
+    figure.suptitle(f'{probe.model}: {probe.num_images} images, {probe.patch_size} px patches in {cells}')
     return figure
 
 
 @styled
 def plot_atlas(probes: Sequence['LocationProbe']) -> Figure:
     """Share of position over depth for several networks: as they are, and with random weights where measured."""
-    figure, panel_row = panels(1, 3, 3.6, 3.2, sharex=True)
+    figure, (row,) = panels(1, 3, 3.6, 3.2, sharex=True)
     looks = line_styles([probe.model for probe in probes])
     titles = {'position': 'Position', 'top_bottom': 'Top-bottom', 'left_right': 'Left-right'}
-    for panel, (measure, title) in zip(panel_row[0], titles.items(), strict=True):
+    for panel, (measure, title) in zip(row, titles.items(), strict=True):
         for probe in probes:
             depth = [probe.depth[layer] for layer in probe.layers]
-            values = [probe.measures[layer]['none'][measure][0] for layer in probe.layers]
-            panel.plot(depth, values, label=probe.model, **{**looks[probe.model], 'linestyle': '-'})
-            if all('random' in probe.measures[layer] for layer in probe.layers):
-                values = [probe.measures[layer]['random'][measure][0] for layer in probe.layers]
-                panel.plot(
-                    depth, values, ':', color=looks[probe.model]['color'], label=f'{probe.model}, random weights'
-                )
+            measures = [probe.measures[layer] for layer in probe.layers]
+            look = {**looks[probe.model], 'linestyle': '-'}
+            panel.plot(depth, [of['none'][measure][0] for of in measures], label=probe.model, **look)
+            if all('random' in of for of in measures):
+                look = dict(linestyle=':', color=look['color'], label=f'{probe.model}, random weights')
+                panel.plot(depth, [of['random'][measure][0] for of in measures], **look)
         panel.set(title=title, xlabel='depth (share of operations)', xlim=(0, 1.02))
         panel.set_ylim(bottom=min(0, panel.get_ylim()[0]))
         panel.grid(axis='y')
-    panel_row[0, 0].set_ylabel('share of variance (%)')
+    row[0].set_ylabel('share of variance (%)')
     shared_legend(figure, columns=3)
     return figure
 
@@ -146,6 +132,8 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
     """
     figure, ((*maps,),) = panels(1, len(layers), 3.6, 3.6)
     n = probe.grid_size
+    row, column = np.indices((n, n)).reshape(2, -1) / (n - 1)
+    colours = np.stack([0.45 + 0.5 * column, 0.55 + 0.35 * row, 0.95 - 0.5 * column], 1)  # warm right, light below
     for panel, layer in zip(maps, layers, strict=True):
         variance = probe.variance[layer].double().numpy()
         live = variance > 1e-10 * np.median(variance)
@@ -158,7 +146,7 @@ def plot_code_map(probe: 'LocationProbe', *layers: str) -> Figure:
         grid = points.reshape(n, n, 2)
         for line in [*grid, *grid.transpose(1, 0, 2)]:
             panel.plot(*line.T, color=GREY, linewidth=1, zorder=1)
-        panel.scatter(*points.T, s=80, zorder=2, c=[_cell_colour(cell, n) for cell in range(n**2)], edgecolors='black')
+        panel.scatter(*points.T, s=80, zorder=2, c=colours, edgecolors='black')
         groups = fclusterdata(points, 0.1 * np.ptp(points, axis=0).max(), 'distance')
         for group in np.unique(groups):
             _name_cells(panel, points, np.flatnonzero(groups == group), n)
@@ -180,12 +168,6 @@ def _name_cells(panel: Axes, points: np.ndarray, cells: np.ndarray, n: int) -> N
     look: Any = dict(ha=('right', 'center', 'left')[x], va=('top', 'center', 'bottom')[y], fontsize=8, zorder=3)
     text = '\n'.join(f'{cell // n},{cell % n}' for cell in cells[np.argsort(-own[:, 1], kind='stable')])
     panel.annotate(text, (ends[x][0], ends[y][1]), tuple(7 * direction), textcoords='offset points', **look)
-
-
-def _cell_colour(cell: int, n: int) -> tuple[float, float, float]:
-    """Warmer to the right, lighter to the bottom."""
-    row, column = cell // n / (n - 1), cell % n / (n - 1)
-    return (0.45 + 0.5 * column, 0.55 + 0.35 * row, 0.95 - 0.5 * column)
 
 
 def _line(

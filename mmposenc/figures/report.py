@@ -15,6 +15,8 @@ from mmposenc.channels.sweep import Sweep
 from mmposenc.figures.style import save_figure
 from mmposenc.figures.sweeps import class_claims, metric_label, numbers_label, ranking_labels
 
+_NUMBER = re.compile(r'-?[\d.,]+%?( (to|of) -?[\d.]+)?|nan')
+
 
 @dataclass(frozen=True)
 class Table:
@@ -26,16 +28,14 @@ class Table:
 
     def right(self) -> list[bool]:
         """Which columns are aligned to the right: those that hold numbers alone."""
-        return [all(map(_is_number, column)) for column in zip(*self.rows, strict=True)]
+        columns = zip(*self.rows, strict=True)
+        return [all(cell is None or _NUMBER.fullmatch(str(cell)) for cell in column) for column in columns]
 
 
 class Picture:
-    """A PNG or SVG file of a report; the page holds a copy of it, in the size it was drawn for.
+    """A PNG or SVG file of a report, else an error; the page holds a copy of it, in the size it was drawn for.
 
     The caption says what to see in it, also to those who cannot see it.
-
-    Raises:
-        FileNotFoundError, ValueError: If the file is not there, or is neither PNG nor SVG.
     """
 
     def __init__(self, path: str | Path, caption: str) -> None:
@@ -80,7 +80,8 @@ def build_report(title: str, sections: Sequence[Section], summary: Sequence[str]
     """
     loader = PackageLoader('mmposenc.figures')
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters['cell'] = _cell
+    # Zero has no sign.
+    environment.filters['cell'] = lambda value: '' if value is None else re.sub(r'^-(0\.0*)$', r'\1', str(value))
     page = environment.get_template('page.html')
     return page.render(title=title, sections=sections, summary=summary, introduction=introduction)
 
@@ -131,16 +132,14 @@ def summarise_sweep(sweep: Sweep, region: str = 'overall') -> list[str]:
             f'the right half {another} and {right}; D = {_points(found.difference, 2)}, p = {found.p:.3f}: {says}.'
         )
     if claims:
-        number = sweep.plan.num_random
+        number, tests = sweep.plan.num_random, len(claims)
         sentence = (
             f'p is the share of orders, {number} random ones and the ranking itself, that cost at least as much: '
             f'{1 / (number + 1):.3f} if no random one does.'
         )
-        if len(claims) > 1:
-            chance = f'{len(claims) / 20:.2g}'
-            sentence += (
-                f' {len(claims)} tests were made at 5%; chance alone would let {chance} of them pass on average.'
-            )
+        if tests > 1:
+            average = f'{tests / 20:.2g} of them pass on average'
+            sentence += f' {tests} tests were made at 5%; chance alone would let {average}.'
         sentences.append(sentence)
     return sentences
 
@@ -222,14 +221,11 @@ def describe_dissociation(sweep: Sweep) -> list[str | Table]:
 def describe_sweep(sweep: Sweep) -> list[str | Table]:
     """What was swept, of which network, on which data."""
     labels, plan = ranking_labels(sweep.plan.rankings), sweep.plan
-    facts = {'images': len(sweep.counts), 'layers': ', '.join(sweep.layers), 'channels': plan.total}
+    facts: dict[str, Any] = {'images': len(sweep.counts), 'layers': ', '.join(sweep.layers), 'channels': plan.total}
     facts |= {'N': ', '.join(map(str, plan.num_channels)), 'random orders': plan.num_random}
     facts |= {'random orders matched in strength': plan.num_matched, 'window': plan.window}
-    # Twelve digits of a hash tell two files apart.
-    facts |= {
-        name.replace('_', ' '): _text(value)[: 12 if name.endswith('sha256') else None]
-        for name, value in sweep.about.items()
-    }
+    for name, value in sweep.about.items():  # Twelve digits of a hash tell two files apart.
+        facts[name.replace('_', ' ')] = _text(value)[: 12 if name.endswith('sha256') else None]
     rankings = [
         [name, labels[name], of.region, of.pair, of.statistic, of.layer, of.num_images, of.data_set]
         for name, of in plan.rankings.items()
@@ -248,12 +244,3 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ', '.join(f'{key}: {_text(each)}' for key, each in value.items())
     return ', '.join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or bool(re.fullmatch(r'-?[\d.,]+%?( (to|of) -?[\d.]+)?|nan', str(value)))
-
-
-def _cell(value: Any) -> str:
-    """What stands in the cell of a table; zero has no sign."""
-    return '' if value is None else re.sub(r'^-(0\.0*)$', r'\1', str(value))

@@ -8,7 +8,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from mmposenc.chance import FEWEST, chance_test
 from mmposenc.channels.sweep import Sweep, SweepCurve
@@ -53,10 +52,7 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     orders (all of them, where there are fewer than 19). Dotted lines are random orders that match the ranking of their
     colour in strength.
 
-    The default metric is the one that harm is measured in.
-
-    Raises:
-        ValueError: If there is no such metric or region, or the metric is not defined there.
+    The default metric is the one that harm is measured in. ValueError if the sweep has no such metric in the region.
     """
     metric = metric or sweep.harm_of
     curves, whole = sweep.curves(metric, region), sweep.whole(metric, region)
@@ -67,7 +63,7 @@ def draw_sweep(sweep: Sweep, metric: str | None = None, region: str = 'overall')
     for (kind, layer), axis in zip(product(kinds, sweep.layers), places.flat, strict=True):
         axis.axhline(0, color='black', linewidth=0.8)
         for curve in (curve for curve in curves if (curve.layer, curve.kind) == (layer, kind)):
-            (_draw_top if kind == 'top' else _draw_window)(axis, curve, whole, looks)
+            _draw_curve(axis, curve, whole, looks)
         axis.grid(True)
     for axis, layer in zip(places[0], sweep.layers, strict=True):
         axis.set_title(f'ablated at {layer}')
@@ -83,10 +79,8 @@ def draw_dissociation(sweep: Sweep) -> Figure:
     """What the left and the right half lose to left, overall and right channels (Fig. 6).
 
     A column for each half, a row for each layer. Bands are 95% intervals over images, the dashed line is the mean of
-    the random orders. In each row stand D, the double dissociation, and its p value.
-
-    Raises:
-        ValueError: If rankings of left and right, these regions, or 19 random orders are missing.
+    the random orders. In each row stand D, the double dissociation, and its p value. ValueError if rankings of left and
+    right, these regions, or 19 random orders are missing.
     """
     first = {of.region: name for name, of in reversed(sweep.plan.rankings.items())}
     rankings, looks = [first[side] for side in ('left', 'overall', 'right') if side in first], _looks(sweep)
@@ -181,37 +175,28 @@ def _label(ranking: Ranking) -> str:
     return 'highest mean activation' if ranking.statistic == 'mean_activation' else ''
 
 
-def _band(draws: Tensor, whole: float) -> tuple[list[float], list[float], str]:
-    """The band of single random orders around their mean, and what it is called."""
-    harm = whole - draws
-    if len(harm) < FEWEST['greater']:
-        return harm.amin(0).tolist(), harm.amax(0).tolist(), f'all {len(harm)} random orders'
-    test = chance_test(harm.mean(0), harm)
-    low, high = ((test.random + end).tolist() for end in (test.low, test.high))
-    return low, high, f'95% of single random orders ({len(harm)} drawn)'
-
-
-def _draw_top(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str, dict]) -> None:
-    harm = (whole - curve.values).tolist()
+def _draw_curve(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str, dict]) -> None:
+    harm, size, top = (whole - curve.values).tolist(), curve.sizes[0], curve.kind == 'top'
     if curve.ranking == 'matched':
-        axis.plot(curve.sizes, harm, ':', color=looks[curve.of]['color'], label='random, matched in strength')
+        if top:
+            axis.plot(curve.sizes, harm, ':', color=looks[curve.of]['color'], label='random, matched in strength')
     elif curve.draws is not None:
-        low, high, label = _band(curve.draws, whole)
-        axis.fill_between(curve.sizes, low, high, **_BAND, label=label)
-        axis.plot(curve.sizes, harm, **_MEAN)
-    else:
+        drawn = whole - curve.draws
+        low, high, label = drawn.amin(0), drawn.amax(0), f'all {len(drawn)} random orders'
+        if len(drawn) >= FEWEST['greater']:
+            test = chance_test(drawn.mean(0), drawn)
+            low, high = test.random + test.low, test.random + test.high
+            label = f'95% of single random orders ({len(drawn)} drawn)'
+        if top:
+            axis.fill_between(curve.sizes, low.tolist(), high.tolist(), **_BAND, label=label)
+            axis.plot(curve.sizes, harm, **_MEAN)
+        else:
+            axis.axhspan(float(low[0]), float(high[0]), **_BAND, label=label)
+            axis.axhline(harm[0], **_MEAN)
+    elif top:
         axis.plot(curve.sizes, harm, **looks[curve.ranking])
-    axis.set_xlabel('channels ablated, top-ranked first')
-
-
-def _draw_window(axis: Axes, curve: SweepCurve, whole: float, looks: Mapping[str, dict]) -> None:
-    size, harm = curve.sizes[0], (whole - curve.values).tolist()
-    if curve.ranking == 'random' and curve.draws is not None:
-        low, high, label = _band(curve.draws, whole)
-        axis.axhspan(low[0], high[0], **_BAND, label=label)
-        axis.axhline(harm[0], **_MEAN)
-    elif curve.ranking != 'matched':
+    else:
         look = looks[curve.ranking]
         axis.stairs(harm, [*curve.starts, curve.starts[-1] + size], baseline=None, color=look['color'], alpha=0.6)
         axis.plot([start + size / 2 for start in curve.starts], harm, **{**look, 'linestyle': ''})
-    axis.set_xlabel(f'rank of the {size} channels ablated')
+    axis.set_xlabel('channels ablated, top-ranked first' if top else f'rank of the {size} channels ablated')

@@ -8,15 +8,12 @@ CANVASES = ('zeros', 'noise', 'images', 'rolled')
 
 
 def place_on_grid(patches: Tensor, cells: Tensor, grid_size: int) -> Tensor:
-    """Compose the canvases of a batch with one indexed copy (Fig. 1); the other cells are zero.
+    """Put each patch of a batch into its cell of a canvas of zeros, with one indexed copy (Fig. 1).
 
     Args:
-        patches: Patches of any dtype.
-        cells: Cell of each patch, row-major from 0, below grid_size ** 2.
+        patches: (B, C, h, w), of any dtype. The canvases are (B, C, grid_size * h, grid_size * w).
+        cells: Cell of each patch, row-major from 0, below grid_size ** 2, (B,), int64.
         grid_size: Cells per side.
-
-    Shape:
-        patches (B, C, h, w); cells (B,), int64; output (B, C, grid_size * h, grid_size * w).
     """
     if grid_size < 2:
         raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
@@ -41,8 +38,7 @@ def canvas_side(grid_size: int, patch_size: int, cell_size: int) -> int:
 def cell_canvases(patch: Tensor, surroundings: Tensor | None, grid_size: int, cell_size: int) -> Tensor:
     """A patch (C, h, h) in every cell of the grid, on zeros or on surroundings (C, side, side) that all cells share.
 
-    Shape:
-        Output (grid_size ** 2, C, side, side) with the side of `canvas_side`, cells row-major.
+    Gives (grid_size ** 2, C, side, side) with the side of `canvas_side`, cells row-major.
     """
     size = patch.shape[-1]
     side, margin = canvas_side(grid_size, size, cell_size), max(cell_size - size, 0) // 2
@@ -56,5 +52,5 @@ def cell_canvases(patch: Tensor, surroundings: Tensor | None, grid_size: int, ce
 
 def rolled_canvases(image: Tensor, grid_size: int, cell_size: int) -> Tensor:
     """One image (C, side, side), rolled by whole cells; shapes as in `cell_canvases`."""
-    shifts = [(row * cell_size, column * cell_size) for row in range(grid_size) for column in range(grid_size)]
-    return torch.stack([image.roll(shift, (-2, -1)) for shift in shifts])
+    cells = (divmod(cell, grid_size) for cell in range(grid_size**2))
+    return torch.stack([image.roll((row * cell_size, column * cell_size), (-2, -1)) for row, column in cells])

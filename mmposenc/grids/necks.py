@@ -41,9 +41,9 @@ class PermuteNeck(_PoolNeck):
 class SortedPoolNeck(_PoolNeck):
     """Global average pooling, then the channels sorted by value, largest first (a bound for Table 1).
 
-    Sorting keeps everything about a pooled vector but which channel holds which value, and nothing else can be known
-    behind `PermuteNeck`. Trained the same way, this network shows how much of PermuteNet's accuracy needs no channel at
-    all, and how much PermuteNet loses to the noise of its random order. Shapes and errors are those of `PermuteNeck`.
+    Sorting keeps all that can be known behind `PermuteNeck`: everything but which channel holds which value. Trained
+    the same way, this network shows how much of PermuteNet's accuracy needs no channel at all, and how much PermuteNet
+    loses to the noise of its random order. Shapes and errors are those of `PermuteNeck`.
     """
 
     def _read(self, z: Tensor) -> Tensor:

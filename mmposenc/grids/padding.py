@@ -1,6 +1,6 @@
 """The same weights with another padding, and the total stride up to any tensor: both watch what a forward calls."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 PADDINGS = ('circular', 'reflect', 'replicate')
 _AVG_POOL = ('input', 'kernel_size', 'stride', 'padding', 'ceil_mode', 'count_include_pad', 'divisor_override')
@@ -119,13 +120,6 @@ class TotalStride(TorchFunctionMode):
     Convolutions, pools, slices with a step and `pixel_unshuffle` multiply it, everything else passes on the largest
     of its inputs. A pool or convolution that covers its whole input is a global one, not a stride. Where a tensor comes
     from code that is not seen (TorchScript), the largest stride so far is taken.
-
-    Example:
-        >>> conv, image = torch.nn.Conv2d(3, 1, 3, stride=2), torch.rand(1, 3, 16, 16)
-        >>> with TotalStride(image) as strides:
-        ...     maps = torch.nn.functional.max_pool2d(conv(image), 2)
-        >>> strides.of(maps)
-        4
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -139,8 +133,8 @@ class TotalStride(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        tensors = [tensor for tensor in _tensors(output) if tensor.ndim]
-        known = [t._total_stride for t in _tensors((args, kwargs)) if hasattr(t, '_total_stride')]
+        tensors = [value for value in tree_leaves(output) if isinstance(value, Tensor) and value.ndim]
+        known = [value._total_stride for value in tree_leaves((args, kwargs)) if hasattr(value, '_total_stride')]
         factor = _factor(func, args, kwargs, tensors[0]) if tensors else 1
         if factor > 1 and not known:
             known = [self.largest]
@@ -149,14 +143,6 @@ class TotalStride(TorchFunctionMode):
                 tensor._total_stride = max(known) * factor  # type: ignore[attr-defined]
                 self.largest = max(self.largest, tensor._total_stride)  # type: ignore[attr-defined]
         return output
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
 
 
 def _factor(func: Callable, args: tuple, kwargs: dict | None, output: Tensor) -> int:

@@ -9,13 +9,12 @@ from math import inf, isqrt
 from typing import Any, ClassVar
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor, distributed, nn
 
 from mmposenc.batches import all_reduce_sum_, evaluating, model_device, read_batch
 from mmposenc.grids.canvas import CANVASES, canvas_side, cell_canvases, cut_middle, rolled_canvases
 from mmposenc.grids.padding import PADDINGS, Padding, TotalStride
-from mmposenc.grids.readouts import READOUTS, Curve, read_cells
+from mmposenc.grids.readouts import READOUTS, Curve, read_cells, t_interval
 from mmposenc.grids.variance import AXES, COMPONENTS, PositionVariance, cell_contrasts, position_variance
 from mmposenc.grids.weights import calibrate_batch_norm, random_weights, without_position_embedding
 from mmposenc.layers import Layout, check_layer, eager_forwards, layer_hook, unwrap_model
@@ -37,9 +36,8 @@ class LocationProbe(Result):
     """Position in pooled features, by layer and control.
 
     Args:
-        layers: In the order in which they run. Dicts below are by layer, then by control, of which 'none' is the
-            network as it is.
-        depth: The share of the operations on a canvas that are done when a layer has run, 0 to 1.
+        layers: In the order in which they run. Dicts are by layer, then by control; 'none' is the network as it is.
+        depth: Share of the operations on a canvas that are done when a layer has run, 0 to 1.
         channels, strides: Number of channels K, and the total stride up to a layer in px.
         measures: (value, low, high) by name of the measure, in %.
         curves: Points (training images, accuracy, low, high) by read-out, in %.
@@ -189,30 +187,27 @@ def probe_location(
 
     The middle of each image is put into every cell of an n x n canvas of zeros (the mean colour of normalised images),
     and the network runs once per canvas. Measured on the pooled features of each layer: the share of their variance
-    that the cell explains (`position_variance`), the accuracy with which the cell is predicted from them
-    (`read_cells`), and the position code, their mean in each cell. In full natural images ('rolled') the share is much
-    smaller than on an empty canvas, the paper's setting: state both.
+    that the cell explains (`position_variance`), how often it is predicted from them (`read_cells`), and the position
+    code, their mean in each cell. In full natural images ('rolled') the share is much smaller than on an empty canvas,
+    the paper's setting: state both.
 
     Args:
         images: At least 8 normalised images (I, 3, H, W), or a loader of them. Their middle is cut out.
         layers: Dotted module paths, with [i] behind them where the module gives a tuple.
         grid_size, patch_size: Cells per side; width of the patch in px.
-        cell_size: Width of a cell in px, a multiple of the total stride up to the last layer, since otherwise the
-            stride phase of the patch would tell its cell. None takes the patch's. Narrower cells overlap: the patch
-            moves by less than its own width.
+        cell_size: Width of a cell in px, default the patch's. A multiple of the total stride up to the last layer, else
+            the stride phase of the patch tells its cell. In narrower cells it moves by less than its own width.
         controls: Any of
             'circular': every convolution and pool pads circularly, learned absolute position embeddings are zero. Then
             position and interaction are 0 and the read-outs `order`, `sorted` and `sum` at chance, exactly: the zero of
-            the scale. A layer where they are not (windows, unpadded convolutions, TorchScript) is left out, see
-            `left_out`;
+            the scale. Where they are not (windows, unpadded convolutions, TorchScript) it is left out, see `left_out`;
             'reflect', 'replicate': that padding, same weights;
-            'random': random weights, batch normalisation calibrated on up to 64 of the images in all cells, one network
-            per seed;
-            'noise', 'images', 'rolled': another canvas: Gaussian noise of the images' mean and deviation; another one
-            of the images; the whole image, rolled by cells. The last two need images of the canvas' size.
+            'random': random weights for each seed, batch normalisation calibrated on canvases of up to 64 images;
+            'noise', 'images', 'rolled': another canvas: Gaussian noise of the images' mean and deviation; another of
+            the images; the whole image, rolled by cells. The last two need images of the canvas' size.
         train_images: As in `read_cells`.
-        build, seeds: For 'random': a function from a seed to a network of the same architecture, and the seeds. None
-            re-initialises every module in place.
+        build, seeds: For 'random': a function from a seed to a network of the same architecture (default: all modules
+            are re-initialised in place), and the seeds.
         unpack: Returns `(images, targets)` of a batch of the loader, if it is neither a tuple nor a dict.
         forward: How the network takes images, default `model` itself.
         channel_dim, prefix_tokens: If the layout of a layer is not established, see `mmposenc.layers`.
@@ -223,9 +218,8 @@ def probe_location(
     Memory grows with images x cells x channels of the layers. With `torch.distributed` initialised every process is
     given the same images, and returns the same result.
 
-    Raises:
-        ValueError: If a layer does not exist, runs twice or has an unknown layout, the cells are not at one stride
-            phase, the images are too few or too small, or an argument is out of range.
+    ValueError if a layer does not exist, runs twice or has an unknown layout, the cells are not at one stride phase,
+    the images are too few or too small, or an argument is out of range.
 
     Example:
         >>> network = torchvision.models.mobilenet_v2(weights=None)
@@ -252,7 +246,7 @@ def probe_location(
     pictures = _read_images(images, unpack, patch_size, side if whole else patch_size)
     network = unwrap_model(model)
     conditions: list[tuple[str, int | None]] = [('none', None)]
-    for control in sorted(set(controls), key=lambda each: (each != 'circular', list(controls).index(each))):
+    for control in sorted(dict.fromkeys(controls), key=lambda each: each != 'circular'):
         conditions += [(control, seed) for seed in seeds] if control == 'random' else [(control, None)]
     layout = dict(channel_dim=channel_dim, prefix_tokens=prefix_tokens)
     with evaluating(model), torch.no_grad(), eager_forwards():
@@ -260,9 +254,17 @@ def probe_location(
         run.examine(layers)
         run.progress, run.passes = progress, len(conditions)
         found: dict[str, dict[str, list[_Found]]] = {layer: {} for layer in run.depth}
+        left_out: dict[str, dict[str, str]] = {layer: {} for layer in run.depth}
         codes = {}
         for control, seed in conditions:
-            with _condition(network, control, seed, build, run):
+            with ExitStack() as stack:
+                if control in PADDINGS:
+                    stack.enter_context(Padding(control))
+                if control == 'circular':
+                    stack.enter_context(without_position_embedding(network))
+                if seed is not None:
+                    stack.enter_context(random_weights(network, seed, build))
+                    calibrate_batch_norm(network, run.calibration)
                 features = run.features(control if control in CANVASES else 'zeros')
             for layer, by_control in found.items():
                 z = features.pop(layer)
@@ -270,14 +272,17 @@ def probe_location(
                     variance = position_variance(z, grid_size)
                 except ValueError as error:
                     raise ValueError(f'layer {layer!r} under control {control!r}: {error}') from None
+                position, interaction = (variance.shares[part][0] for part in ('position', 'interaction'))
+                if control == 'circular' and max(abs(position), abs(interaction)) > ZERO:
+                    shares = f'position is {position:.2g}% and interaction {interaction:.2g}% where both must be 0'
+                    why = 'the network computes something that is not invariant to moves of the image'
+                    left_out[layer][control] = f'{shares}: {why}'
+                    continue
                 by_control.setdefault(control, []).append((variance, read_cells(z, train_images)))
                 if control == 'none':
                     codes[layer] = z.double().mean(0).float()
-    measures, curves, dead, left_out = ({layer: {} for layer in found} for _ in range(4))  # type: ignore[var-annotated]
+    measures, curves, dead = ({layer: {} for layer in found} for _ in range(3))  # type: ignore[var-annotated]
     for layer, by_control in found.items():
-        if 'circular' in by_control and (reason := _not_zero(by_control['circular'][0][0])):
-            left_out[layer]['circular'] = reason
-            del by_control['circular']
         for control, runs in by_control.items():
             measures[layer][control], curves[layer][control] = _figures(runs)
             dead[layer][control] = max(int((~variance.live).sum()) for variance, _ in runs)
@@ -320,21 +325,6 @@ def _read_images(images: Tensor | Iterable[Any], unpack: Any, patch_size: int, n
     if sum(map(len, cut)) < 8:
         raise ValueError(f'the probe takes at least 8 images, got {sum(map(len, cut))}')
     return torch.cat(cut).contiguous()
-
-
-@contextmanager
-def _condition(
-    network: nn.Module, control: str, seed: int | None, build: Callable[[int], nn.Module] | None, run: '_Run'
-) -> Iterator[None]:
-    with ExitStack() as stack:
-        if control in PADDINGS:
-            stack.enter_context(Padding(control))
-        if control == 'circular':
-            stack.enter_context(without_position_embedding(network))
-        if seed is not None:
-            stack.enter_context(random_weights(network, seed, build))
-            calibrate_batch_norm(network, run.calibration)
-        yield
 
 
 class _DoneError(Exception):
@@ -410,14 +400,10 @@ class _Run:
         canvas = self.canvases(0, 'zeros')[:1].to(self.like)
         for layer in layers:
             check_layer(self.network, layer, canvas, self.call, **self.layout)
-        operations = 0
-
-        def count(module: nn.Module, args: tuple, output: object) -> None:
-            nonlocal operations
-            operations += 1
+        operations: list[nn.Module] = []
 
         def note(layer: str, features: Tensor, layout: Layout) -> None:
-            self.depth[layer], self.channels[layer] = operations, features.shape[layout.channel_dim]
+            self.depth[layer], self.channels[layer] = len(operations), features.shape[layout.channel_dim]
             self.strides[layer] = strides.of(features)
             if features.ndim > 2:  # Maps, or the tokens of square ones; a single place is a global pool.
                 places = features[0].numel() // self.channels[layer] - layout.prefix_tokens
@@ -428,20 +414,19 @@ class _Run:
         with ExitStack() as counting:
             for module in self.network.modules():  # first, so that a layer counts its own operation
                 if not any(True for _ in module.children()):
-                    counting.enter_context(module.register_forward_hook(count))
+                    counting.enter_context(module.register_forward_hook(lambda ran, *_: operations.append(ran)))
             with self._hooks(layers, note), TotalStride(canvas) as strides:
                 try:
                     self.call(canvas)
                 except Exception:  # Only what comes before the layers has to accept canvases.
                     if len(self.depth) < len(layers):
                         raise
-        self.depth = {layer: done / max(operations, 1) for layer, done in self.depth.items()}
+        self.depth = {layer: done / max(len(operations), 1) for layer, done in self.depth.items()}
         for layer, stride in self.strides.items():
             if self.cell_size % stride:
-                raise ValueError(
-                    f'cell_size must be a multiple of {stride} px, the total stride up to layer {layer!r}, so that all '
-                    f'cells are at one stride phase; got {self.cell_size}: take {-(-self.cell_size // stride) * stride}'
-                )
+                why = f'{stride} px, the total stride up to layer {layer!r}, so that all cells are at one stride phase'
+                take = -(-self.cell_size // stride) * stride
+                raise ValueError(f'cell_size must be a multiple of {why}; got {self.cell_size}: take {take}')
 
     def pooled(self, canvases: Tensor) -> dict[str, Tensor]:
         """Pooled features of every layer, (N, K); the network runs no further than the last."""
@@ -475,15 +460,6 @@ class _Run:
         return pooled
 
 
-def _not_zero(circular: PositionVariance) -> str:
-    """Why circular padding is not the zero of the scale here; nothing where it is."""
-    position, interaction = (circular.shares[part][0] for part in ('position', 'interaction'))
-    if max(abs(position), abs(interaction)) <= ZERO:
-        return ''
-    shares = f'position is {position:.2g}% and interaction {interaction:.2g}% where both must be 0'
-    return f'{shares}: the network computes something that is not invariant to moves of the image'
-
-
 def _figures(runs: list[_Found]) -> tuple[dict[str, Measure], dict[str, Curve]]:
     """Measures and curves of one network, or their means over several."""
     curves = {}
@@ -499,6 +475,4 @@ def _over_seeds(values: list[Measure], least: float = -inf, most: float = inf) -
     if len(values) == 1:
         return values[0]
     centres = torch.tensor([value for value, _, _ in values], dtype=torch.float64)
-    mean, error = centres.mean().item(), centres.std().item() / len(values) ** 0.5
-    half = float(stdtrit(len(values) - 1, 0.975)) * error
-    return mean, max(mean - half, least), min(mean + half, most)
+    return t_interval(centres, least, most)

@@ -10,10 +10,6 @@ SHRINKAGES = (1e-4, 1e-3, 1e-2, 0.1, 0.5)
 """Shrinkage of the within-class covariance towards the identity that `read_cells` chooses from."""
 
 
-def _shuffled(z: Tensor) -> Tensor:
-    return z.gather(-1, torch.rand(z.shape, generator=torch.Generator().manual_seed(0)).argsort(-1))
-
-
 def _summed(z: Tensor) -> Tensor:
     total = z.sum(-1, keepdim=True)
     return total * (total.var() > 1e-10 * z.var((0, 1)).sum())  # Layer normalisation leaves rounding errors.
@@ -23,7 +19,7 @@ READOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     'order': lambda z: z,
     'sorted': lambda z: z.sort(dim=-1, descending=True).values,
     'sum': _summed,
-    'shuffled': _shuffled,
+    'shuffled': lambda z: z.gather(-1, torch.rand(z.shape, generator=torch.Generator().manual_seed(0)).argsort(-1)),
 }
 """What a read-out sees of a canvas' pooled features: all of z; its values without their order (`SortedPoolNeck`); one
 number (`SumPoolNeck`); a random order for each canvas (`PermuteNeck`)."""
@@ -64,7 +60,7 @@ def read_cells(features: Tensor, train_images: Sequence[int] | None = None) -> d
         for size in sizes:
             ((weights, bias),) = fit_lda(z[:size], [choose_shrinkage(z[:size])])
             hits = predict_cells(z[available:], weights, bias) == torch.arange(cells)
-            points.append((size, *_interval(100 * hits.double().mean(1))))
+            points.append((size, *t_interval(100 * hits.double().mean(1), 0.0, 100.0)))
         curves[name] = tuple(points)
     return curves
 
@@ -117,7 +113,8 @@ def predict_cells(features: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
     return (features @ weights + bias).argmax(-1)
 
 
-def _interval(accuracies: Tensor) -> tuple[float, float, float]:
-    mean, images = accuracies.mean().item(), len(accuracies)
-    half = float(stdtrit(images - 1, 0.975)) * (accuracies.std() / images**0.5).item()
-    return mean, max(mean - half, 0.0), min(mean + half, 100.0)
+def t_interval(values: Tensor, least: float, most: float) -> tuple[float, float, float]:
+    """The mean of independent values with its 95% interval (t distribution), within bounds."""
+    mean, number = values.mean().item(), len(values)
+    half = float(stdtrit(number - 1, 0.975)) * (values.std() / number**0.5).item()
+    return mean, max(mean - half, least), min(mean + half, most)

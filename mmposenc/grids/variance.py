@@ -73,8 +73,10 @@ def position_variance(features: Tensor, grid_size: int) -> PositionVariance:
     shares = {}
     for name in COMPONENTS:
         share = 100 * (whole[name][live] / total[live]).mean().item()
-        left = torch.where(lives, without[name] / totals, torch.nan)[:, live].nanmean(-1)
-        shares[name] = (share, *_jackknife(share, 100 * left))
+        left = 100 * torch.where(lives, without[name] / totals, torch.nan)[:, live].nanmean(-1)
+        spread = ((left - left.mean()).square().sum() * (images - 1) / images).sqrt().item()
+        half = float(stdtrit(images - 1, 0.975)) * spread
+        shares[name] = (share, share - half, share + half)
     return PositionVariance(whole, total, live, shares)
 
 
@@ -113,22 +115,11 @@ def _moments_without_each(y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _components(
-    moments: Callable[[Tensor], tuple[Tensor, Tensor]],
-    scores: dict[str, Tensor],
-    image_means: Tensor,
-    images: int,
-    cells: int,
+    moments: Callable[[Tensor], tuple[Tensor, ...]], scores: dict[str, Tensor], means: Tensor, images: int, cells: int
 ) -> dict[str, Tensor]:
-    # The contrasts lie in the last dimension but one; image means have one "contrast" there.
+    # Contrasts lie in the last dimension but one; the means of images have one "contrast" there.
     found = {axis: moments(y) for axis, y in scores.items()}
     parts = {axis: (mean.square() - var / images).sum(-2) / cells for axis, (mean, var) in found.items()}
     interaction = torch.stack([var.sum(-2) for _, var in found.values()]).sum(0) / cells
     position = torch.stack(list(parts.values())).sum(0)
-    return {'position': position, 'content': moments(image_means)[1].sum(-2), 'interaction': interaction, **parts}
-
-
-def _jackknife(value: float, without: Tensor) -> tuple[float, float]:
-    images = len(without)
-    spread = ((without - without.mean()).square().sum() * (images - 1) / images).sqrt().item()
-    half = float(stdtrit(images - 1, 0.975)) * spread
-    return value - half, value + half
+    return {'position': position, 'content': moments(means)[1].sum(-2), 'interaction': interaction, **parts}

@@ -86,19 +86,17 @@ def calibrate_batch_norm(model: nn.Module, run: Callable[[], object]) -> None:
 
     Everything else stays in evaluation mode. Nothing is run for a network without batch normalisation.
     """
-    layers = [
-        module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None
-    ]
-    if not layers:
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
+    if not norms:
         return
-    momenta = [module.momentum for module in layers]
+    momenta = [module.momentum for module in norms]
     try:
-        for module in layers:
+        for module in norms:
             module.reset_running_stats()
             module.momentum = None
             module.train()
         run()
     finally:
-        for module, momentum in zip(layers, momenta, strict=True):
+        for module, momentum in zip(norms, momenta, strict=True):
             module.momentum = momentum
             module.eval()

@@ -19,7 +19,7 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = None, trust
 
     Tensors, plain containers, numbers, numpy arrays and mmengine's log history are admitted, which is all that a
     training run of mmpretrain or mmseg writes; ValueError if the file asks for anything else, holds no weights by name,
-    or is damaged. With `trust` any pickle is read: only for files whose author is trusted.
+    or is damaged. With `trust` any pickle is read: only for files whose author you trust.
     """
     if isinstance(file, str | Path):
         file = Path(file).expanduser()
@@ -48,13 +48,10 @@ def _refusal(error: Exception) -> str:
     """Why a checkpoint was not read, and what to do."""
     text = str(error)
     if wanted := re.search(r'(?:GLOBAL|[Uu]nsupported global|[Uu]nsupported class|unrecognized function) (\S+)', text):
-        return (
-            f'was not loaded: it asks for {wanted[1]:.100}, which weights do not need and which could run code; '
-            'if you know and trust its author, pass --trust-checkpoint'
-        )
+        asked = f'it asks for {wanted[1]:.100}, which weights do not need and which could run code'
+        return f'was not loaded: {asked}; if you trust its author, pass --trust-checkpoint'
     reason = (text.strip() or type(error).__name__).splitlines()[0][:200]
-    cause = 'was the run stopped, or the disk full, while it was written?'
-    return f'is damaged or not a checkpoint ({reason}); {cause} Use another one'
+    return f'is damaged or not a checkpoint ({reason}); was the run stopped, or the disk full? Use another one'
 
 
 def read_resumable(path: str | Path, trust: bool = False) -> dict:
@@ -70,8 +67,8 @@ def read_resumable(path: str | Path, trust: bool = False) -> dict:
 def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Path | None, list[str]]:
     """The checkpoint of a folder that training can resume from, and why newer ones were passed over.
 
-    The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and the `stopped.pth` of a run
-    that was told to end, newest first. None if the folder holds no checkpoint; ValueError if none can be read.
+    The one that `last_checkpoint` names comes first, then `epoch_*.pth`, `iter_*.pth` and `stopped.pth`, newest first.
+    None if the folder holds no checkpoint; ValueError if none can be read.
     """
     folder = Path(work_dir)
     files = [path for name in ('epoch_*.pth', 'iter_*.pth', 'stopped.pth') for path in folder.glob(name)]
@@ -93,10 +90,9 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
 
 
 def load_exactly(model: nn.Module, weights: Mapping[str, Any], name: str) -> None:
-    """Load weights into a model that they fit exactly; ValueError if a name or a shape differs.
+    """Load weights into a model that they fit exactly; ValueError, which calls it `name`, if a name or a shape differs.
 
-    The prefix `module.` of a distributed training is taken off. Batch normalisation's counters of batches, which no
-    result depends on, may be missing. `name` is what the message calls the model.
+    The prefix `module.` of a distributed training is taken off. Batch normalisation's counters may be missing.
     """
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
     try:

@@ -30,8 +30,8 @@ def config_folder() -> Path:
 def resolve_config_packages() -> None:
     """Let `_base_ = 'mmposenc::NAME.py'` and `_base_ = 'mmseg::...'` be found; calling it again changes nothing.
 
-    mmengine finds `package::` configs by the name of a distribution with an index. It looks for mmseg under
-    `mmsegmentation`, which the onedl distributions do not have, and accepts no name without a folder.
+    mmengine finds `package::` configs by the name of a distribution with an index, and needs a folder in the name. It
+    looks for mmseg under `mmsegmentation`, which the onedl distributions do not have.
     """
     MODULE2PACKAGE['mmseg'] = 'mmseg'
     if getattr(Config._get_cfg_path, 'finds_mmposenc', False):
@@ -77,10 +77,7 @@ def _parse(text: str) -> Any:
 
 
 def type_name(part: Mapping[str, Any]) -> str:
-    """The type of a part of a config as text, also where the config is pure Python and its types are classes.
-
-    'X' for mmengine's types, 'mmposenc.X' for those of this package, '' if there is none, or none that has a name.
-    """
+    """The type of a part of a config, also where it is a class: 'X' for mmengine's, 'mmposenc.X', '' if none."""
     kind = part.get('type')
     if isinstance(kind, type):
         kind = f'{kind.__module__.partition(".")[0]}.{kind.__name__}'
@@ -97,10 +94,9 @@ def add_hook(cfg: Config, kind: str) -> None:
 def complete(cfg: Config) -> None:
     """Let a config of mmpretrain or mmseg run as one of this package does; what it says itself stays.
 
-    mmengine's checkpoint hook, logger hook and training loops, whether named or taken by default, are replaced by
-    those of this package, which accept the same arguments. A progress bar, the hooks that let a training be
-    interrupted, and the check of a classifier's classes are added; mmpretrain's data loaders are filled in as its own
-    tools do. ValueError if an entry that is read here is not of its kind.
+    mmengine's checkpoint hook, logger hook and training loops, named or by default, are replaced by those of this
+    package, which accept the same arguments. A progress bar, the hooks that let a training be interrupted, and the
+    check of a classifier's classes are added; mmpretrain's data loaders are filled in as its own tools do.
     """
     if cfg.get('default_scope') == 'mmdet' and find_spec('mmdet') is None:
         raise ValueError(f"{cfg.filename} needs mmdet: pip install 'mmposenc[mmdet]', in an environment of its own")
@@ -143,10 +139,10 @@ def use_autocast(cfg: Config) -> None:
 
 
 def deterministic(cfg: Config) -> None:
-    """Let the same seed give the same bits, on the same machine with as many processes and threads.
+    """Let the same seed, 0 by default, give the same bits, on the same machine with as many processes and threads.
 
-    The seed stays, 0 where the config has none. PyTorch runs deterministic algorithms only, and refuses an operation
-    that has none; cuDNN does not choose by timing; nothing is compiled, since compilers choose by timing too.
+    PyTorch runs deterministic algorithms only, and refuses an operation that has none. cuDNN does not choose by timing,
+    and nothing is compiled, since compilers do.
     """
     randomness = cfg.get('randomness') or {}
     seed = 0 if randomness.get('seed') is None else randomness['seed']

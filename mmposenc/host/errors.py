@@ -15,10 +15,7 @@ _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))
 
 
 def run(main: Callable[[], None], traceback: bool = False) -> None:
-    """Run a command; an error ends it with one line and exit status 1, or the traceback where that is asked for.
-
-    MMPOSENC_TRACEBACK=1 in the environment asks for it too.
-    """
+    """Run a command; an error ends it with one line and exit status 1, or the traceback where that is asked for."""
     traceback = traceback or os.environ.get('MMPOSENC_TRACEBACK') == '1'
     # Where the disk is full, every line of the log would bring a traceback of its own.
     logging.raiseExceptions = traceback
@@ -44,8 +41,21 @@ def run(main: Callable[[], None], traceback: bool = False) -> None:
 def one_line(error: Exception) -> str:
     """What went wrong, and what to do where that is known."""
     text = ' '.join(str(error).split())
-    if fault := _fault(error, text):
-        return fault
+    if isinstance(error, OSError) and error.errno in _FULL and 'make room' not in text:
+        advice = 'make room and give the same command again, for a training with --resume'
+        return f'{text}: the disk or the quota is full. Files written before are whole: {advice}'
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f'{error.filename} does not exist; check the path (of a data set: data_root in its config)'
+    cause: BaseException | None = error
+    while cause is not None:  # PyTorch raises it from a signal, so in the middle of anything.
+        if isinstance(cause, RuntimeError) and str(cause).startswith('DataLoader worker (pid'):
+            advice = 'give smaller batches or fewer workers (num_workers). A training resumes with --resume'
+            return f'{str(cause).strip().rstrip(".")}; if nobody killed it, memory ran out: {advice}'
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, RuntimeError) and (type(error).__name__.startswith('Dist') or 'gloo/transport' in text):
+        reason = re.sub(r'^\[\S+\] ', '', text)[:200]
+        advice = 'its own output says why. A training resumes with --resume'
+        return f'another process of this run has ended or does not answer ({reason}); {advice}'
     missing = str(error.name).partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
     if missing in _OTHERS and 'install' not in text:
         return f'{text}; run: pip install {_OTHERS[missing]}'
@@ -62,34 +72,10 @@ def one_line(error: Exception) -> str:
     return text if len(text) <= 700 else f'{text[:700]} ...'
 
 
-def _fault(error: Exception, text: str) -> str:
-    """What to do about a full disk, a missing file, a worker that was killed, and a process that is gone."""
-    if isinstance(error, OSError) and error.errno in _FULL and 'make room' not in text:
-        advice = 'make room and give the same command again, for a training with --resume'
-        return f'{text}: the disk or the quota is full. Files written before are whole: {advice}'
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f'{error.filename} does not exist; check the path (of a data set: data_root in its config)'
-    cause: BaseException | None = error
-    while cause is not None:  # PyTorch raises it from a signal, so in the middle of anything.
-        if isinstance(cause, RuntimeError) and str(cause).startswith('DataLoader worker (pid'):
-            advice = 'give smaller batches or fewer workers (num_workers). A training resumes with --resume'
-            return f'{str(cause).strip().rstrip(".")}; if nobody killed it, memory ran out: {advice}'
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, RuntimeError) and (type(error).__name__.startswith('Dist') or 'gloo/transport' in text):
-        reason = re.sub(r'^\[\S+\] ', '', text)[:200]
-        advice = 'its own output says why. A training resumes with --resume'
-        return f'another process of this run has ended or does not answer ({reason}); {advice}'
-    return ''
-
-
 def _leave_together() -> None:
-    """End the process group, if there is one.
-
-    The wrapped model keeps the group's threads alive until the interpreter takes itself apart, and a process that
-    leaves while another still talks to it may abort.
-    """
+    """End the process group: one that leaves while another still talks to it may abort."""
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        gc.collect()
+        gc.collect()  # The wrapped model keeps the group's threads alive.
         distributed.barrier()
         distributed.destroy_process_group()

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmposenc.host.checkpoints import read_checkpoint
 from mmposenc.host.config import replace_sync_bn, resolve_config_packages
 
-_print_log = mmengine.logging.print_log
+_hosts_print_log = mmengine.logging.print_log
 
 
 def prepare_hosts(trust_checkpoint: bool = False) -> None:
@@ -38,14 +38,20 @@ def prepare_hosts(trust_checkpoint: bool = False) -> None:
     # the same folders.
     mmengine.hub.hub.install_package = _require_package
     _load_checkpoints_safely(trust_checkpoint)
-    _silence_noise()
+    # Messages about the hosts' own insides, each at the place it comes from. `CheckpointHook` announces at every save
+    # that its own `FileClient` is deprecated; mmcv that it has no compiled operators, which nothing here uses; mmseg's
+    # hook that it draws only when told to; the official mmengine looks packages up by `pkg_resources`.
+    mmengine.logging.print_log = mmengine.evaluator.metric.print_log = _print_log
+    mmengine.fileio.file_client.print_log = lambda *args, **kwargs: None
+    for message in ('Fail to import ``MultiScaleDeformableAttention``', 'The draw is False', 'pkg_resources is'):
+        warnings.filterwarnings('ignore', message=message)
 
 
 def prepare_processes(cfg: Config) -> bool:
     """Make several processes possible without a GPU; returns whether SyncBN, which needs one, was replaced.
 
-    mmengine selects a CUDA device when it starts the process group, and hands its index to the model wrapper; on a CPU
-    both fail. It leaves a group alone that exists already, so without a GPU the group is started here.
+    mmengine selects a CUDA device when it starts the process group, unless one is there, and hands the device's index
+    to the model wrapper; on a CPU both fail.
     """
     # PyTorch renamed the option, and warns of the old name.
     renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
@@ -106,20 +112,7 @@ def _load_checkpoints_safely(trust: bool) -> None:
         host_checkpoint._safe_torch_load = load_file
 
 
-def _silence_noise() -> None:
-    """Messages about the hosts' own insides, each at the place it comes from.
-
-    A debug message without a logger is printed instead of dropped; `CheckpointHook` announces at every save that its
-    own `FileClient` is deprecated; a metric without a prefix is no mistake (mmseg's IoUMetric has none).
-    """
-
-    def print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-        if (logger is not None or level >= logging.INFO) and 'prefix is not set' not in str(msg):
-            _print_log(msg, logger, level)
-
-    mmengine.logging.print_log = mmengine.evaluator.metric.print_log = print_log
-    mmengine.fileio.file_client.print_log = lambda *args, **kwargs: None
-    # mmcv without its compiled operators, which nothing here uses; mmseg's hook that draws only when told to;
-    # the official mmengine looks packages up by `pkg_resources`.
-    for message in ('Fail to import ``MultiScaleDeformableAttention``', 'The draw is False', 'pkg_resources is'):
-        warnings.filterwarnings('ignore', message=message)
+def _print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+    """mmengine's, which prints a debug message without a logger; a metric without a prefix is no mistake."""
+    if (logger is not None or level >= logging.INFO) and 'prefix is not set' not in str(msg):
+        _hosts_print_log(msg, logger, level)

@@ -1,23 +1,25 @@
-"""A training that was interrupted resumes from the very iteration after its checkpoint, as if nothing had happened."""
+"""A training that is interrupted, or told to end, resumes from the next iteration as if nothing had happened."""
 
 import multiprocessing
 import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from mmengine import dist
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -26,6 +28,7 @@ from mmposenc.registry import HOOKS, LOOPS
 from mmposenc.results import atomic_write
 
 BACKEND = 'mmposenc.atomic'
+STOPPED = 'stopped.pth'
 RANDOM_STATES = 'rng_states'  # in a checkpoint: of each process
 EPOCH = 'epoch_began'  # in the message hub: the epoch, the iteration it began with, its number of batches
 
@@ -57,10 +60,9 @@ class AtomicLocalBackend(LocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, which never gives up a whole checkpoint for a part of one.
+    """mmengine's `CheckpointHook`, but older checkpoints are removed once the new one is in place, not before.
 
-    Older ones are removed once the new one is in place; mmengine removes them before. Accepts mmengine's arguments,
-    and leaves saving to it where `backend_args` or a remote `out_dir` name another storage.
+    `backend_args` or a remote `out_dir` leave saving to mmengine.
     """
 
     backend_args: dict | None
@@ -115,11 +117,9 @@ def kept_random_state() -> Iterator[None]:
 class RandomStateHook(Hook):
     """Saves the random state of every process in the checkpoint, and restores it on resume.
 
-    The state before a validation is restored after it, so that the training does not depend on when it is validated,
-    nor on whether it was interrupted before or after that.
-
-    With several processes every one must take part before the first saves: `AtomicCheckpointHook` and `StopSignalHook`
-    call `before_checkpoint` for that. Other checkpoint hooks save no random state then, and the resumed run says so.
+    The state before a validation is restored after it, so that training does not depend on when it is validated. With
+    several processes every one must take part before the first saves: `AtomicCheckpointHook` and `StopSignalHook` call
+    `before_checkpoint` for that. Other checkpoint hooks save no random state then, and the resumed run says so.
     """
 
     # What another hook draws before the training begins is drawn before the state is restored.
@@ -137,31 +137,121 @@ class RandomStateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Restore, unless the checkpoint only gave the weights to begin with."""
         states, self._loaded = self._loaded, []
-        if runner.iter and len(states) == get_world_size():
-            set_random_state(states[get_rank()])
+        if runner.iter and len(states) == dist.get_world_size():
+            set_random_state(states[dist.get_rank()])
         elif runner.iter:
-            processes = f'is of {len(states)} processes, this run has {get_world_size()}'
+            processes = f'is of {len(states)} processes, this run has {dist.get_world_size()}'
             found = processes if states else 'holds no random state'
             runner.logger.warning(f'the checkpoint {found}: augmentations start from new random numbers')
 
     def before_val(self, runner: Runner) -> None:
-        self._before_val = all_gather_object(read_random_state())
+        self._before_val = dist.all_gather_object(read_random_state())
 
     def after_val(self, runner: Runner) -> None:
-        set_random_state(self._before_val[get_rank()])
+        set_random_state(self._before_val[dist.get_rank()])
         self._before_val = []
 
     def before_checkpoint(self, runner: Runner) -> None:
         """Gather the states; every process calls it, the first one saves next."""
-        self._gathered = self._before_val or all_gather_object(read_random_state())
+        self._gathered = self._before_val or dist.all_gather_object(read_random_state())
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the states; only the first process comes here."""
-        if get_world_size() == 1:
+        if dist.get_world_size() == 1:
             self.before_checkpoint(runner)
         if states := self._gathered or self._before_val:
             checkpoint[RANDOM_STATES] = states
         self._gathered = []
+
+
+@HOOKS.register_module()
+class StopSignalHook(Hook):
+    """Ends a training on a signal: after the iteration in progress, with a checkpoint and one line.
+
+    SIGTERM is what batch systems send before they kill, and SIGUSR1 what `sbatch --signal=USR1@120` asks for. The
+    checkpoint is `stopped.pth` in the work directory, which `--resume` resumes from; the exit status is 128 + the
+    signal's number. With several processes it is enough that one gets the signal: they agree one iteration later. A
+    validation in progress ends at once in one process; of several the first saves at once and all end after it.
+    """
+
+    # After every other hook's part of the iteration.
+    priority = 'LOWEST'
+
+    def __init__(self, signals: Sequence[str] = ('SIGTERM', 'SIGUSR1')) -> None:
+        known = {*signal.Signals.__members__, 'SIGUSR1'}  # which Windows does not have
+        if isinstance(signals, str) or not known.issuperset(signals):
+            raise ValueError(f'signals must be a list of names such as SIGTERM, got {signals!r}')
+        self.signals = [signal.Signals[name] for name in signals if name in signal.Signals.__members__]
+        self._received, self._saved, self._exchanged = 0, False, torch.tensor(0)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.val_loop is not None:
+            shield_workers(runner.val_dataloader)
+        if threading.current_thread() is threading.main_thread():  # No other may.
+            self._before = {number: signal.signal(number, self._note) for number in self.signals}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Stop here if a process has received a signal."""
+        received = self._received
+        if dist.get_world_size() > 1:
+            # What the processes tell one another in one iteration is read in the next: no GPU is waited for.
+            before, self._exchanged = self._exchanged, self._exchange()
+            received = int(before)
+        if received and self._save(runner, runner.iter + 1):
+            self._leave(runner, runner.iter + 1, received)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        if self._before and self._received and not self._saved:
+            self._saved = self._save(runner, runner.iter)
+            if self._saved and dist.get_world_size() == 1:
+                self._leave(runner, runner.iter, self._received)
+
+    def after_val(self, runner: Runner) -> None:
+        received = int(self._exchange()) if self._before and dist.get_world_size() > 1 else 0
+        if received and self._save(runner, runner.iter):
+            self._leave(runner, runner.iter, received)
+
+    def after_train(self, runner: Runner) -> None:
+        """Remove the checkpoint of an earlier stop, once there is a newer one."""
+        self.after_training(runner)
+        note = Path(runner.work_dir, 'last_checkpoint')
+        if dist.is_main_process() and note.is_file() and Path(note.read_text()).name != STOPPED:
+            Path(runner.work_dir, STOPPED).unlink(missing_ok=True)
+
+    def after_training(self, runner: Runner) -> None:
+        """Leave the signals as they were, after an exception too."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+
+    def _exchange(self) -> torch.Tensor:
+        """The largest signal that any process has received, 0 for none."""
+        received = torch.tensor(self._received, device=dist.get_comm_device())
+        dist.all_reduce(received, 'max')
+        return received
+
+    def _save(self, runner: Runner, iteration: int) -> bool:
+        """Save, unless gradients wait for those of further iterations, which no checkpoint holds."""
+        if not (isinstance(runner.optim_wrapper, OptimWrapperDict) or runner.optim_wrapper.should_update()):
+            return False
+        runner.call_hook('before_checkpoint')
+        meta = dict(epoch=runner.epoch, iter=iteration)
+        runner.save_checkpoint(runner.work_dir, STOPPED, meta=meta, backend_args=dict(backend=BACKEND))
+        if dist.is_main_process():
+            atomic_write(Path(runner.work_dir, 'last_checkpoint'), str(Path(runner.work_dir, STOPPED)))
+        return True
+
+    def _leave(self, runner: Runner, iteration: int, received: int) -> None:
+        dist.barrier()  # Whoever leaves while the first still writes would have it killed by torchrun.
+        runner.logger.warning(
+            f'stopped by {signal.Signals(received).name} after iteration {iteration} of {runner.max_iters}, saved in '
+            f'{Path(runner.work_dir, STOPPED)}: the same command with --resume goes on from there'
+        )
+        raise SystemExit(128 + received)
 
 
 class _ResumableLoop(BaseLoop):
@@ -193,10 +283,9 @@ class _ResumableLoop(BaseLoop):
 
 @LOOPS.register_module()
 class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
-    """mmengine's `EpochBasedTrainLoop`, which resumes inside an epoch.
+    """mmengine's `EpochBasedTrainLoop`, which resumes inside an epoch, without loading the batches that were seen.
 
-    The batches that the checkpoint has seen are skipped without loading them. A validation that was due when the
-    checkpoint was saved, and is not in it, comes first. Accepts mmengine's arguments.
+    A validation that was due when the checkpoint was saved, and is not in it, comes first.
     """
 
     def _train(self) -> None:
@@ -213,10 +302,8 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
         """Train for the rest of an epoch, of which `done` of `batches` are in the checkpoint."""
         found = len(self.dataloader)
         if done and (batches != found or self.dataloader.batch_sampler is None):
-            loaders = (
-                f'of batch {done} of {batches}, this run has a loader of {found} batches that cannot continue there'
-            )
-            self.runner.logger.warning(f'the checkpoint is {loaders}: the epoch begins again')
+            reason = f'this run has a loader of {found} batches that cannot continue there: the epoch begins again'
+            self.runner.logger.warning(f'the checkpoint is of batch {done} of {batches}, {reason}')
             done = 0
         self.runner.message_hub.update_info(EPOCH, [self._epoch, self._iter - done, found])
         self.runner.call_hook('before_train_epoch')
@@ -231,8 +318,7 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
 class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
     """mmengine's `IterBasedTrainLoop`, which resumes with the random state of its checkpoint.
 
-    With mmengine's `InfiniteSampler` the batches that the checkpoint has seen are skipped without loading them, which
-    mmengine before 0.10.8 does not; with another sampler they are loaded. Accepts mmengine's arguments.
+    With mmengine's `InfiniteSampler` the batches that were seen are not loaded, as in mmengine from 0.10.8 on.
     """
 
     def _train(self) -> None:
@@ -256,18 +342,19 @@ def _batches_from(loader: DataLoader, start: int) -> Iterator:
     """The batches of a loader from number `start` on."""
     if not start:
         return iter(loader)
-    names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor', 'multiprocessing_context')
-    same = {name: getattr(loader, name) for name in names}
     batches = islice(loader.batch_sampler or (), start, None)
     with kept_random_state():
-        return iter(DataLoader(loader.dataset, batch_sampler=batches, **same))
+        return iter(with_batches(loader, batches, loader.dataset))
+
+
+def with_batches(loader: DataLoader, batches: Iterable[list[int]], data_set: Any) -> DataLoader:
+    """A loader with the options of another one, for the batches and data set given."""
+    names = ('num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor', 'multiprocessing_context')
+    return DataLoader(data_set, batch_sampler=batches, **{name: getattr(loader, name) for name in names})
 
 
 def shield_workers(loader: DataLoader) -> None:
-    """Let the worker processes of a loader live through signals that a whole process group gets.
-
-    A batch system sends its signal to every process, and a worker that ends before the training does is an error.
-    """
+    """Let a loader's workers live through signals that a batch system sends to every process of a job."""
     if loader.num_workers:
         loader.worker_init_fn = partial(_begin_worker, loader.worker_init_fn)
 

@@ -19,11 +19,9 @@ COUNTERS = ('steps', 'n_averaged')
 
 
 def build_network(name: str, num_classes: int | None = None) -> nn.Module:
-    """Build a network without weights.
+    """Build `timm:NAME`, `torchvision:NAME`, or `FILE.py:FUNCTION`, a function of your own, without weights.
 
-    Args:
-        name: `timm:NAME`, `torchvision:NAME`, or `FILE.py:FUNCTION` for a function of your own, which runs.
-        num_classes: Of the classifier; None leaves the default, 1000 for timm and torchvision.
+    `num_classes` of None leaves the default, 1000 for timm and torchvision.
     """
     source, _, entry = name.rpartition(':')
     options = {} if num_classes is None else {'num_classes': num_classes}
@@ -49,14 +47,18 @@ def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str
     lacks, or the file has besides under the same prefix, is an error. The prefixes of wrappers (`module.`,
     `_orig_mod.`) are ignored on both sides.
 
-    Returns a sentence that says what was taken, and what was left. With `trust` any pickle is read: only for files
-    whose author is trusted.
+    Returns a sentence that says what was taken, and what was left. For `trust` see `read_checkpoint`.
     """
     model, found = unwrap_model(model), read_weights(file, trust)
     kind, own = type(model).__name__, {_plain(key): key for key in model.state_dict()}
-    candidates = [
-        (_misfits(own, each, prefix), key, prefix) for key, each in found.items() for prefix in _prefixes(own, each)
-    ]
+    names = _uncounted(own).keys()
+    first = next(iter(names), '')
+    candidates: list[tuple[int, str, str]] = []  # number of names that only one of the two has, place, prefix
+    for key, each in found.items():
+        for prefix in (name[: -len(first)] for name in each if name.endswith(first)):
+            if not prefix or prefix.endswith('.'):
+                theirs = {name.removeprefix(prefix) for name in _uncounted(each) if name.startswith(prefix)}
+                candidates.append((len(theirs ^ names), key, prefix))
     if not candidates:
         reason = f'none of its names ends in {next(iter(own))}{_hint(model, found)}'
         raise ValueError(f'{file} holds no weights of {kind}: {reason}')
@@ -78,8 +80,8 @@ def load_weights(model: nn.Module, file: str | Path, trust: bool = False) -> str
 def weights_by_order(model: nn.Module, file: str | Path, trust: bool = False) -> str:
     """Load weights whose names differ from the model's but which stand in the same order (`--weights-by-order`).
 
-    Every shape is compared; counters of batch normalisation are passed over. Two tensors of one shape in another order
-    cannot be told apart, so measure the accuracy before you trust the result. Otherwise as `load_weights`.
+    Every shape is compared, but two tensors of one shape in another order cannot be told apart, so measure the accuracy
+    before you trust the result. Otherwise as `load_weights`.
     """
     model, found = unwrap_model(model), read_weights(file, trust)
     key = max(found, key=lambda name: (_is_average(name), len(found[name])))
@@ -120,33 +122,19 @@ def _state_dicts(content: Any, place: str = '', depth: int = 3) -> Iterator[tupl
     """Every dict of tensors in a checkpoint, but an optimizer's."""
     if not isinstance(content, Mapping) or not depth or OPTIMIZER.search(place):
         return
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if names := tensors.keys() - set(COUNTERS):
-        plain = {_plain(name): tensors[name] for name in tensors if name in names}
-        if len(plain) < len(names):
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    if tensors := {key: value for key, value in named.items() if isinstance(value, Tensor) and key not in COUNTERS}:
+        plain = {_plain(key): value for key, value in tensors.items()}
+        if len(plain) < len(tensors):
             raise ValueError('some weights are there twice, with and without the prefix of a wrapper (module.)')
         yield place, plain
-    for key, value in content.items():
-        if isinstance(key, str):
-            yield from _state_dicts(value, f'{place}.{key}'.lstrip('.'), depth - 1)
+    for key, value in named.items():
+        yield from _state_dicts(value, f'{place}.{key}'.lstrip('.'), depth - 1)
 
 
 def _uncounted(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """All but batch normalisation's counters, on which no result depends."""
     return {name: value for name, value in tensors.items() if not name.endswith('num_batches_tracked')}
-
-
-def _prefixes(own: Mapping[str, str], weights: Mapping[str, Tensor]) -> list[str]:
-    """What may stand before the model's names in the file."""
-    first = next(iter(_uncounted(own)), '')
-    prefixes = [name[: -len(first)] for name in weights if name.endswith(first)]
-    return [prefix for prefix in prefixes if not prefix or prefix.endswith('.')]
-
-
-def _misfits(own: Mapping[str, str], weights: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of names that are in one of model and file only."""
-    names = {name.removeprefix(prefix) for name in _uncounted(weights) if name.startswith(prefix)}
-    return len(names ^ _uncounted(own).keys())
 
 
 def _plain(name: str) -> str:
@@ -166,7 +154,6 @@ def _place(key: str, prefix: str) -> str:
 
 def _hint(model: nn.Module, found: Mapping[str, Mapping[str, Tensor]]) -> str:
     """Whether the shapes would match in order."""
-    own, *shapes = (
-        [value.shape for value in _uncounted(tensors).values()] for tensors in (model.state_dict(), *found.values())
-    )
+    sets = (model.state_dict(), *found.values())
+    own, *shapes = ([value.shape for value in _uncounted(tensors).values()] for tensors in sets)
     return '. All shapes agree in order: --weights-by-order' if own in shapes else ''

@@ -1,7 +1,4 @@
-"""Detectors of mmdet (supplement) and the boxes of their data sets.
-
-This is written for mmdet 3, which is imported by the runner that builds a detector, not here.
-"""
+"""Detectors of mmdet 3 (supplement), which is not imported here, and the boxes of their data sets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,10 +30,7 @@ def detection_metric(model: Any, data_set: Any) -> DetectionMetric:
 
 
 def true_boxes(data_set: Any, position: int) -> dict[str, np.ndarray]:
-    """Boxes (x1, y1, x2, y2) of an image of a data set, their labels, and which are to be ignored.
-
-    ValueError if its annotations are of another kind.
-    """
+    """Boxes (x1, y1, x2, y2) of an image of a data set, their labels, and which are to be ignored."""
     while isinstance(data_set, Subset):
         data_set, position = data_set.dataset, data_set.indices[position]
     instances = data_set.get_data_info(position).get('instances')
@@ -57,10 +51,7 @@ def has_boxes(data_set: Any) -> bool:
 def subsets_from_instances(
     data_set: Any, class_name: str | Sequence[str] = 'pedestrian', tolerance: float = 0.0
 ) -> dict[str, list[str]]:
-    """Split the images of a data set by the half that holds all boxes of a class, by area (Sec. 4.2.3).
-
-    Like `mmposenc.mm.datasets.subsets_from_labels`, but for the data sets of mmdet. Boxes to be ignored are left out.
-    """
+    """`mmposenc.mm.datasets.subsets_from_labels` for the data sets of mmdet, by the area of boxes not to be ignored."""
     numbers, sides = class_numbers(data_set, class_name), {}
     for position in range(len(data_set)):
         info, truth = data_set.get_data_info(position), true_boxes(data_set, position)

@@ -12,11 +12,8 @@ def require_whole_images(model: nn.Module, allow_slide: bool = False) -> None:
     """Refuse a runner's model that is tested by sliding windows, by its `test_cfg`, unless `allow_slide`."""
     mode = (getattr(unwrap_model(model), 'test_cfg', None) or {}).get('mode', 'whole')
     if mode != 'whole' and not allow_slide:
-        raise ValueError(
-            f'position in the image needs whole-image inference, but model.test_cfg.mode is {mode!r}: a global average '
-            f"over a window knows the window only. Set model.test_cfg=dict(mode='whole'), or allow_slide=True if "
-            f'windows are what you study'
-        )
+        got = f"but model.test_cfg.mode is {mode!r}: set mode='whole', or allow_slide=True if you study windows"
+        raise ValueError(f'position in the image needs whole-image inference, {got}')
 
 
 def first_window(model: Any, images: Tensor) -> Tensor:
@@ -27,17 +24,15 @@ def first_window(model: Any, images: Tensor) -> Tensor:
 
 
 def tensor_forward(model: Any, batch: dict[str, Any]) -> Callable[[Tensor], object]:
-    """A function from images as a data loader gives them to the network's output, through its preprocessor.
+    """A function from images as a data loader gives them, such as those of `batch`, to the network's output.
 
-    The preprocessor pads, so images that are flipped or rolled before it have their padding where the network expects
-    it. The other entries of `batch`, where the images come from, go along; its samples are copied, since preprocessors
-    write into them.
+    Its preprocessor pads, so images that are flipped or rolled before have their padding where the network expects it.
     """
 
     def forward(images: Tensor) -> object:
         changed = {**batch, 'inputs': images if isinstance(batch['inputs'], Tensor) else list(images)}
         samples = batch.get('data_samples')
-        if isinstance(samples, (list, tuple)):
+        if isinstance(samples, (list, tuple)):  # Copies, since preprocessors write into them.
             changed['data_samples'] = [sample.new() for sample in samples[: len(images)]]
         return model(**model.data_preprocessor(changed, False), mode='tensor')
 

@@ -23,8 +23,7 @@ def margin_figures(margins: Tensor) -> dict[str, Tensor]:
 
     `margins` (..., 3, K) are those of the whole data set, from `confusion_margins`, or weighted sums of them. The
     figures are float64 on the CPU, in percent: aAcc, mIoU, mIoU_labelled, mAcc, mDice (...); by class IoU, Acc, Dice
-    (..., K). A class without a pixel in label and prediction has no IoU and no Dice, a class without a labelled pixel
-    has no Acc: they are NaN, and left out of the means.
+    (..., K), which are NaN and left out of the means where they would be 0 / 0.
 
     A difference of two mIoU does not measure harm: mIoU takes in an absent class as soon as one pixel is predicted as
     that class. `mIoU_labelled` is the mean over the classes that have labelled pixels, which ablation cannot change.
@@ -50,14 +49,8 @@ class MeanIoU:
 
     Args:
         classes: Names of the K classes. Default: the numbers of as many as the network has scores.
-        regions: Names and boxes, see `RegionStrips`. Default: left, center and right. `overall` is always added.
+        regions: See `RegionStrips`.
         ignore_index: Label of pixels that are not counted.
-
-    Example:
-        >>> metric = MeanIoU(classes=('road', 'car'))
-        >>> counts = metric.count(torch.tensor([[[0, 0, 0, 1]]]), torch.tensor([[[0, 0, 1, 1]]]))
-        >>> float(metric.finish(counts.sum(0))['right/IoU/car'])
-        50.0
     """
 
     name = 'miou'
@@ -70,12 +63,8 @@ class MeanIoU:
         ignore_index: int = 255,
     ) -> None:
         self.classes = None if classes is None else tuple(classes)
-        self.strips = RegionStrips(regions)
-        self.ignore_index = ignore_index
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        return tuple(self.strips.regions)
+        self.strips, self.ignore_index = RegionStrips(regions), ignore_index
+        self.regions = tuple(self.strips.regions)
 
     def count(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Margins of each image, int64 (N, strips, 3, K), of integer label maps (N, H, W) or (N, 1, H, W).
@@ -92,15 +81,15 @@ class MeanIoU:
             outputs_of = 'scores (N, classes, h, w) or, with classes= given, predictions (N, H, W) of integers'
             raise ValueError(f'mIoU needs label maps (N, H, W) of integers and {outputs_of}, got {" and ".join(got)}')
         num_classes = outputs.shape[1] if self.classes is None else len(self.classes)
-        if scores and outputs.shape[1] != num_classes:
-            raise ValueError(f'the network has {outputs.shape[1]} scores for {num_classes} classes')
-        if scores and outputs.shape[-2:] != targets.shape[-2:]:
-            outputs = interpolate(outputs, targets.shape[-2:], mode='bilinear', align_corners=False)
-        # On a CPU `max` is several times as fast as `argmax`, and a NaN is a maximum.
-        largest, predictions = outputs.max(1) if scores else (None, outputs)
-        if largest is not None and largest.isnan().any():
-            raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
-        pairs = zip(targets, predictions, strict=True)
+        if scores:
+            if outputs.shape[1] != num_classes:
+                raise ValueError(f'the network has {outputs.shape[1]} scores for {num_classes} classes')
+            if outputs.shape[-2:] != targets.shape[-2:]:
+                outputs = interpolate(outputs, targets.shape[-2:], mode='bilinear', align_corners=False)
+            largest, outputs = outputs.max(1)  # On a CPU several times as fast as `argmax`, and a NaN is a maximum.
+            if largest.isnan().any():
+                raise ValueError('the scores must be numbers, got NaN: check the checkpoint')
+        pairs = zip(targets, outputs, strict=True)
         counts = [count_strips(*pair, num_classes, self.strips, self.ignore_index) for pair in pairs]
         return confusion_margins(torch.stack(counts))
 
@@ -116,6 +105,4 @@ class MeanIoU:
         return named
 
     def document(self) -> dict[str, Any]:
-        """The arguments that make this metric again."""
-        classes = None if self.classes is None else list(self.classes)
-        return dict(classes=classes, regions=self.strips.regions, ignore_index=self.ignore_index)
+        return dict(classes=self.classes, regions=self.strips.regions, ignore_index=self.ignore_index)

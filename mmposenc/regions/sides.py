@@ -22,18 +22,11 @@ def box_halves(boxes: Iterable[Sequence[float]], width: float) -> tuple[float, f
 
 
 def side(left: float, right: float, tolerance: float = 0.0) -> str | None:
-    """The half, 'left' or 'right', that holds all of a class; None if it is absent or in both.
+    """The half, 'left' or 'right', that holds all of a class, but for a share of `tolerance`; None if neither does.
 
-    `left` and `right` are pixels or areas in the halves; `tolerance` is the share that may lie in the other half, in
-    [0, 0.5).
-
-    Example:
-        >>> side(90, 10), side(90, 10, tolerance=0.1)
-        (None, 'left')
+    `left` and `right` are pixels or areas of the class in the halves; `tolerance` is in [0, 0.5).
     """
     if not 0 <= tolerance < 0.5:
         raise ValueError(f'tolerance is a share of the pixels in [0, 0.5), got {tolerance}')
-    allowed = tolerance * (left + right)
-    if left > right:
-        return 'left' if right <= allowed else None
-    return 'right' if right > left and left <= allowed else None
+    holds_all = left != right and min(left, right) <= tolerance * (left + right)
+    return ('left' if left > right else 'right') if holds_all else None

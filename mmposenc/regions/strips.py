@@ -20,21 +20,13 @@ HALVES_AND_CENTER: dict[str, Box] = {
 class RegionStrips:
     """An image cut into strips, so that every region is a union of strips (Sec. 4.2.2, Fig. 6).
 
-    A region is a box (x0, y0, x1, y1) in fractions of width and height. The borders of all boxes cut the image into
-    strips, so that one count per strip serves any number of regions. `overall`, the whole image, is always one.
+    A region is a box (x0, y0, x1, y1) in fractions of width and height, by default left 0-1/2, center 1/4-3/4 and right
+    1/2-1 of the width. The borders of all boxes cut the image into strips, so that one count per strip serves any
+    number of regions. `overall`, the whole image, is always one.
 
     A pixel belongs to the strip that holds its centre, the lower border included: at width w, the cut at fraction f is
     before column ceil(f * w - 1/2). Regions that share a border therefore partition an image of any size. At an odd
     width the middle column belongs to the right half.
-
-    Args:
-        regions: Names and boxes. Default: left 0-1/2, center 1/4-3/4, right 1/2-1 of the width (of 2048 px, the
-            columns 0-1023, 512-1535 and 1024-2047).
-
-    Example:
-        >>> strips = RegionStrips(dict(left=(0, 0, 0.5, 1)))
-        >>> len(strips), sorted(strips.regions)
-        (2, ['left', 'overall'])
     """
 
     def __init__(self, regions: Mapping[str, Sequence[float]] | None = None) -> None:
@@ -79,7 +71,7 @@ class RegionStrips:
 def count_strips(
     labels: Tensor, prediction: Tensor, num_classes: int, strips: RegionStrips, ignore_index: int = 255
 ) -> Tensor:
-    """Count the pixels of each label, prediction and strip of one image, for one prediction or many (Sec. 4.2.2).
+    """Count the pixels of each strip, label and prediction of one image, int64 (..., strips, K, K) (Sec. 4.2.2).
 
     Args:
         labels: Integer label map (H, W).
@@ -87,9 +79,6 @@ def count_strips(
             e.g. the same network with different channels ablated.
         num_classes: K; labels and predictions are in [0, K), or it is a ValueError.
         ignore_index: Label of void pixels, which are not counted.
-
-    Returns:
-        int64 (..., strips, K, K), indexed [strip, label, prediction].
     """
     if labels.ndim != 2 or prediction.shape[-2:] != labels.shape:
         shapes = f'{tuple(labels.shape)} and {tuple(prediction.shape)}'

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from mmposenc.shifts.shift import random_shift
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
+Views = tuple[Tensor, Tensor]
 
 
-def two_views(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> tuple[Tensor, Tensor]:
-    """Two views of each normalised image (N, C, H, W), each moved by a random offset of its own (Fig. 2).
+def two_views(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> Views:
+    """Two views of each normalised image (N, C, H, W), each moved by a `random_shift` of its own (Fig. 2).
 
-    The offsets are at most `max_shift` px on each axis; for `fill` see `shift_images`. Flips and other augmentations
-    that both views should share come before it.
+    Flips and other augmentations that both views should share come before it.
 
     Example:
         >>> first, second = two_views(torch.rand(4, 3, 32, 32))
@@ -26,8 +26,8 @@ def two_views(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> tuple[T
 
 
 def augshift_loss(
-    scores: tuple[Tensor, Tensor],
-    pooled: tuple[Tensor, Tensor],
+    scores: Views,
+    pooled: Views,
     labels: Tensor,
     mse_weight: float = 10.0,
     criterion: Criterion = F.cross_entropy,
@@ -39,7 +39,7 @@ def augshift_loss(
         scores: Of the two views, each (N, K). `tensor.chunk(2)` splits what one forward of both views gave.
         pooled: Features after global average pooling of the two views, each (N, C); `record_pooled` gives them.
         labels: (N,).
-        mse_weight, mse: The paper's lambda, and 'absolute' or 'relative'; see `AugShiftLoss`.
+        mse_weight, mse: See `AugShiftLoss`.
         criterion: Loss of one view from its scores and labels.
 
     Example:
@@ -54,10 +54,9 @@ class AugShiftLoss(nn.Module):
     """The three terms of Eq. 1 by name: two cross entropies, and lambda times the MSE of the pooled features.
 
     The mean squared error runs over batch and channels, and neither side is detached. It is in the units of the
-    features, so a network can lower it by shrinking all of them. `mse='relative'` divides it by the variance of the
-    features, the mean over channels of their variance over the 2N views of the batch (of one process), not detached.
-    The quotient does not change when all features are scaled: 0 for identical views, near 2 if the views of one image
-    differ as much as different images do, at most 4. As the units differ, so do useful values of lambda.
+    features, so a network can lower it by shrinking all of them. `mse='relative'` divides it by the mean over channels
+    of their variance over the 2N views of the batch (of one process), not detached: 0 for identical views, near 2 if
+    the views of one image differ as much as different images do, at most 4. Useful values of lambda differ too.
 
     Args:
         mse_weight: The paper's lambda, at least 0. The paper gives no value; 0 leaves the cross entropies of two views.
@@ -73,21 +72,15 @@ class AugShiftLoss(nn.Module):
         self.mse_weight, self.mse = mse_weight, mse
 
     def forward(
-        self,
-        cls_scores: tuple[Tensor, Tensor],
-        pooled: tuple[Tensor, Tensor],
-        labels: Tensor,
-        criterion: Criterion = F.cross_entropy,
+        self, cls_scores: Views, pooled: Views, labels: Tensor, criterion: Criterion = F.cross_entropy
     ) -> dict[str, Tensor]:
         first, second = pooled
         if first.ndim != 2 or first.shape != second.shape:
             shapes = f'{tuple(first.shape)} and {tuple(second.shape)}'
             raise ValueError(f'AugShift compares the pooled features (N, C) of two views, got shapes {shapes}')
         if self.mse_weight and cls_scores[0].requires_grad and not first.requires_grad:
-            raise ValueError(
-                'the pooled features carry no gradient, so the distance would train nothing: take them without '
-                'no_grad or detach, and set use_reentrant=False in gradient checkpointing'
-            )
+            advice = 'take them without no_grad or detach, and set use_reentrant=False in gradient checkpointing'
+            raise ValueError(f'the pooled features carry no gradient, so the distance would train nothing: {advice}')
         distance = F.mse_loss(first, second)
         if self.mse == 'relative':
             if len(first) < 2:

@@ -1,18 +1,17 @@
 """Consistency under shifts of any classifier: how often two shifted views of an image get the same label (Sec. 4.1)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, SequentialSampler
 
-from mmposenc.batches import Unpack, all_reduce_sum_, evaluating, read_batches, read_logits
+from mmposenc.batches import Unpack, all_reduce_sum_, evaluating, processes, read_batches, read_logits
+from mmposenc.layers import Forward
 from mmposenc.results import Result
 from mmposenc.shifts.protocols import ShiftedViews
-
-Score = Callable[[Tensor], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +46,19 @@ class ConsistencyCard(Result):
 
     def table(self) -> list[dict[str, Any]]:
         """One row per protocol and N, in percent, each share with the ends of its 95% interval (Wilson's)."""
+        from scipy.stats import binomtest
+
         rows = []
         for protocol, max_shift, counts in zip(self.protocols, self.max_shifts, self.counts.tolist(), strict=True):
             same, first, both = counts
             row: dict[str, Any] = {'protocol': protocol, 'max_shift': max_shift, 'images': self.images}
-            for name, successes, trials in (
-                ('top1', self.correct, self.images),
-                ('consistency', same, self.images),
-                ('consistency_correct', both, first),
-            ):
-                row[name] = 100 * successes / trials if trials else float('nan')
-                row[f'{name}_low'], row[f'{name}_high'] = wilson_interval(successes, trials)
+            shares = {'top1': (self.correct, self.images), 'consistency': (same, self.images)}
+            for name, (successes, trials) in {**shares, 'consistency_correct': (both, first)}.items():
+                row |= {name: float('nan'), f'{name}_low': 0.0, f'{name}_high': 100.0}
+                if trials:
+                    interval = binomtest(successes, trials).proportion_ci(method='wilson')
+                    row[name] = 100 * successes / trials
+                    row[f'{name}_low'], row[f'{name}_high'] = 100 * float(interval.low), 100 * float(interval.high)
             rows.append(row)
         return rows
 
@@ -76,7 +77,7 @@ def shift_consistency(
     seed: int = 0,
     crop_size: int | None = None,
     unpack: Unpack | None = None,
-    forward: Score | None = None,
+    forward: Forward | None = None,
 ) -> ConsistencyCard:
     """Measure Top-1 and Cons.N of a classifier, several N and protocols in one pass (Sec. 4.1, Table 2).
 
@@ -94,7 +95,6 @@ def shift_consistency(
         forward: How the network takes images, default `model` itself.
 
     Example:
-        >>> import torchvision
         >>> model = torchvision.models.resnet18(num_classes=10)
         >>> loader = [(torch.rand(4, 3, 32, 32), torch.arange(4))]
         >>> card = shift_consistency(model, loader, max_shifts=[4, 8], protocols=['zero_ref', 'roll_pair'])
@@ -121,12 +121,12 @@ def shift_consistency(
 
 
 def predict_views(
-    score: Score, views: ShiftedViews, images: Tensor, positions: Sequence[int] | Tensor, labels: Tensor
+    score: Forward, views: ShiftedViews, images: Tensor, positions: Sequence[int] | Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predict the labels of all views of a batch of normalised images at these positions in the data set.
 
     Returns labels (N, 1 + 2 figures): the reference, then the two views of each of `views.keys`; and the scores of the
-    reference, (N, classes). ValueError without scores of two or more classes, for NaN, or for a label of no class.
+    reference, (N, classes).
     """
 
     def predict(view: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,10 +152,7 @@ def predict_views(
 
 
 def count_views(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Count what `predict_views` gave, to be added up over batches: int64 (2 + 3 figures,).
-
-    Images, correct ones, and per figure the images with a = b, a = y, a = b = y.
-    """
+    """Count images, correct ones, and per figure those with a = b, a = y, a = b = y: int64 (2 + 3 figures,)."""
     reference, first, second = predicted[:, 0], predicted[:, 1::2], predicted[:, 2::2]
     same, correct = first == second, first == labels[:, None]
     counts = torch.stack((same, correct, same & correct), dim=-1).sum(0)
@@ -170,16 +167,6 @@ def make_card(views: ShiftedViews, totals: Tensor) -> ConsistencyCard:
     return ConsistencyCard(images, correct, protocols, max_shifts, totals[2:].view(-1, 3), views.seed, views.crop_size)
 
 
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The 95% interval of a proportion by Wilson's score, in percent; (0, 100) without trials."""
-    from scipy.stats import binomtest
-
-    if not trials:
-        return 0.0, 100.0
-    interval = binomtest(successes, trials).proportion_ci(method='wilson')
-    return 100 * float(interval.low), 100 * float(interval.high)
-
-
 def _check_labels(labels: Any, number: int) -> Tensor:
     labels = torch.as_tensor(labels) if isinstance(labels, (list, tuple)) else labels
     if isinstance(labels, Tensor) and labels.shape == (number,) and not labels.is_floating_point():
@@ -190,7 +177,7 @@ def _check_labels(labels: Any, number: int) -> Tensor:
 
 def _ordered_size(loader: Iterable[Any]) -> int | None:
     """The number of images if it is known; refuses a loader that gives them in another order than the data set's."""
-    several = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    several = processes()[1] > 1
     given: Any = loader
     if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
         plain = type(loader.batch_sampler) in (BatchSampler, type(None))
@@ -199,7 +186,6 @@ def _ordered_size(loader: Iterable[Any]) -> int | None:
             return None if loader.batch_sampler is None else len(loader.dataset)  # type: ignore[arg-type]
     elif not several:
         return None
-    raise ValueError(
-        'the shifts of an image follow from its position in the data set: give a DataLoader with shuffle=False'
-        f'{", and a DistributedSampler for several processes" if several else ""}, got {type(given).__name__}'
-    )
+    rule = 'the shifts of an image follow from its position in the data set'
+    advice = 'give a DataLoader with shuffle=False' + ', and a DistributedSampler for several processes' * several
+    raise ValueError(f'{rule}: {advice}, got {type(given).__name__}')

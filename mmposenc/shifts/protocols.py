@@ -30,16 +30,10 @@ PROTOCOLS = {
 
 
 def draw_shifts(protocol: str, spans: tuple[range, range], num_samples: int, seed: int = 0) -> Tensor:
-    """Draw the shifts of all samples: uniform integers, each axis on its own (Cons.N of Table 2).
+    """Draw the shifts of all samples, (num_samples, views, 2), int64, the last axis (dy, dx) (Cons.N of Table 2).
 
-    Row i belongs to sample i and depends on nothing but the seed, the protocol, the spans and i: not on batch size,
-    order, number of processes, or what else is measured.
-
-    Args:
-        spans: The offsets that may be drawn, in px: vertical, horizontal. `range(-8, 9)` twice for Cons.8.
-
-    Returns:
-        (num_samples, views, 2), int64, the last axis (dy, dx).
+    They are uniform in `spans`, the offsets in px that may be drawn, vertical and horizontal: `range(-8, 9)` twice for
+    Cons.8. Row i depends on nothing but the seed, the protocol, the spans and i.
     """
     axes = []
     for axis, span in zip('yx', spans, strict=True):
@@ -53,11 +47,8 @@ def draw_shifts(protocol: str, spans: tuple[range, range], num_samples: int, see
 class ShiftedViews:
     """The reference image and its shifted copies, for several N and protocols (Sec. 4.1, Cons.N of Table 2).
 
-    Images are already normalised: a fill of zero is the mean colour.
-
     Args:
-        max_shifts, protocols, crop_size: As for `shift_consistency`. The model sees the center crop of larger images,
-            or for 'crop_pair' a window anywhere.
+        max_shifts, protocols, seed, crop_size: As for `shift_consistency`.
         num_samples: Length of the data set; None draws as many shifts as are asked for.
 
     Attributes:
@@ -72,15 +63,11 @@ class ShiftedViews:
         seed: int = 0,
         crop_size: int | None = None,
     ) -> None:
-        for name, value in (('protocols', protocols), ('max_shifts', max_shifts)):
-            if isinstance(value, str) or not isinstance(value, Sequence):
-                raise TypeError(f'{name} must be a list, got {value!r}; write {name}=[{value!r}]')
-        if not protocols or len(set(protocols)) < len(protocols) or set(protocols) - PROTOCOLS.keys():
-            names = ', '.join(PROTOCOLS)
-            raise ValueError(f'protocols must name one or more of {names}, each once; got {list(protocols)}')
-        if not max_shifts or len({n for n in max_shifts if isinstance(n, int) and n >= 1}) < len(max_shifts):
-            rule = 'one or more different px, integers of at least 1'
-            raise ValueError(f'max_shifts must be {rule}; got {list(max_shifts)}')
+        if isinstance(protocols, str) or not protocols or set(protocols) - PROTOCOLS.keys():
+            raise ValueError(f'protocols must be a list of one or more of {", ".join(PROTOCOLS)}; got {protocols!r}')
+        listed = isinstance(max_shifts, Sequence) and len(max_shifts)
+        if not listed or not all(isinstance(n, int) and n >= 1 for n in max_shifts):
+            raise ValueError(f'max_shifts must be a list of one or more integers of at least 1 px; got {max_shifts!r}')
         if crop_size is None and 'crop_pair' in protocols:
             raise ValueError("'crop_pair' needs a crop_size smaller than the images, e.g. 224 of 256 px; got None")
         if crop_size is not None and crop_size < 1:
@@ -108,7 +95,8 @@ class ShiftedViews:
     def shifted(self, key: str, images: Tensor, indices: Sequence[int] | Tensor) -> Iterator[Tensor]:
         """Yield the shifted views of one of `keys`, sized as `reference`: one that is compared with it, or a pair.
 
-        `images` are whole and normalised, (N, C, H, W), and `indices` their positions in the data set.
+        `images` are whole and normalised, (N, C, H, W), so that a fill of zero is the mean colour; `indices` are their
+        positions in the data set.
         """
         protocol, max_shift = self.figures[key]
         fill = PROTOCOLS[protocol].fill

@@ -16,11 +16,6 @@ def shift_images(images: Tensor, shifts: Tensor, fill: str = 'zero', max_shift: 
         fill: What moves in: 'zero', 'roll' (what moved out), 'reflect' or 'replicate'.
         max_shift: Upper bound of |shifts| in px, below the image's size. None reads it from `shifts`, which waits for
             the device.
-
-    Example:
-        >>> shift_images(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([[0, 1]]))
-        tensor([[[[0., 1.],
-                  [0., 3.]]]])
     """
     check_fill(fill)
     # Shifts that already lie on a GPU were drawn within the bound: reading them would wait for it.

@@ -86,7 +86,7 @@ def test_shared_members_run_once_and_each_pair_is_what_it_says(planted):
 def test_unknown_pair(planted):
     with pytest.raises(ValueError, match=r"pair must be one of flip_image, .*, got 'flip'"):
         pooled_pairs(planted, 'neck', lit_columns(0), ['flip'])
-    with pytest.raises(TypeError, match=r"write \['flip_image'\]"):
+    with pytest.raises(TypeError, match=r"a list of names such as \['flip_image'\], got 'flip_image'"):
         pooled_pairs(planted, 'neck', lit_columns(0), 'flip_image')
 
 

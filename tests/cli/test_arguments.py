@@ -96,7 +96,7 @@ def test_what_is_not_a_number(text: str) -> None:
         (['test', 'a.py'], 'the following arguments are required: checkpoint'),
         (['test', 'a.py', 'b.pth', '--am'], 'unrecognized arguments: --am'),
         (['rank', 'a.py', 'b.pth', '--pair', 'flip'], "invalid choice: 'flip'"),
-        (['sweep', 'a.py', 'b.pth', '--rankings', 'r.json', '--num-channels', '5:5'], 'holds no number'),
+        (['sweep', 'a.py', 'b.pth', '--rankings', 'r.json', '--num-channels', '5:5'], 'must be integers and ranges'),
         (['draw', 'pictures'], "invalid choice: 'pictures'"),
         (['region-lists', '--out-dir', 'a'], 'one of the arguments config --citypersons is required'),
         (['prepare-data', '--dataset', 'mnist'], "invalid choice: 'mnist'"),

@@ -62,7 +62,7 @@ def test_mistakes_end_with_one_line_and_no_file(fails: Callable[..., str], segme
     for arguments, message in (
         (['--layer', 'decode_head.convs.9'], r"error: layer 'decode_head.convs.9' does not exist: the deepest part .*"),
         (['--region-list', 'absent.txt'], r'error: there is no region list at absent.txt: make one with .*'),
-        (['--region-list', 'empty.txt'], r'error: the region list empty.txt is empty, so there is nothing to rank'),
+        (['--region-list', 'empty.txt'], r'error: there are no images: check .*, or the region list'),
         (['--region-list', 'other.txt'], r'error: other.txt must list images of BaseSegDataset such as 0, got 17'),
         (['--max-images', '0'], r'error: --max-images must be at least 1, got 0'),
         (['--cfg-options', 'model.test_cfg.mode=slide'], r'error: position in the image needs whole-image inference.*'),

@@ -13,7 +13,7 @@ from torch import nn
 
 from mmposenc.host import config
 from mmposenc.host.config import add_hook, complete, read_config, type_name
-from mmposenc.host.signals import StopSignalHook
+from mmposenc.host.resume import StopSignalHook
 from mmposenc.mm.hooks import CompileBackboneHook
 
 

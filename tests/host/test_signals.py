@@ -12,8 +12,7 @@ from torch.utils.data import DataLoader
 from toy_training import toy_runner, train
 
 from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
-from mmposenc.host.resume import shield_workers
-from mmposenc.host.signals import StopSignalHook
+from mmposenc.host.resume import StopSignalHook, shield_workers
 
 EPOCHS = dict(type='mmposenc.ResumableEpochLoop', max_epochs=2)
 

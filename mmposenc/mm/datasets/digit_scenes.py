@@ -9,7 +9,7 @@ import mmengine
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 
-from mmposenc.mm.datasets.digits import Digits
+from mmposenc.mm.datasets.in_memory import Digits
 from mmposenc.registry import DATASETS
 
 SKY, BUILDING, TREE, ROAD, PAVEMENT, PEDESTRIAN, CAR, SIGN = range(8)  # in the order of COLOURS
@@ -29,9 +29,9 @@ class DigitScenes(BaseSegDataset):
     """Street scenes in which handwritten digits stand for road users; an offline stand-in for the data of Sec. 4.2.
 
     The background depends on position as a street does: sky above, road and pavement below, and blocks of the same
-    texture that are `building` on the left and `tree` on the right, so that only position tells them apart.
-    The digits of scikit-learn (real handwriting; different ones in 'val' and 'train') are `pedestrian` (1, 4, 7),
-    `car` (0, 6, 8, 9) and `sign` (2, 3, 5), in colours that differ by class and vary.
+    texture that are `building` on the left and `tree` on the right, so that only position tells them apart. The digits
+    of scikit-learn (different ones in 'val' and 'train') are `pedestrian` (1, 4, 7), `car` (0, 6, 8, 9) and `sign`
+    (2, 3, 5), in colours that differ by class and vary.
 
     Scene i of a split depends on the seed and i alone. Scenes live in memory, in BGR as mmseg loads images; the
     pipeline is mmseg's without its loading transforms.
@@ -40,16 +40,11 @@ class DigitScenes(BaseSegDataset):
         split: 'train' or 'val'.
         num_scenes: Number of scenes. Default: 600 of train, 100 of val.
         image_size: Height and width in px, each at least 32.
-        seed: Seed of the scenes.
         symmetric: Give both sides pavement, and let a block stand anywhere in its half, not at the border: then no
             neighbour and no edge tells building from tree, only position.
         ann_file: List of scene names (`val_000012`) to keep, one per line, as `mmposenc region-lists` writes.
-        data_root: Folder of a relative `ann_file`.
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
         **kwargs: `indices`, `test_mode`, `lazy_init` and others of mmseg's data sets.
-
-    Example:
-        >>> train = dict(type='mmposenc.DigitScenes', split='train', pipeline=[dict(type='PackSegInputs')])
     """
 
     METAINFO = dict(classes=tuple(COLOURS), palette=list(COLOURS.values()))
@@ -83,47 +78,31 @@ class DigitScenes(BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """Compose the scenes, all or those that `ann_file` lists."""
+        names = {f'{self.split}_{number:06d}': number for number in range(self.num_scenes)}
+        listed = list(names)
+        if self.ann_file:
+            listed = [line.strip() for line in mmengine.list_from_file(self.ann_file) if line.strip()]
+            if not listed or not names.keys() >= set(listed):
+                got = next((name for name in listed if name not in names), 'an empty file')
+                raise ValueError(f'{self.ann_file} must list scenes {min(names)} to {max(names)}, got {got}')
         digits = Digits('train' if self.split == 'train' else 'test')
         images, categories = digits.images[:, 0, 8:24:2, 8:24:2].numpy(), digits.labels.numpy()
-        names = {f'{self.split}_{number:06d}': number for number in range(self.num_scenes)}
-        return [self._compose(name, names[name], images, categories) for name in self._chosen(list(names))]
-
-    def _chosen(self, names: list[str]) -> list[str]:
-        if not self.ann_file:
-            return names
-        if not osp.isfile(self.ann_file):
-            raise FileNotFoundError(f'no ann_file {self.ann_file}: mmposenc region-lists writes such lists')
-        listed = [line.strip() for line in mmengine.list_from_file(self.ann_file) if line.strip()]
-        if not listed or not set(names).issuperset(listed):
-            got = next((name for name in listed if name not in names), 'an empty file')
-            raise ValueError(f'{self.ann_file} must list scenes {names[0]} to {names[-1]}, got {got}')
-        return listed
-
-    def _compose(self, name: str, number: int, images: np.ndarray, categories: np.ndarray) -> dict:
-        rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), number))
-        image, labels, instances = compose_scene(rng, images, categories, *self.image_size, symmetric=self.symmetric)
-        return dict(
-            img=image,
-            gt_seg_map=labels,
-            digits=instances,
-            img_path=osp.join(self.data_prefix['img_path'], name + self.img_suffix),
-            img_shape=self.image_size,
-            ori_shape=self.image_size,
-            seg_fields=['gt_seg_map'],
-            label_map=None,
-            reduce_zero_label=False,
-        )
+        scenes = []
+        for name in listed:
+            rng = np.random.default_rng((self.seed, list(DEFAULT_NUM_SCENES).index(self.split), names[name]))
+            image, labels, boxes = compose_scene(rng, images, categories, *self.image_size, symmetric=self.symmetric)
+            path = osp.join(self.data_prefix['img_path'], name + self.img_suffix)
+            scene: dict[str, Any] = dict(img=image, gt_seg_map=labels, digits=boxes, img_path=path)
+            scene |= dict(img_shape=self.image_size, ori_shape=self.image_size, seg_fields=['gt_seg_map'])
+            scenes.append({**scene, 'label_map': None, 'reduce_zero_label': False})
+        return scenes
 
 
 @DATASETS.register_module()
 class DigitSceneBoxes(DigitScenes):
-    """The scenes of `DigitScenes` with the boxes of their digits: pedestrians, cars and signs.
+    """The scenes of `DigitScenes`, which has the arguments, with the boxes of their pedestrians, cars and signs.
 
-    Scenes live in memory; the pipeline is mmdet's without its loading of images. Arguments are those of `DigitScenes`.
-
-    Example:
-        >>> train = dict(type='mmposenc.DigitSceneBoxes', split='train', pipeline=[
-        ...     dict(type='LoadAnnotations', with_bbox=True), dict(type='PackDetInputs')])
+    The pipeline is mmdet's without its loading of images: `LoadAnnotations(with_bbox=True)`, ..., `PackDetInputs`.
     """
 
     METAINFO = dict(classes=('pedestrian', 'car', 'sign'))
@@ -139,18 +118,11 @@ class DigitSceneBoxes(DigitScenes):
 
 
 def compose_scene(
-    rng: np.random.Generator,
-    digits: np.ndarray,
-    categories: np.ndarray,
-    height: int,
-    width: int,
-    *,
-    symmetric: bool = False,
+    rng: np.random.Generator, digits: np.ndarray, categories: np.ndarray, height: int, width: int, *, symmetric: bool
 ) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Compose one scene from uint8 digits (N, 8, 8) and what they are (N,).
 
-    Returns a uint8 BGR image, its label map, and the label and box of each digit, of all of it even if another one
-    covers it.
+    Returns a uint8 BGR image, its label map, and the label and box of each digit, also of what others cover.
     """
     instances = []
     image, labels = _compose_street(rng, height, width, symmetric)

@@ -8,11 +8,8 @@ from mmengine.structures import BaseDataElement
 
 from mmposenc.grids.canvas import cut_middle
 from mmposenc.mm.datasets.cifar import CIFAR10
-from mmposenc.mm.datasets.digits import Digits
-from mmposenc.mm.datasets.in_memory import InMemoryImages
+from mmposenc.mm.datasets.in_memory import Digits, InMemoryImages
 from mmposenc.registry import DATASETS
-
-TASKS = ('location', 'category')
 
 
 class _OnGrid(InMemoryImages):
@@ -29,8 +26,8 @@ class _OnGrid(InMemoryImages):
     ) -> None:
         if grid_size < 2:
             raise ValueError(f'grid_size must be at least 2 cells per side, got {grid_size}')
-        if task not in TASKS:
-            raise ValueError(f'task must be one of {", ".join(TASKS)}, got {task!r}')
+        if task not in ('location', 'category'):
+            raise ValueError(f'task must be one of location, category, got {task!r}')
         if all_cells and random_cells:
             raise ValueError('all_cells shows every image in every cell, so random_cells cannot be True; leave one out')
         super().__init__(split=split, **kwargs)  # type: ignore[call-arg]
@@ -56,33 +53,25 @@ class _OnGrid(InMemoryImages):
 class GridCIFAR10(_OnGrid, CIFAR10):
     """CIFAR-10 images, each in one cell of an n x n grid (Sec. 3, Fig. 1, Table 1).
 
-    A batch holds the 32x32 patches and says which grid they go to; `BatchPlaceOnGrid` in the preprocessor's transforms
-    makes the canvas on the device, and the labels of the task. In training the cell is drawn anew each time; in testing
-    it is `index % grid_size ** 2`, the same at every batch size and on every machine.
+    A batch holds the 32x32 patches, `grid` (its `grid_size` and `task`), and, unless they are random, `cells` (B,);
+    `BatchPlaceOnGrid` in the preprocessor's transforms makes the canvas on the device, and the labels of the task. In
+    training the cell is drawn anew each time; in testing it is `index % grid_size ** 2`, at every batch size.
 
     Args:
         grid_size: Cells per side, at least 2. Default 3; Table 1 has 3, 5 and 7.
         task: 'location' (the cell, row-major from 0) or 'category' (the class of the image).
         random_cells: Leave the cells to be drawn on the device. None does so for the split 'train' only.
         all_cells: Show every image in every cell: sample i is image i // grid_size ** 2 in cell i % grid_size ** 2.
-        split: 'train' or 'test'.
-        **kwargs: Other arguments of `CIFAR10`; `indices` and `fraction` are of the images.
-
-    Shape:
-        A batch: inputs (B, 3, 32, 32) uint8, labels (B,) int64 categories, indices (B,) int64, grid (its `grid_size`
-        and `task`), and, unless they are random, cells (B,) int64.
+        **kwargs: Arguments of `CIFAR10`; `indices` and `fraction` are of the images.
     """
 
 
 @DATASETS.register_module()
 class GridDigits(_OnGrid, Digits):
-    """Handwritten digits, each in one cell of an n x n grid (Sec. 3, Fig. 1), for use offline.
-
-    Batches and errors are those of `GridCIFAR10`.
+    """Handwritten digits, each in one cell of an n x n grid (Sec. 3, Fig. 1), for use offline; as `GridCIFAR10`.
 
     Args:
         patch_size: Width in px of what is kept of each 32x32 image, its middle. Default 16, the digit without margin.
-        **kwargs: The arguments of `GridCIFAR10`, but for those that say where files are.
     """
 
     def __init__(self, *args: Any, patch_size: int = 16, **kwargs: Any) -> None:

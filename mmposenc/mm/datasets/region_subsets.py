@@ -21,15 +21,12 @@ def subsets_from_labels(
 ) -> dict[str, list[str]]:
     """Split the images of a data set by the half that holds all of a class (Sec. 4.2.3: val-left and val-right).
 
-    The label maps are read as the data set reads them, with its label map and `reduce_zero_label`.
+    The label maps are read as the data set of mmseg reads them. Returns names under 'left' and 'right', as its
+    `ann_file` lists them; ValueError if one is empty.
 
     Args:
-        dataset: Any data set of mmseg, from files or in memory.
         class_name: The class; Cityscapes calls its pedestrians 'person'. Several classes count as one.
         tolerance: Share of the class's pixels that may lie in the other half, in [0, 0.5).
-
-    Returns:
-        Names under 'left' and 'right', as the data set's `ann_file` lists them; ValueError if one is empty.
     """
     if not isinstance(dataset, BaseSegDataset):
         raise TypeError(f'dataset must be a BaseSegDataset of mmseg, got {type(dataset).__name__}; name one data set')
@@ -48,16 +45,14 @@ def subsets_from_boxes(
 ) -> dict[str, list[str]]:
     """Split Cityscapes images by the half that holds all CityPersons boxes of a class (Sec. 4.2.3).
 
-    The annotation files are those that Cityscapes offers, `<city>/<city>_*_gtBboxCityPersons.json`, with `imgWidth` and
-    `objects` of `bbox` (x, y, width, height) in px and `label`, the class. A box counts by its area.
+    A box counts by its area. Returns names under 'left' and 'right', as the `ann_file` of `CityscapesDataset` lists
+    them; ValueError if one is empty.
 
     Args:
-        folder: Folder of one split, e.g. `gtBboxCityPersons/val`; subfolders are searched too.
+        folder: Folder of one split of the files that Cityscapes offers, such as `gtBboxCityPersons/val`, with
+            `<city>/<city>_*_gtBboxCityPersons.json`.
         class_name: Label of the boxes: pedestrian, rider, sitting person, ...
         tolerance: Share of the boxes' area that may lie in the other half, in [0, 0.5).
-
-    Returns:
-        Names under 'left' and 'right', as the `ann_file` of `CityscapesDataset` lists them; ValueError if one is empty.
     """
     files = sorted(Path(folder).rglob(f'*{_CITYPERSONS_SUFFIX}'))
     if not files:
@@ -122,7 +117,7 @@ def class_numbers(dataset: BaseDataset, class_name: str | Sequence[str]) -> dict
 def make_subsets(sides: Mapping[str, str | None], class_name: str, tolerance: float) -> dict[str, list[str]]:
     """Names under 'left' and 'right', from the half of each; ValueError if a subset is empty."""
     subsets = {half: [name for name, found in sides.items() if found == half] for half in ('left', 'right')}
-    if empty := [half for half, names in subsets.items() if not names]:
-        where = f'the {" or in the ".join(empty)} half; raise the tolerance ({tolerance}) or choose another class'
+    if empty := ' or '.join(half for half, names in subsets.items() if not names):
+        where = f'the {empty} half; raise the tolerance ({tolerance}) or choose another class'
         raise ValueError(f'no image of {len(sides)} has all of {class_name!r} in {where}')
     return subsets

@@ -1,13 +1,16 @@
-"""What the shared heads have in common: when a head may stand in for the network, and variants behind its pooling."""
+"""What the shared heads have in common: when a head may stand in for the network, and variants behind its pooling.
+
+In each, branches of the same features are joined by a 3x3 convolution, the bottleneck; a classifier of pixels follows.
+A pooled branch is a global average, a 1x1 convolution, and a map that is constant over its pixels.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 from mmseg.models import EncoderDecoder
-from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from mmposenc.channels.shared_heads import (
@@ -29,18 +32,10 @@ _HEAD_METHODS = ['forward', '_forward_feature', '_transform_inputs', 'predict', 
 
 
 class SharedHead(ABC):
-    """A decode head of mmseg, and how its variants are computed without running it for each.
+    """The decode head of a segmentor in evaluation mode, and how its variants are computed without running it for each.
 
-    Args:
-        model: A segmentor, without wrappers, in evaluation mode.
-        layer: A pooled layer of the head, or what the head gets from the backbone; if it is neither, or the head cannot
-            stand in for the model, `obstacle` says so.
-
-    Attributes:
-        mmseg: The class of the head.
+    `layer` is a pooled layer of the head, or what the head gets from the backbone; else `obstacle` says so.
     """
-
-    mmseg: ClassVar[type[BaseDecodeHead]]
 
     def __init__(self, model: Any, layer: str) -> None:
         self.model, self.layer, self.head = model, layer, model.decode_head
@@ -91,22 +86,19 @@ class SharedHead(ABC):
         scale = norm_scale(self.head.bottleneck.norm)
         return {name: ConstantShares(kernel, scale) for name, (_, kernel) in self.pools.items()}
 
-    def shared(self) -> str:
-        """What the variants at the layer share, for the log."""
-        if self.pool is not None:
-            return f'all but the pooled branch of {self.mmseg.__name__} is shared'
-        return f'the convolutions of {self.mmseg.__name__} are shared between nested sets of channels'
-
     def obstacle(self) -> str | None:
         """Why the head cannot stand in for the model at this layer; None if it can."""
         model, head = self.model, self.head
         if self.pool is None and not self._gets_layer():
             pooled = ' or '.join(self.pools) or 'a pooled layer'
             return f'the layer is neither {pooled} nor what the head gets from the backbone'
-        for part, kind, names in ((model, EncoderDecoder, _MODEL_METHODS), (head, self.mmseg, _HEAD_METHODS)):
-            for name in names:
-                if getattr(type(part), name, None) is not getattr(kind, name, None) or name in vars(part):
-                    return f'{type(model).__name__} has its own {name}'
+        own = [
+            name
+            for name in _MODEL_METHODS
+            if name in vars(model) or getattr(type(model), name, None) is not getattr(EncoderDecoder, name, None)
+        ]
+        if own := own + [name for name in _HEAD_METHODS if name in vars(head)]:
+            return f'{type(model).__name__} has its own {own[0]}'
         for name, module in [('the model', model), *head.named_modules(prefix='decode_head')]:
             if module._forward_hooks or module._forward_pre_hooks:
                 return f'{name} has forward hooks'

@@ -1,51 +1,60 @@
-"""DeepLabv3 and DeepLabv3+: mmseg's ASPPHead and DepthwiseSeparableASPPHead.
-
-A pooled branch (global average, 1x1 convolution, a constant map) and several convolutions of the same features are
-joined by a 3x3 convolution, the bottleneck; a classifier of pixels follows. In DeepLabv3+ a dilated branch is a
-depthwise convolution with its own norm and activation, then a pointwise one that joins the channels, and a decoder
-joins the result with early features of the backbone.
-"""
+"""DeepLabv3 and DeepLabv3+: mmseg's ASPPHead and DepthwiseSeparableASPPHead."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmseg.models import ASPPHead, DepthwiseSeparableASPPHead
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate
 
 from mmposenc.channels.shared_heads import AllBranches, BranchVector, Slices, add_borders, norm_scale
-from mmposenc.layers import split_layer
 from mmposenc.mm.heads.base import SharedHead, Watched
 
 
 class DeepLabV3(SharedHead):
-    """Variants of ASPPHead."""
+    """Variants of ASPPHead, and of DepthwiseSeparableASPPHead, the head of DeepLabv3+.
 
-    mmseg = ASPPHead
+    In the latter a dilated branch is a depthwise convolution with its own norm and activation, then a pointwise one
+    that joins the channels, and a decoder joins the result with early features of the backbone.
+    """
+
+    def __init__(self, model: Any, layer: str) -> None:
+        super().__init__(model, layer)
+        # The last block of each branch, which joins the channels of the features, and the depthwise one before it.
+        self.joins = [getattr(module, 'pointwise_conv', module) for module in self.head.aspp_modules]
+        self.depthwise = [getattr(module, 'depthwise_conv', None) for module in self.head.aspp_modules]
+        self.early = getattr(self.head, 'c1_bottleneck', None)
 
     def find_pools(self) -> dict[str, tuple[Any, Tensor]]:
         kernel = self.head.bottleneck.conv.weight[:, : self.head.channels]
         return {'decode_head.image_pool.0': (self.head.image_pool, kernel)}
 
     def blocks(self) -> Sequence[Any]:
-        return [self.head.image_pool[1], *self.joins(), self.head.bottleneck]
+        return [self.head.image_pool[1], *self.joins, self.head.bottleneck, *filter(None, self.depthwise)]
 
-    def joins(self) -> Sequence[Any]:
-        """The last block of each branch, which joins the channels of the features."""
-        return list(self.head.aspp_modules)
+    def obstacle(self) -> str | None:
+        obstacle = super().obstacle()
+        takes_early = obstacle is None and self.pool is None and self.early is not None
+        if takes_early and self.head.in_index % len(self.model.backbone.out_indices) == 0:
+            return 'the decoder takes its early features from the same layer'
+        return obstacle
+
+    def watched(self) -> Watched:
+        outputs, inputs = super().watched()
+        return outputs if self.early is None else {**outputs, 'early': self.early}, inputs
 
     def watched_branches(self) -> Watched:
-        convs = [block.conv for block in self.joins()]
+        convs = [block.conv for block in self.joins]
         outputs = {f'branch {i}': conv for i, conv in enumerate(convs)}
         return {'pooled': self.head.image_pool[0], **outputs}, {f'joined {i}': conv for i, conv in enumerate(convs)}
 
-    def changes(self, seen: dict[str, Tensor]) -> list[Tensor]:
-        """What the last convolution of each branch gets, minus what it gets of ablated channels."""
-        return [seen[f'joined {i}'] for i in range(len(self.joins()))]
-
     def all_branches(self, seen: dict[str, Tensor]) -> AllBranches:
-        bottleneck, blocks, changes, tail = self.head.bottleneck, self.joins(), self.changes(seen), self.tail(seen)
+        bottleneck, blocks, tail = self.head.bottleneck, self.joins, self.tail(seen)
+        changes = [seen[f'joined {i}'] for i in range(len(blocks))]
+        for i, depthwise in enumerate(self.depthwise):
+            if depthwise is not None:  # Of an ablated channel too, the pointwise convolution gets something.
+                zero = changes[i].new_zeros(1, changes[i].shape[1], 1, 1)
+                changes[i] = changes[i] - depthwise.activate(depthwise.norm(zero))
         branch = BranchVector(self.head.image_pool[1], seen['pooled'])
         weights = [block.conv.weight * norm_scale(block.norm)[:, None, None, None] for block in blocks]
         own_weight = bottleneck.conv.weight[:, self.head.channels :].contiguous()
@@ -72,42 +81,6 @@ class DeepLabV3(SharedHead):
 
         return AllBranches(total, added, finisher)
 
-
-class DeepLabV3Plus(DeepLabV3):
-    """Variants of DepthwiseSeparableASPPHead."""
-
-    mmseg = DepthwiseSeparableASPPHead
-
-    def obstacle(self) -> str | None:
-        outputs = max(len(getattr(self.model.backbone, 'out_indices', ())), 1)
-        of_backbone = split_layer(self.layer)[0] == 'backbone'
-        if self.head.c1_bottleneck is not None and of_backbone and self.head.in_index % outputs == 0:
-            return 'the decoder takes its early features from the same layer'
-        return super().obstacle()
-
-    def depthwise(self) -> list[Any]:
-        """The depthwise block of each branch; None where a branch has none."""
-        return [getattr(module, 'depthwise_conv', None) for module in self.head.aspp_modules]
-
-    def blocks(self) -> Sequence[Any]:
-        return [*super().blocks(), *filter(None, self.depthwise())]
-
-    def joins(self) -> Sequence[Any]:
-        return [getattr(module, 'pointwise_conv', module) for module in self.head.aspp_modules]
-
-    def watched(self) -> Watched:
-        outputs, inputs = super().watched()
-        decoder = self.head.c1_bottleneck
-        return outputs if decoder is None else {**outputs, 'early': decoder}, inputs
-
-    def changes(self, seen: dict[str, Tensor]) -> list[Tensor]:
-        changes = super().changes(seen)
-        for i, depthwise in enumerate(self.depthwise()):
-            if depthwise is not None:
-                zero = changes[i].new_zeros(1, changes[i].shape[1], 1, 1)
-                changes[i] = changes[i] - depthwise.activate(depthwise.norm(zero))
-        return changes
-
     def tail(self, seen: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         early, head = seen.get('early'), self.head
 
@@ -116,6 +89,6 @@ class DeepLabV3Plus(DeepLabV3):
             if early is not None:
                 maps = interpolate(maps, early.shape[2:], mode='bilinear', align_corners=head.align_corners)
                 maps = torch.cat([maps, early.expand(len(maps), -1, -1, -1)], dim=1)
-            return head.cls_seg(head.sep_bottleneck(maps))
+            return head.cls_seg(head.sep_bottleneck(maps) if hasattr(head, 'sep_bottleneck') else maps)
 
         return decode

@@ -1,17 +1,10 @@
 """Hooks and optimizer wrappers for mmengine's Runner."""
 
 from .channel_ablation import ChannelAblationHook
-from .head_check import HeadCheckHook
-from .runtime import MainProcessLoggerHook, ProgressBarHook, StrictCheckpointHook
+from .runtime import HeadCheckHook, MainProcessLoggerHook, ProgressBarHook, StrictCheckpointHook
 from .training import AutocastOptimWrapper, CompileBackboneHook, DeferredRuntimeInfoHook
 
 __all__ = [
-    'AutocastOptimWrapper',
-    'ChannelAblationHook',
-    'CompileBackboneHook',
-    'DeferredRuntimeInfoHook',
-    'HeadCheckHook',
-    'MainProcessLoggerHook',
-    'ProgressBarHook',
-    'StrictCheckpointHook',
-]
+    'AutocastOptimWrapper', 'ChannelAblationHook', 'CompileBackboneHook', 'DeferredRuntimeInfoHook', 'HeadCheckHook',
+    'MainProcessLoggerHook', 'ProgressBarHook', 'StrictCheckpointHook',
+]  # fmt: skip

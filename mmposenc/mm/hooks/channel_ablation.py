@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import wraps
+from functools import partial
 from operator import index
 from typing import Any
 from weakref import WeakSet
@@ -10,6 +10,7 @@ from weakref import WeakSet
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from torch import Tensor
 
 from mmposenc.channels import ablate_channels, random_channels, top_channels
 from mmposenc.channels import window as ranks
@@ -24,9 +25,8 @@ from mmposenc.registry import HOOKS
 class ChannelAblationHook(Hook):
     """Ablates channels of a layer in every validation and test (Sec. 4.2.2).
 
-    Training is untouched. The log says what is ablated. The ablation ends with the loop, also by an exception. A config
-    may have several of these hooks. What to ablate is one of: `channels`; `ranking` with `num_channels` or with
-    `window`; `random`.
+    Training is untouched. The log says what is ablated. A config may have several of these hooks. What to ablate is one
+    of: `channels`; `ranking` with `num_channels` or with `window`; `random`.
 
     Args:
         layer: Dotted module path, with [i] behind it where the module gives a tuple. Default: the ranking's. It may be
@@ -40,9 +40,6 @@ class ChannelAblationHook(Hook):
         allow_other_weights: Accept a ranking or means of other weights, e.g. in the validations of a training.
         allow_slide: Accept a model that is tested by sliding windows.
         channel_dim: Dimension of the channels; None to establish it (see `mmposenc.layers.layer_hook`).
-
-    Example:
-        >>> custom_hooks = [dict(type='mmposenc.ChannelAblationHook', ranking='ranking.json', num_channels=100)]
     """
 
     priority = 'LOW'  # After EMAHook, which exchanges the weights.
@@ -64,11 +61,9 @@ class ChannelAblationHook(Hook):
         given = dict(channels=channels, num_channels=num_channels, window=window, random=random)
         chosen = [name for name, choice in given.items() if choice is not None]
         if len(chosen) != 1 or (ranking is None) == (chosen[0] in ('num_channels', 'window')):
-            got = ' and '.join(chosen + ['ranking'] * (ranking is not None))
-            raise ValueError(
-                f'give one of: channels; random=(N, seed); ranking with num_channels=N; ranking with '
-                f'window=(start, size). Got {got or "none of them"}'
-            )
+            got = ' and '.join(chosen + ['ranking'] * (ranking is not None)) or 'none of them'
+            choices = 'channels; random=(N, seed); ranking with num_channels=N; ranking with window=(start, size)'
+            raise ValueError(f'give one of: {choices}. Got {got}')
         self.ranking = None if ranking is None else Ranking.load(ranking)
         if layer is None and self.ranking is None:
             raise ValueError("layer must be given where no ranking names it, e.g. layer='backbone[-1]'")
@@ -83,14 +78,14 @@ class ChannelAblationHook(Hook):
             self._channels, self._text = top_channels(self.ranking, num_channels), f'the top of {ranking}'
         elif self.ranking is not None and window is not None:
             start, size = _two_integers('window', window)
-            self._channels, self._text = ranks(self.ranking, start, size), f'ranks {start} to {start + size - 1}'
-            self._text += f' of {ranking}'
+            self._channels = ranks(self.ranking, start, size)
+            self._text = f'ranks {start} to {start + size - 1} of {ranking}'
         if (value == 'mean') != (means is not None) or (isinstance(value, str) and value != 'mean'):
             raise ValueError(f"value must be a number, or 'mean' with means=FILE; got {value!r} with means={means!r}")
-        self.value = float(value) if means is None else 0.0
         self.means = None if means is None else Ranking.load(means)
         if self.means is not None and (got := self.means.statistic) != 'mean_activation':
             raise ValueError(f"means must be a ranking by 'mean_activation', {means} is one by {got!r}")
+        self.value: float | Tensor = float(value) if self.means is None else torch.tensor(self.means.scores)
         self.allow_other_weights, self.allow_slide, self.channel_dim = allow_other_weights, allow_slide, channel_dim
         self._active, self._begun = ExitStack(), False
         self._guarded: WeakSet[BaseLoop] = WeakSet()
@@ -99,16 +94,12 @@ class ChannelAblationHook(Hook):
         """See to it that the ablation ends with the loop, though no hook is called after an exception."""
         for loop in (runner._val_loop, runner._test_loop):
             if isinstance(loop, BaseLoop) and loop not in self._guarded:
-                loop.run = self._ending(loop.run)
+                loop.run = partial(self._run_and_end, loop.run)
                 self._guarded.add(loop)
 
-    def _ending(self, run: Callable[[], Any]) -> Callable[[], Any]:
-        @wraps(run)
-        def run_and_end() -> Any:
-            with self._active:
-                return run()
-
-        return run_and_end
+    def _run_and_end(self, run: Callable[[], Any]) -> Any:
+        with self._active:
+            return run()
 
     def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
         if mode != 'train':
@@ -129,15 +120,13 @@ class ChannelAblationHook(Hook):
             if total is None:
                 raise ValueError(f'C of layer {self.layer!r} is not known, from which channels are drawn: list them')
             channels = random_channels(total, *self.random)
-        value = self.value if self.means is None else torch.tensor(self.means.scores)
-        options = (value, total, self.channel_dim, self.allow_slide)
+        options = (self.value, total, self.channel_dim, self.allow_slide)
         self._active.enter_context(ablate_channels(model, self.layer, channels, *options))
-        given = f'{value:g}' if isinstance(value, float) else 'its mean'
+        given = f'{self.value:g}' if isinstance(self.value, float) else 'its mean'
         listed = ', '.join(map(str, channels[:20])) + (', ...' if len(channels) > 20 else '')
-        runner.logger.info(
-            f'ChannelAblationHook: ablated {len(channels)}{f" of {total}" if total else ""} channels of '
-            f'{self.layer}, {self._text} (each gives {given}): {listed or "none"}'
-        )
+        number = f'{len(channels)} of {total}' if total else len(channels)
+        text = f'{number} channels of {self.layer}, {self._text} (each gives {given}): {listed or "none"}'
+        runner.logger.info(f'ChannelAblationHook: ablated {text}')
 
     def _width(self, model: Any, batch: Any) -> int | None:
         """C of the layer, from one image; this also establishes the layout, by another image size if it must."""

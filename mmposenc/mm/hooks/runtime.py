@@ -1,4 +1,4 @@
-"""What the command line adds to every run: a progress bar, strict loading, and a test's figures written once."""
+"""What the command line adds to a run: checks of checkpoint and head, a progress bar, a test's figures written once."""
 
 import atexit
 import logging
@@ -11,9 +11,12 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from torch import nn
+from torch.utils.data import DataLoader
 
 from mmposenc.host.checkpoints import load_exactly
 from mmposenc.layers import unwrap_model
+from mmposenc.mm.loops.rank import ChannelRankingLoop
 from mmposenc.registry import HOOKS
 
 
@@ -43,12 +46,54 @@ class StrictCheckpointHook(Hook):
 
 
 @HOOKS.register_module()
-class ProgressBarHook(Hook):
-    """One live bar each for training, validation and testing, with rate and remaining time.
+class HeadCheckHook(Hook):
+    """Stops a run whose head has other classes than its data, the cells of a grid among them (Sec. 3, Table 1).
 
-    mmengine's log lines scroll above it. Nothing is drawn where the output is not a terminal, or in any process but the
-    first.
+    A head with too many outputs would train as if nothing were wrong, and mmengine loads a checkpoint of another grid
+    without its head. Ranking channels needs no labels, so any data will do there.
     """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        for loop in filter(None, (runner.train_loop, runner.val_loop)):
+            _check_classes(runner.model, loop.dataloader)
+
+    def before_val(self, runner: Runner) -> None:
+        _check_classes(runner.model, runner.val_dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        if not isinstance(runner.test_loop, ChannelRankingLoop):
+            _check_classes(runner.model, runner.test_dataloader)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        trained_for = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        got, expected = len(trained_for.get('classes', ())), _classes_of_head(runner.model)
+        if 'grid_size' in trained_for and expected not in (None, got):
+            side = trained_for['grid_size']
+            trained = f'trained for {trained_for["task"]} on a {side}x{side} grid ({got} classes)'
+            reuse = "backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.'))"
+            advice = f'use the config it was trained with, or its backbone alone: {reuse}'
+            raise ValueError(f'the checkpoint was {trained}, but model.head.num_classes is {expected}; {advice}')
+
+
+def _classes_of_head(model: nn.Module) -> int | None:
+    return getattr(getattr(unwrap_model(model), 'head', None), 'num_classes', None)
+
+
+def _check_classes(model: nn.Module, dataloader: DataLoader) -> None:
+    meta = getattr(dataloader.dataset, 'metainfo', None) or {}
+    got, expected = _classes_of_head(model), len(meta.get('classes') or ())  # a grid's classes are its cells
+    if got is not None and expected and got != expected:
+        reason = f'the classes of {type(dataloader.dataset).__name__}'
+        if meta.get('task') == 'location':
+            reason = f'the data set asks for the location on a {meta["grid_size"]}x{meta["grid_size"]} grid'
+        raise ValueError(f'model.head.num_classes must be {expected} ({reason}), got {got}; set it in the config')
+
+
+@HOOKS.register_module()
+class ProgressBarHook(Hook):
+    """One live bar each for training, validation and testing, drawn by the first process where there is a terminal."""
 
     priority = 'LOWEST'
 

@@ -17,14 +17,11 @@ from mmposenc.registry import HOOKS, OPTIM_WRAPPERS
 
 @HOOKS.register_module()
 class CompileBackboneHook(Hook):
-    """Compiles the backbone's training forward and backward, as one graph.
+    """Compiles the backbone's training forward and backward, as one graph; the state dict does not change.
 
-    Outside training the eager code runs, so that forward hooks on inner layers fire. The state dict does not change.
-    Use `drop_last=True` in the training loader, since another batch size compiles again.
-
-    Args:
-        options: Keyword arguments of `torch.compile`, such as `dict(mode='reduce-overhead')`.
-        on_cpu: Compile on a CPU too, where it takes minutes to begin; else the model stays eager there.
+    Outside training the eager code runs, so that forward hooks on inner layers fire. Use `drop_last=True` in the
+    training loader, since another batch size compiles again. `options` go to `torch.compile`. On a CPU, where it takes
+    minutes to begin, the model stays eager unless `on_cpu` is set.
     """
 
     def __init__(self, options: dict[str, Any] | None = None, on_cpu: bool = False) -> None:
@@ -36,13 +33,9 @@ class CompileBackboneHook(Hook):
         backbone: Any = unwrap_model(runner.model).backbone
         if next(backbone.parameters()).device.type == 'cpu' and not self.on_cpu:
             return
-        self._eager: Callable[..., Any] = backbone.forward
-        compiled = torch.compile(self._eager, **self.options)
-
-        def forward(*args: Any) -> Any:
-            return (compiled if backbone.training else self._eager)(*args)
-
-        backbone.forward = forward
+        eager: Callable[..., Any] = backbone.forward
+        compiled = torch.compile(eager, **self.options)
+        backbone.forward = lambda *args: (compiled if backbone.training else eager)(*args)
         self._backbone = backbone
 
     def after_train(self, runner: Runner) -> None:
@@ -55,8 +48,7 @@ class CompileBackboneHook(Hook):
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's `RuntimeInfoHook`, reading the losses from the GPU once per logging interval.
 
-    mmengine's reads every loss in every iteration, and each read waits until the GPU is idle. The log sees the same
-    numbers. In a config:
+    mmengine's waits in every iteration until the GPU is idle. The log sees the same numbers. In a config:
     `default_hooks = dict(runtime_info=dict(type='mmposenc.DeferredRuntimeInfoHook'))`.
     """
 
@@ -100,10 +92,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """An `OptimWrapper` whose forward runs in bfloat16 autocast.
+    """An `OptimWrapper` whose forward runs in bfloat16 autocast, on any device.
 
-    bfloat16 has float32's range, so there is no loss scale and nothing waits for its check; mmengine's
-    `AmpOptimWrapper` keeps one for every type, and refuses a CPU. The arguments are those of `OptimWrapper`.
+    bfloat16 needs no loss scale; mmengine's `AmpOptimWrapper` keeps one for every type, and refuses a CPU.
     """
 
     @contextmanager

@@ -8,6 +8,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from mmposenc.host.resume import with_batches
 from mmposenc.layers import unwrap_model
 from mmposenc.mm.datasets.region_subsets import image_folder, listed_positions
 from mmposenc.mm.forwards import require_whole_images
@@ -15,24 +16,14 @@ from mmposenc.mm.hooks.channel_ablation import ChannelAblationHook
 from mmposenc.ranking import file_sha256, model_fingerprint
 
 _EMPTY = 'there are no images: check the ann_file of the data set, or the region list'
-_ONE_SIZE = (
-    'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images in the test '
-    'pipeline (padding would add positions of its own)'
-)
+_ONE_SIZE = 'images of one batch must have one size, got {}: set test_dataloader.batch_size=1 or resize the images'
 
 
 class ChannelLoop(BaseLoop):
     """A loop in place of a test that takes each image once, whatever the sampler of the data loader.
 
-    Args:
-        split: 'all' images, or those at even or odd positions of the data set, 'even' or 'odd'.
-        region_list: File of the names of the images, as `mmposenc region-lists` writes it. Default: all images.
-        max_images: Only the first ones, before they are split.
-
-    Attributes:
-        model: The runner's, without wrappers.
-        data_set: The images of the split.
-        positions: Of these images in the whole data set.
+    `data_set` holds the images of `split`, `region_list` and `max_images` (see `ChannelRankingLoop`), `positions` says
+    where they are in the whole data set.
     """
 
     dataloader: DataLoader
@@ -59,9 +50,7 @@ class ChannelLoop(BaseLoop):
                 raise ValueError(_EMPTY) from error
             raise
         whole: Any = self.dataloader.dataset
-        listed: Sequence[int] = range(len(whole))
-        if region_list is not None:
-            listed = listed_positions(whole, region_list)
+        listed: Sequence[int] = range(len(whole)) if region_list is None else listed_positions(whole, region_list)
         self.positions = [place for place in listed[:max_images] if split == 'all' or place % 2 == (split == 'odd')]
         self.data_set: Any = whole if len(self.positions) == len(whole) else Subset(whole, self.positions)
         self.num_images, self.batch_size = len(self.data_set), self.dataloader.batch_size or 1
@@ -69,9 +58,9 @@ class ChannelLoop(BaseLoop):
             raise ValueError(_EMPTY)
 
     def test(self, batches: list[list[int]], measure: Callable[[Iterator[dict]], dict[str, float]]) -> dict[str, float]:
-        """What a function makes of batches, given by the positions of their images, with the hooks of a test."""
+        """What a function makes of batches, given by their images' positions, with the hooks of a test."""
         call = self.runner.call_hook
-        self.dataloader = self._loader(batches)
+        self.dataloader = with_batches(self.dataloader, batches, self.data_set)
 
         def given() -> Iterator[dict]:
             for idx, batch in enumerate(_whole(self.dataloader)):
@@ -88,15 +77,10 @@ class ChannelLoop(BaseLoop):
 
     def read(self, batches: list[list[int]]) -> Iterator[dict]:
         """Batches without hooks."""
-        return _whole(self._loader(batches))
-
-    def _loader(self, batches: list[list[int]]) -> DataLoader:
-        names = ['num_workers', 'collate_fn', 'pin_memory', 'worker_init_fn', 'prefetch_factor']
-        options = {name: getattr(self.dataloader, name) for name in [*names, 'multiprocessing_context']}
-        return DataLoader(self.data_set, batch_sampler=batches, **options)
+        return _whole(with_batches(self.dataloader, batches, self.data_set))
 
     def describe_model(self) -> dict[str, str]:
-        """The model by name, and the fingerprints of its weights and of the checkpoint that was loaded."""
+        """The model's name, and fingerprints of its weights and checkpoint."""
         checkpoint = self.runner._load_from
         return dict(
             model=self.runner.model_name,

@@ -21,22 +21,15 @@ from mmposenc.shifts.consistency import ConsistencyCard, make_card, predict_view
 class ShiftConsistencyLoop(ValLoop):
     """Top-1 and Cons.N of any classifier, several N and protocols in one pass (Sec. 4.1, Table 2).
 
-    A batch is preprocessed once; the shifts act on the normalised images, on the device. The loop serves as validation
-    and as test loop, calls the hooks of either, and gives the evaluator's other metrics the reference predictions.
+    The shifts act on the normalised images, on the device. The loop serves as validation and as test loop, and gives
+    the evaluator's other metrics the reference predictions. It refuses images that differ in size or are padded.
 
     Args:
-        dataloader: Data loader, or its config. Its samples carry their position in the data set (`sample_idx`, which
-            mmpretrain's `PackInputs` keeps, or the `indices` of a whole batch).
-        evaluator: Evaluator, or its config. `ShiftConsistencyMetric` is added where it is missing.
+        dataloader: Its samples carry their position in the data set (`sample_idx`, which mmpretrain's `PackInputs`
+            keeps, or the `indices` of a whole batch).
+        evaluator: `ShiftConsistencyMetric` is added where it is missing.
         max_shifts, protocols, seed, crop_size: As in `mmposenc.shift_consistency`.
         fp16: Run the model under autocast.
-
-    Raises:
-        TypeError, ValueError: If an argument is not one of those above; when run, if images differ in size or are
-            padded, a sample lacks its label or index, or the model returns no scores.
-
-    Example:
-        >>> val_cfg = dict(type='mmposenc.ShiftConsistencyLoop', max_shifts=[8], protocols=['zero_ref', 'zero_pair'])
     """
 
     def __init__(
@@ -118,24 +111,17 @@ class ShiftConsistencyLoop(ValLoop):
         # A whole batch may be composed to something larger, such as a grid.
         sizes |= {size} if whole else {tuple(image.shape[-2:]) for image in data_batch['inputs']}
         if len(sizes) > 1:
-            raise ValueError(
-                f'all images must have one size, got {sorted(sizes)}; resize and crop them in the test pipeline '
-                '(padding them to the largest of a batch would make the result depend on the batch)'
-            )
+            raise ValueError(f'all images must have one size, got {sorted(sizes)}; resize them in the test pipeline')
         if size not in sizes:
-            raise ValueError(
-                f'the data preprocessor padded images of {sorted(sizes)} px to {size}, and the padding would be '
-                'shifted with them; resize them in the test pipeline'
-            )
+            padded = f'padded images of {sorted(sizes)} px to {size}, and the padding would be shifted with them'
+            raise ValueError(f'the data preprocessor {padded}; resize them in the test pipeline')
 
     def _check_samples(self, samples: list[BaseDataElement] | None) -> list[int]:
         """Their positions in the data set; raises unless each has one and a label."""
         if not samples or any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
-            raise ValueError('every sample needs one gt_label, got none or several; use a data set with one label each')
-        indices = [sample.get('sample_idx') for sample in samples]
-        if not all(isinstance(index, Integral) and 0 <= int(index) < self.num_samples for index in indices):
-            raise ValueError(
-                f'every sample needs a sample_idx from 0 to {self.num_samples - 1}, its position in the data set, got '
-                f"{indices[:8]}; keep 'sample_idx' in the meta_keys of PackInputs"
-            )
+            raise ValueError('every sample needs one gt_label, got none or several')
+        indices, last = [sample.get('sample_idx') for sample in samples], self.num_samples - 1
+        if not all(isinstance(index, Integral) and 0 <= int(index) <= last for index in indices):
+            got = f"its position in the data set, got {indices[:8]}; keep 'sample_idx' in the meta_keys of PackInputs"
+            raise ValueError(f'every sample needs a sample_idx from 0 to {last}, {got}')
         return indices

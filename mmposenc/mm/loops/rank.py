@@ -25,27 +25,22 @@ class ChannelRankingLoop(ChannelLoop):
     """Ranks the channels of a layer over the test data set, in place of a test (Sec. 4.2.1, Eq. 2 and 3).
 
     Any model of mmseg or mmpretrain, with its own test pipeline and data preprocessor. Several pairs and statistics
-    take one pass, in which each image is taken once, whatever the sampler. Images are flipped or rolled before the
-    preprocessor pads them. Whole images are compared, also with `allow_slide`.
+    take one pass. Images are flipped or rolled before the preprocessor pads them. Whole images are compared, also with
+    `allow_slide`. `rankings` holds the result by file once the loop has run.
 
     Args:
-        dataloader: Data loader, or its config; its sampler is not used.
-        evaluator: Not used: a Runner gives it to any test loop, and a ranking needs no labels.
+        dataloader, evaluator: As a Runner gives them to a test loop; the sampler and the evaluator are not used.
         layer: Dotted module path, with [i] behind it where the module gives a tuple.
-        pairs: Names out of `mmposenc.channels.PAIRS`. Default: Eq. 2's.
-        statistics: Names out of `mmposenc.channels.STATISTICS`. Default: Eq. 2's.
+        pairs, statistics: Names out of `mmposenc.channels.PAIRS` and `STATISTICS`. Default: Eq. 2's.
         out: The ranking's file, default `ranking.json` in the work directory. Of several rankings each has pair and
             statistic in its name: `ranking-flip_image-abs.json`.
         region: Where the objects of the images are, for the reader: 'overall', 'left', ...
         reference: For 'centred', the file of the 'signed' ranking of the whole data set by the same pair.
-        rank_split: 'all' images, or those at even or odd positions of the data set, so that a sweep can use the others.
+        rank_split: 'all' images, or those at 'even' or 'odd' positions of the data set; a sweep can use the others.
         region_list: File of the names of the images, as `mmposenc region-lists` writes it. Default: all images.
         max_images: Only the first ones, before they are split.
         allow_slide: Accept a model that is tested by sliding windows.
         channel_dim, prefix_tokens: As in `mmposenc.rank_channels`.
-
-    Attributes:
-        rankings: By file, once the loop has run.
 
     Example:
         >>> test_cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone[-1]', out='ranking.json')
@@ -78,8 +73,6 @@ class ChannelRankingLoop(ChannelLoop):
             if 'centred' not in statistics:
                 raise ValueError("reference, a 'signed' ranking of the whole data set, is for statistic 'centred' only")
             self.references['centred'] = Ranking.load(reference)
-        for pair, statistic in product(pairs, statistics):
-            check_reference(statistic, self.references[statistic], pair, layer)
         find_module(runner.model, layer)
         super().__init__(runner, dataloader, rank_split, allow_slide, region_list, max_images)
         self.layer, self.pairs, self.region = layer, tuple(pairs), region

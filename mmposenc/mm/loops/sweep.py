@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
-from mmposenc.channels.detections import DetectionMetric
 from mmposenc.channels.sweep_plan import SweepPlan, known_activation
 from mmposenc.channels.sweep_result import Sweep, SweepFolder, read_conditions
 from mmposenc.layers import check_layer, eager_forwards, pooled_features
@@ -34,35 +34,26 @@ class AblationSweepLoop(ChannelLoop):
     """Sweeps N, rankings, windows, random orders, layers and regions over the test data (Sec. 4.2.2, Fig. 4 and 6).
 
     Any segmentor of mmseg (figures: mIoU, aAcc and IoU by region), classifier of mmpretrain (Top-1 and Cons.N) or
-    detector of mmdet (COCO AP, AP50 and log-average miss rate). The batches are those of consecutive images, dealt out
-    to the processes, and the same after an interruption; a repeated call resumes where the last one ended. The result
-    is a `Sweep` in a folder.
+    detector of mmdet (COCO AP, AP50 and log-average miss rate). The batches hold consecutive images and are dealt out
+    to the processes; a repeated call resumes where the last one ended. The result is a `Sweep` in a folder, and in
+    `sweep` on the main process.
 
     Args:
-        dataloader: Data loader, or its config; its sampler is not used.
-        evaluator: Not used: a Runner gives it to any test loop.
+        dataloader, evaluator: As a Runner gives them to a test loop; the sampler and the evaluator are not used.
         rankings: Files of rankings; each is called by its file's name without the suffix, or by its key in a dict.
         num_channels: The N of the top-N variants.
         window: Size of the windows; 0 for none.
         num_random: Number of random orders.
-        num_matched: Number of random orders of the same mean activation as each ranking; each needs its own. The mean
-            activation comes from a 'mean_activation' ranking of the layer, or is measured first.
+        num_matched: Number of random orders for each ranking that match its mean activation, which comes from a
+            'mean_activation' ranking of the layer or is measured first.
         layers: Where channels are ablated. Default: the layers of the rankings.
         out: Folder of the result. Default: `sweep` in the work directory.
         level: 'auto', '1', '2' or '3': how much the variants share; see `SegmentationCounts`.
         memory_budget: MiB for what is held of several variants at once.
         regions, ignore_index: As in `mmposenc.RegionIoUMetric`.
         max_shift: N of a classifier's Cons.N, px; 0 leaves it out.
-        split: 'all' images, or every second one, 'even' or 'odd': those that the rankings were not made from.
-        allow_other_weights: Accept rankings of other weights.
-        allow_slide: Accept a model that is tested by sliding windows.
-
-    Attributes:
-        sweep: The `Sweep`, on the main process, once the loop has run.
-
-    Raises:
-        ValueError: If an argument is not one of those above, the model is tested by sliding windows, a ranking does not
-            fit it, or the folder holds another sweep.
+        split: 'all' images, or those at 'even' or 'odd' positions: those that the rankings were not made from.
+        allow_other_weights, allow_slide: Accept rankings of other weights, and a model tested by sliding windows.
 
     Example:
         >>> test_cfg = dict(type='mmposenc.AblationSweepLoop', rankings=['ranking.json'], num_channels=[0, 100, 200])
@@ -96,32 +87,28 @@ class AblationSweepLoop(ChannelLoop):
         self.plan = SweepPlan(load_rankings(rankings), layers, num_channels, window, num_random)
         super().__init__(runner, dataloader, split, allow_slide)
         self.batches: list[list[int]] = list(BatchSampler(range(self.num_images), self.batch_size, drop_last=False))
+        rank, world_size = get_dist_info()
+        self._share = slice(rank, None, world_size)  # of the batches
         self.out = Path(runner.work_dir, 'sweep') if out is None else Path(out)
-        self.level, self.memory, self.max_shift, self.split = str(level), float(memory_budget), max_shift, split
-        self.allow_other_weights, self.allow_slide = allow_other_weights, allow_slide
-        self.metric: MeanIoU | DetectionMetric | None = None
+        self.level, self.split, self.allow_other_weights = str(level), split, allow_other_weights
+        whole: Any = self.dataloader.dataset
+        counts: Any
         if hasattr(self.model, 'decode_head'):
-            whole = getattr(self.data_set, 'dataset', self.data_set)
-            classes = (getattr(whole, 'metainfo', None) or {}).get('classes')
+            classes = (getattr(getattr(whole, 'dataset', whole), 'metainfo', None) or {}).get('classes')
             if not classes:
                 raise ValueError('the data set names no classes: give it metainfo=dict(classes=...)')
-            self.metric = MeanIoU(classes, regions, ignore_index)
+            metric = MeanIoU(classes, regions, ignore_index)
+            counts = partial(SegmentationCounts, metric=metric, allow_slide=allow_slide)
         elif regions is not None:
             raise ValueError('regions need a segmentation model: leave them out')
         elif is_detector(self.model):
-            self.metric = detection_metric(self.model, self.data_set)
+            counts = partial(DetectionCounts, metric=detection_metric(self.model, self.data_set), data_set=whole)
+        else:
+            counts = partial(ClassificationCounts, num_images=len(whole), max_shift=max_shift)
+        self._counts = partial(counts, self.model, level=self.level, memory=float(memory_budget))
         # A layer or a level that does not fit is refused before a pass over the data.
-        self.task = self._task(lambda line: None)
+        self._counts(self.plan, say=lambda line: None)
         self.sweep: Sweep | None = None
-
-    def _task(self, say: Callable[[str], None]) -> SegmentationCounts | ClassificationCounts | DetectionCounts:
-        options: dict[str, Any] = dict(level=self.level, memory=self.memory, say=say)
-        whole: Any = self.dataloader.dataset
-        if isinstance(self.metric, DetectionMetric):
-            return DetectionCounts(self.model, self.plan, self.metric, whole, **options)
-        if self.metric is not None:
-            return SegmentationCounts(self.model, self.plan, self.metric, allow_slide=self.allow_slide, **options)
-        return ClassificationCounts(self.model, self.plan, len(whole), self.max_shift, **options)
 
     def run(self) -> dict[str, float]:
         """Sweep, write the files, and return the figures of the whole network."""
@@ -133,15 +120,15 @@ class AblationSweepLoop(ChannelLoop):
             self.plan = SweepPlan.from_document({**self.plan.document(), **matched})
         else:
             self.runner.logger.info(
-                'sweep: rankings are compared with random orders only; --matched 39 (num_matched) also compares each '
-                'with orders of the same mean activation, which tells position from mere strength'
+                'sweep: rankings are compared with random orders only; --matched 39 (num_matched) adds orders of the '
+                'same mean activation, which tells position from mere strength'
             )
-        # Heads hold products of the weights, and the runner loads those after it has built the loop.
-        self.task = self._task(self.runner.logger.info)
-        folder = SweepFolder(self.out, self.plan, self.task.metric, self._about())
+        # Again, since heads hold products of the weights, which the runner loads after it has built the loop.
+        counts = self._counts(self.plan, say=self.runner.logger.info)
+        folder = SweepFolder(self.out, self.plan, counts.metric, self._about())
         barrier()  # Nothing is written before every process has checked what is there.
         finished = _from_main(folder.open)
-        own = _own([batch for batch in self.batches if not finished.issuperset(batch)])
+        own = [batch for batch in self.batches if not finished.issuperset(batch)][self._share]
 
         def measure(batches: Iterator[dict]) -> dict[str, float]:
             with eager_forwards(), _same_kernels():
@@ -149,7 +136,7 @@ class AblationSweepLoop(ChannelLoop):
                     data = self._preprocessed(batch)
                     for layer in self.plan.layers if idx == 0 else ():
                         check_layer(self.model, layer, first_window(self.model, data['inputs']), self._forward(data))
-                    folder.add(positions, self.task.count(data, [self.positions[place] for place in positions]))
+                    folder.add(positions, counts.count(data, [self.positions[place] for place in positions]))
             folder.flush()
             barrier()
             return _from_main(lambda: self._finish(folder))
@@ -190,17 +177,15 @@ class AblationSweepLoop(ChannelLoop):
             return found
         self.runner.logger.info(f'sweep: a pass over the images measures the mean activation at {", ".join(missing)}')
         sums: list[tuple[int, Tensor]] = []
-        own = _own(self.batches)
+        own = self.batches[self._share]
         for positions, batch in zip(own, self.read(own), strict=True):
             data, pooled = self._preprocessed(batch), []
             for layer in missing:
                 features = pooled_features(self.model, layer, data['inputs'], self._forward(data))
                 pooled.append(features.double().cpu().sum(0))
                 if len(pooled[-1]) != self.plan.total:
-                    raise ValueError(
-                        f'layer {layer!r} has {len(pooled[-1])} channels, but the channels were chosen among '
-                        f'{self.plan.total}: the rankings are of another model or layer'
-                    )
+                    got = f'{len(pooled[-1])} channels, but the channels were chosen among {self.plan.total}'
+                    raise ValueError(f'layer {layer!r} has {got}: the rankings are of another model or layer')
             sums.append((positions[0], torch.stack(pooled)))
         # In the order of the batches: the sum is the same for any number of processes.
         parts = dict(part for share in all_gather_object(sums) for part in share)
@@ -231,9 +216,7 @@ def load_rankings(rankings: Sequence[str] | Mapping[str, str]) -> dict[str, Rank
         raise TypeError(f'rankings must be a list of files, got the str {rankings!r}: write [{rankings!r}]')
     named = dict(rankings) if isinstance(rankings, Mapping) else {Path(path).stem: path for path in rankings}
     if len(named) < len(rankings) or not all(isinstance(name, str) and name.isprintable() for name in named):
-        raise ValueError(
-            f'rankings are called by the names of their files, which must differ and be of one line, got {list(named)}'
-        )
+        raise ValueError(f'rankings are called by their files, which must differ and be of one line, got {list(named)}')
     return {name: Ranking.load(path) for name, path in named.items()}
 
 
@@ -259,12 +242,6 @@ def _from_main(function: Callable[[], Any]) -> Any:
     given = [function() if is_main_process() else None]
     broadcast_object_list(given)
     return given[0]
-
-
-def _own(batches: list[list[int]]) -> list[list[int]]:
-    """The batches of this process."""
-    rank, world_size = get_dist_info()
-    return batches[rank::world_size]
 
 
 def _tensor_digest(value: Any) -> str:

@@ -1,12 +1,12 @@
 """What a sweep counts of each image: pixels of a segmentation network, hits of a classifier, boxes of a detector."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._pytree import tree_leaves
 
 from mmposenc.channels.ablation import ablate_channels
@@ -19,20 +19,16 @@ from mmposenc.mm.heads import SharedHead, find_head
 from mmposenc.regions import MeanIoU, confusion_margins, count_strips
 from mmposenc.shifts import ShiftedViews
 
-Say = Callable[[str], None]
 _NAN = 'the scores must be numbers, got NaN: check the checkpoint'
 
 
 class SweepCounts:
-    """Counts of each image in each run of a plan.
+    """Counts of each image in each run of a plan, of a model without wrappers in evaluation mode.
 
     Args:
-        model: Without wrappers, in evaluation mode.
-        level: '1': every variant is a forward of its own; '2': they share what comes before the layer, see
-            `VariantForwards`; 'auto': the highest one that the model and the layer allow.
-        memory: MiB for what is held of several variants at once; one variant is held in any case.
-        say: Gets a line for each layer on what is shared, or why it is not.
-        options: Of `VariantForwards`.
+        level: '1': every variant is a forward of its own; '2': they share what comes before the layer; 'auto': the
+            highest that the model and the layer allow.
+        memory, say, reuse, options: Of `VariantForwards`.
     """
 
     levels: tuple[str, ...] = ('auto', '1', '2')
@@ -43,13 +39,12 @@ class SweepCounts:
         plan: SweepPlan,
         level: str = 'auto',
         memory: float = 1024,
-        say: Say = print,
+        say: Callable[[str], None] = print,
         reuse: bool = True,
         **options: Any,
     ) -> None:
         if level not in self.levels:
-            allowed = ', '.join(self.levels)
-            raise ValueError(f'level must be one of {allowed} for {type(model).__name__}, got {level!r}')
+            raise ValueError(f'level must be one of {", ".join(self.levels)} for {type(model).__name__}, got {level!r}')
         self.forwards = PlanForwards(model, plan, memory=memory, reuse=reuse and level != '1', say=say, **options)
         self.model, self.plan, self.say, self.bytes = model, plan, say, memory * 2**20
 
@@ -57,12 +52,8 @@ class SweepCounts:
 class SegmentationCounts(SweepCounts):
     """Labelled and predicted pixels of each class, strip and run (Fig. 4 and 6), of a segmentor of mmseg.
 
-    At level 3 the variants share the convolutions of the head too; see `mmposenc.mm.heads`.
-
-    Args:
-        metric: With the names of the classes.
-        allow_slide: Accept sliding windows, in each of which the channels are ablated.
-        options: Of `SweepCounts`.
+    At level 3 the variants share the convolutions of the head too; see `mmposenc.mm.heads`. With `allow_slide` channels
+    are ablated in every window.
     """
 
     levels = 'auto', '1', '2', '3'
@@ -95,19 +86,14 @@ class SegmentationCounts(SweepCounts):
 
     @torch.no_grad()
     def count(self, data: dict, positions: Sequence[int]) -> Tensor:
-        """Count one batch, as the data preprocessor gives it: int32 (images, runs, strips, 3, classes).
-
-        `positions` are those of the images in the data set; not needed here.
-        """
+        """Count one batch, as the data preprocessor gives it: int32 (images, runs, strips, 3, classes)."""
         inputs, samples = data['inputs'], data['data_samples']
         if any('gt_sem_seg' not in sample for sample in samples):
-            raise ValueError(
-                'a sweep needs label maps, but a sample has no gt_sem_seg: put LoadAnnotations into the test pipeline'
-            )
+            raise ValueError('a sample has no gt_sem_seg: put LoadAnnotations into the test pipeline')
         maps = [sample.gt_sem_seg.data.squeeze(0).to(inputs.device) for sample in samples]
         counters = [_PixelCounter(labels, self.plan.num_runs, self.metric, self.bytes / 4) for labels in maps]
 
-        def predict(copies: int = 1) -> list[Any]:
+        def predict() -> list[Any]:
             return self.model(inputs, samples, mode='predict')
 
         def labels(copies: int) -> list[Tensor]:
@@ -123,8 +109,7 @@ class SegmentationCounts(SweepCounts):
         for layer, head in [*self.heads.items()]:
             with head.record() as record:
                 predict()
-            images = zip(*(tensor.split(1) for tensor in record.values()), strict=True)
-            seen[layer] = [dict(zip(record, tensors, strict=True)) for tensors in images]
+            seen[layer] = [{name: tensor[i : i + 1] for name, tensor in record.items()} for i in range(len(samples))]
             if not self._agrees(layer, seen[layer][0], samples[0], predict):
                 del self.heads[layer]
         for run, predictions in self.forwards.run(labels, scores, leave_out=self.heads):
@@ -210,10 +195,7 @@ class _PixelCounter:
 class ClassificationCounts(SweepCounts):
     """Top-1 and consistency under shifts of each run (the figures of Table 2, swept), of a classifier of mmpretrain.
 
-    Args:
-        num_images: Length of the data set.
-        max_shift: N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
-        options: Of `SweepCounts`.
+    `max_shift` is N of Cons.N by the protocol `zero_ref`, px; 0 leaves it out.
     """
 
     def __init__(self, model: Any, plan: SweepPlan, num_images: int, max_shift: int = 8, **options: Any) -> None:
@@ -224,13 +206,10 @@ class ClassificationCounts(SweepCounts):
 
     @torch.no_grad()
     def count(self, data: dict, positions: Sequence[int]) -> Tensor:
-        """Count one batch, as the data preprocessor gives it: (images, runs, figures + 1), see `Rates`.
-
-        `positions` are those of the images in the data set, by which the shifts are drawn.
-        """
+        """Count one batch, as the data preprocessor gives it: (images, runs, figures + 1), see `Rates`."""
         images, samples = data['inputs'], data['data_samples']
         if any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
-            raise ValueError('a sweep needs one gt_label for each image: use a data set with one label each')
+            raise ValueError('a sweep needs one gt_label for each image')
         labels = torch.cat([sample.gt_label for sample in samples]).to(images.device)
         reference = self._labels(images, samples)
         if not self._checked:
@@ -262,12 +241,7 @@ class ClassificationCounts(SweepCounts):
 
 
 class DetectionCounts(SweepCounts):
-    """Detections of each run, matched to the boxes of the data set, of a detector of mmdet.
-
-    Args:
-        metric: Of the same data set, see `mmposenc.mm.detection.detection_metric`.
-        options: Of `SweepCounts`.
-    """
+    """Detections of each run, matched to the boxes of the data set, of a detector of mmdet."""
 
     def __init__(self, model: Any, plan: SweepPlan, metric: DetectionMetric, data_set: Any, **options: Any) -> None:
         super().__init__(model, plan, stack=False, **options)
@@ -284,7 +258,13 @@ class DetectionCounts(SweepCounts):
             return [sample.pred_instances for sample in samples]
 
         def scores(copies: int) -> Tensor:
-            with _head_outputs(self.model) as outputs:
+            outputs: list[Tensor] = []  # of the heads: all there is before thresholds and suppression
+
+            def note(module: nn.Module, given: Any, output: Any) -> None:
+                if type(module).__name__.endswith('Head'):
+                    outputs.extend(leaf.flatten().float() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+            with register_module_forward_hook(note):
                 detections(copies)
             if not outputs:
                 raise ValueError(f'{type(self.model).__name__} has no module whose name ends in Head: sweep at level 1')
@@ -294,21 +274,6 @@ class DetectionCounts(SweepCounts):
             boxes = [dict(boxes=one.bboxes.cpu(), scores=one.scores.cpu(), labels=one.labels.cpu()) for one in found]
             counts[:, run] = self.metric.count(boxes, truths)
         return counts
-
-
-@contextmanager
-def _head_outputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """What the heads of a detector give while the block runs: all there is before thresholds and suppression."""
-    seen: list[Tensor] = []
-
-    def note(module: nn.Module, given: Any, output: Any) -> None:
-        seen.extend(leaf.flatten().float() for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
-
-    with ExitStack() as hooks:
-        for module in model.modules():
-            if type(module).__name__.endswith('Head'):
-                hooks.enter_context(module.register_forward_hook(note))
-        yield seen
 
 
 def _scores(sample: Any) -> Tensor:

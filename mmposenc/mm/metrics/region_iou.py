@@ -21,8 +21,8 @@ class RegionIoUMetric(BaseMetric):
     """mIoU, aAcc, mAcc and mDice of left, center, right and overall from one count (Sec. 4.2.2, Fig. 4 and 6).
 
     Replaces mmseg's `IoUMetric`: `overall` has its figures, and each region those it has on the cropped arrays. Figures
-    are Python floats in percent, not rounded: `left/mIoU`, `overall/aAcc`, ..., and with `classwise` `left/IoU/car`,
-    NaN if neither label nor prediction holds the class. A table with the IoU of each class and region is logged.
+    are in percent, not rounded: `left/mIoU`, `overall/aAcc`, ..., and with `classwise` `left/IoU/car`, NaN if neither
+    label nor prediction holds the class. A table with the IoU of each class and region is logged.
 
     Images that mmengine's sampler repeats to give all ranks the same number are left out; if another sampler repeats
     images, that is an error. So is a label or prediction outside the classes, which mmseg's metric counts in the union.
@@ -32,9 +32,6 @@ class RegionIoUMetric(BaseMetric):
         ignore_index, prefix: As in mmseg.
         iou_metrics: 'mIoU', 'mDice' or both, as in mmseg.
         classwise: Return the figures of each class too.
-
-    Example:
-        >>> val_evaluator = dict(type='mmposenc.RegionIoUMetric', regions=dict(left=(0, 0, 0.5, 1)))
     """
 
     default_prefix = ''  # With None, mmengine warns.
@@ -69,8 +66,8 @@ class RegionIoUMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             if 'gt_sem_seg' not in sample:
-                advice = "for a test set without labels use mmseg's IoUMetric with format_only=True"
-                raise ValueError(f'RegionIoUMetric needs label maps, but a sample has no gt_sem_seg; {advice}')
+                advice = "without labels use mmseg's IoUMetric with format_only=True"
+                raise ValueError(f'RegionIoUMetric: a sample has no gt_sem_seg; {advice}')
             labels, prediction = (sample[key]['data'].squeeze(0) for key in ('gt_sem_seg', 'pred_sem_seg'))
             counts = count_strips(labels, prediction, len(self.classes), self.strips, self.ignore_index)
             self._last = confusion_margins(counts)
@@ -78,16 +75,14 @@ class RegionIoUMetric(BaseMetric):
             self._images += 1
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Figures of the counts of all ranks, for a data set of `size` images.
-
-        Rank r of W holds images r, r + W, ...: one image more than that is the sampler's padding, and the rank's last.
-        """
+        """Figures of the counts of all ranks, for a data set of `size` images."""
+        # Rank r of W holds images r, r + W, ...: one image more is the sampler's padding, and the rank's last.
         rank, world_size = get_dist_info()
         padded = self._images == -((rank - size) // world_size) + 1
         # A rank without images has nothing of this shape.
         nothing = torch.zeros(len(self.strips), 3, len(self.classes), dtype=torch.int64)
-        sums, repeated = (nothing + counts.cpu() for counts in (self._sums, self._last * padded))
-        total = torch.cat([sums.flatten(), repeated.flatten(), torch.tensor([self._images, padded])])
+        sums = torch.stack([nothing + counts.cpu() for counts in (self._sums, self._last * padded)])
+        total = torch.cat([sums.flatten(), torch.tensor([self._images, padded])])
         self._reset()
         all_reduce(total)
         images, padded = total[-2:].tolist()
@@ -95,8 +90,8 @@ class RegionIoUMetric(BaseMetric):
         if images > size:
             sums, images = sums - repeated, images - padded
         if not images or images > size:
-            advice = "each must be seen once; use sampler=dict(type='DefaultSampler', shuffle=False)"
-            raise ValueError(f'{images} images were evaluated of a data set of {size}: {advice}')
+            advice = "use sampler=dict(type='DefaultSampler', shuffle=False)"
+            raise ValueError(f'{images} images were evaluated of a data set of {size}; {advice}')
         if images < size:
             print_log(f'Only {images} of {size} images were evaluated.', logger='current', level=logging.WARNING)
         figures = self.compute_metrics([sums])

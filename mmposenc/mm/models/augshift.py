@@ -30,8 +30,7 @@ class AugShiftClassifier(ImageClassifier):
         head: Any head of mmpretrain that classifies one vector and leaves its loss to its `loss_module`. Distilled
             heads and heads with a margin do not.
         loss: Config of the loss. None is `AugShiftLoss` with its defaults.
-        data_preprocessor: Of type `mmposenc.BatchPreprocessor` unless another is named: mmpretrain's own would stack
-            the two views into one tensor without a word.
+        data_preprocessor: Of type `mmposenc.BatchPreprocessor` unless another is named.
         train_cfg: Batch augmentations that mix labels (Mixup, CutMix), as a config inherits them. They are dropped
             with a warning: Eq. 1 needs one label per image.
     """
@@ -46,7 +45,7 @@ class AugShiftClassifier(ImageClassifier):
         train_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        if data_preprocessor is None or isinstance(data_preprocessor, dict):
+        if data_preprocessor is None or isinstance(data_preprocessor, dict):  # mmpretrain's would stack the two views.
             data_preprocessor = {'type': 'mmposenc.BatchPreprocessor', **(data_preprocessor or {})}
             train_cfg = data_preprocessor.pop('batch_augments', None) or train_cfg
         elif getattr(data_preprocessor, 'batch_augments', None) is not None:
@@ -58,11 +57,10 @@ class AugShiftClassifier(ImageClassifier):
         distilled = isinstance(self.head, DeiTClsHead) or getattr(self.head, 'distillation', False)
         own_loss = not issubclass(kind, ClsHead) or (kind.loss, kind._get_loss) != (ClsHead.loss, ClsHead._get_loss)
         if distilled or own_loss:
-            raise ValueError(
-                'AugShiftClassifier needs a head that classifies one vector and takes its loss from loss_module (no '
-                f'distilled head, none with a margin or several labels), got {kind.__name__}; give head=dict('
-                "_delete_=True, type='LinearClsHead' or 'VisionTransformerClsHead', num_classes=..., in_channels=...)"
-            )
+            need = 'needs a head that classifies one vector and has its loss in loss_module (not distilled, no margin)'
+            options = "type='LinearClsHead' or 'VisionTransformerClsHead', num_classes=..., in_channels=..."
+            got = f'{kind.__name__}; give head=dict(_delete_=True, {options})'
+            raise ValueError(f'AugShiftClassifier {need}, got {got}')
         self.augshift_loss = MODELS.build(loss or {'type': 'mmposenc.AugShiftLoss'})
 
     def loss(self, inputs: list[Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:

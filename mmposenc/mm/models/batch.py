@@ -1,7 +1,7 @@
 """Whole batches on their device: the preprocessor, and the transforms of flips, shifts and two views.
 
-Transforms take and return the batch as a dict. `inputs` is a float tensor (B, C, H, W) that is already normalised, so a
-fill of zero is the mean colour. Only a batch that went through `BatchTwoViews` holds a list of two such tensors.
+Transforms take and return the batch as a dict. `inputs` is a normalised float tensor (B, C, H, W), so a fill of zero is
+the mean colour; behind `BatchTwoViews` it is a list of two.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,7 @@ Transforms = Sequence[dict | Callable[[Batch], Batch]]
 class BatchRandomFlip:
     """Mirror each image with probability `prob` (Sec. 4.1: shared by both views when it comes before them).
 
-    `direction` is 'horizontal', left-right, or 'vertical', as in mmcv. Modifies `inputs`. Raises a ValueError if `prob`
-    lies outside [0, 1] or the direction is another.
+    `direction` is 'horizontal', left-right, or 'vertical', as in mmcv. Modifies `inputs`.
     """
 
     def __init__(self, prob: float = 0.5, direction: str = 'horizontal') -> None:
@@ -47,7 +46,6 @@ class BatchRandomShift:
     """Move each image by a random offset of its own, up to `max_shift` px in each axis (Sec. 4.1).
 
     The random crop of a padded image. Modifies `inputs`; `fill` is what moves in, as in `mmposenc.shifts.shift_images`.
-    The defaults are the range of the paper's Cons.8, and zero after normalisation.
     """
 
     def __init__(self, max_shift: int = 8, fill: str = 'zero') -> None:
@@ -64,10 +62,8 @@ class BatchRandomShift:
 class BatchTwoViews:
     """Two independently transformed views of each image (Fig. 2): the batch counterpart of mmpretrain's `MultiView`.
 
-    `inputs` becomes a list of two tensors. What stands before it in the list of transforms is shared by both views.
-
-    Args:
-        transforms: Batch transforms, as configs or callables, run once per view.
+    `inputs` becomes a list of two tensors. `transforms`, configs or callables, run once per view; what stands before
+    this one in a list of transforms is shared by both.
     """
 
     def __init__(self, transforms: Transforms) -> None:
@@ -82,17 +78,15 @@ class BatchPreprocessor(ClsDataPreprocessor):
     """mmpretrain's preprocessor, for whole batches and for several views too.
 
     A whole batch (`inputs` (B, 3, H, W) uint8, `labels` (B,), `indices` (B,), see `mmposenc.mm.datasets`) goes to the
-    device as uint8 and is normalised and transformed there, to float32. In training the labels travel as ONE data
-    sample that holds them all, which mmpretrain's heads concatenate as they do many; where labels are mixed, one sample
-    per image carries its score. Samples of an ordinary pipeline go through mmpretrain's code, each view by itself.
+    device as uint8 and is normalised and transformed there, to float32. In training ONE data sample holds all labels,
+    as mmpretrain's heads concatenate them anyway; where labels are mixed, one sample per image carries its score.
+    Samples of an ordinary pipeline go through mmpretrain's code, each view by itself.
 
     Args:
-        train_transforms: Transforms of a whole batch in training.
-        test_transforms: The same in validation and testing.
+        train_transforms, test_transforms: Of a whole batch in training, and in validation and testing.
         channels_last: Give the model channels_last inputs, which eager convolutions on a GPU prefer.
-        **kwargs: Those of mmpretrain's `ClsDataPreprocessor`. Padding is for single samples only; whole batches of
-            `mmposenc.mm.datasets` are RGB already; `batch_augments` (Mixup, CutMix) come after `train_transforms`, and
-            need `num_classes` for whole batches, as does `to_onehot`.
+        **kwargs: Those of mmpretrain's `ClsDataPreprocessor`. Padding is for single samples only; `batch_augments`
+            (Mixup, CutMix) come after `train_transforms`, and need `num_classes`, as does `to_onehot`.
     """
 
     def __init__(
@@ -117,10 +111,9 @@ class BatchPreprocessor(ClsDataPreprocessor):
 
     def _samples(self, data: Batch, training: bool) -> Batch:
         if self.train_transforms if training else self.test_transforms:
-            raise ValueError(
-                f'{"train" if training else "test"}_transforms act on whole batches, got samples of a pipeline: put '
-                'them there (two views: MultiView), or use a data set of mmposenc with collate_fn=mmposenc.pass_batch'
-            )
+            got = 'got samples of a pipeline: put them there (two views: MultiView)'
+            stage, advice = 'train' if training else 'test', 'use a data set of mmposenc with mmposenc.pass_batch'
+            raise ValueError(f'{stage}_transforms act on whole batches, {got}, or {advice}')
         inputs = data['inputs']
         if not isinstance(inputs, (list, tuple)) or (isinstance(inputs[0], Tensor) and inputs[0].ndim == 3):
             return super().forward(data, training)
@@ -154,8 +147,7 @@ class BatchPreprocessor(ClsDataPreprocessor):
 
     def _check_one_view(self, is_several: bool) -> None:
         if is_several and self.batch_augments is not None:
-            views = 'got several views of each image: leave batch_augments out'
-            raise ValueError(f'batch_augments (Mixup, CutMix) mix the labels of one view, {views}')
+            raise ValueError('batch_augments mix the labels of one view, got several views: leave them out')
 
 
 def _build(transforms: Transforms) -> list[Callable[[Batch], Batch]]:

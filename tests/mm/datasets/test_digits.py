@@ -1,7 +1,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from mmposenc.mm.datasets.digits import Digits
+from mmposenc.mm.datasets.in_memory import Digits
 
 
 def test_the_splits_hold_every_digit_once_and_a_shift_of_8_loses_nothing():

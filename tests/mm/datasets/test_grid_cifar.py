@@ -9,9 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmposenc.mm.datasets.cifar import CIFAR10
-from mmposenc.mm.datasets.digits import Digits
 from mmposenc.mm.datasets.grid_cifar import GridCIFAR10, GridDigits
-from mmposenc.mm.datasets.in_memory import pass_batch
+from mmposenc.mm.datasets.in_memory import Digits, pass_batch
 from mmposenc.registry import DATASETS
 
 
