@@ -320,10 +320,11 @@ def pooled_features(
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
 ) -> Tensor:
-    """Pooled features z(I), (N, C), of images (N, 3, H, W), without gradient; the forward ends there (Sec. 4.2.1).
+    """Pooled features z(I), (N, C), of images (N, 3, H, W), without gradient (Sec. 4.2.1).
 
-    `forward` is how the network takes images, default `model` itself; for mmpretrain's and mmseg's models a function
-    that calls `model(images, mode='tensor')`. For `layer`, `channel_dim` and `prefix_tokens` see `layer_hook`.
+    The network runs no further than the layer. `forward` is how the network takes images, default `model` itself; for
+    mmpretrain's and mmseg's models a function that calls `model(images, mode='tensor')`. For `layer`, `channel_dim` and
+    `prefix_tokens` see `layer_hook`.
     """
     # In the forward of `DataParallel` a layer runs once on every device.
     call = forward or (model.module if isinstance(model, nn.DataParallel) else model)

@@ -120,8 +120,9 @@ class DetectionMetric:
 def log_average_miss_rate(matched: np.ndarray, ignored: np.ndarray, num_boxes: int, num_images: int) -> float:
     """Geometric mean of the miss rate at nine rates of false positives per image, from 1e-2 to 1e0 in equal ratios.
 
-    At each it is the miss rate of the last detection with at most as many false positives, 1 if there is none. Of each
-    detection, the most confident first: whether it is right, and whether it counts as neither right nor wrong.
+    At each it is the miss rate of the last detection with at most as many false positives, 1 if there is none.
+    `matched` says of each detection, the most confident first, whether it is right, and `ignored` whether it counts as
+    neither right nor wrong.
     """
     false = np.cumsum((matched == 0) & (ignored == 0)) / num_images
     missed = 1 - np.cumsum((matched > 0) & (ignored == 0)) / max(num_boxes, 1)

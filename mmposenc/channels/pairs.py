@@ -49,11 +49,11 @@ def pooled_pairs(
     channel_dim: int | None = None,
     prefix_tokens: int | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pooled features, two tensors (N, C), of the members of each pair, of images (N, 3, H, W) (Sec. 4.2.1, Eq. 2, 3).
+    """Pooled features of both members of each pair (Sec. 4.2.1, Eq. 2 and 3).
 
-    `pairs` are names in `PAIRS`. A member that several share is computed once: all six take seven forwards, one takes
-    two. For the other arguments see `mmposenc.layers.pooled_features`; a model that pads its images does so in
-    `forward`, after they were changed.
+    `images` are (N, 3, H, W), and each of the `pairs`, names in `PAIRS`, gives two tensors (N, C). A member that
+    several share is computed once: all six take seven forwards, one takes two. For the other arguments see
+    `mmposenc.layers.pooled_features`; a model that pads its images does so in `forward`, after they were changed.
     """
     check_pairs(pairs)
     members = dict.fromkeys(member for pair in pairs for member in PAIRS[pair])

@@ -236,7 +236,10 @@ class Metric(Protocol):
 
 
 class Rates:
-    """Shares of images, in %, such as ['top1', 'cons8_zero_ref']; sums (..., figures + 1): hits, number of images."""
+    """Shares of images in %, such as ['top1', 'cons8_zero_ref'].
+
+    Sums (..., figures + 1) are the hits and the number of images.
+    """
 
     name = 'rates'
     regions = ('overall',)

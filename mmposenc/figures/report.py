@@ -33,7 +33,7 @@ class Table:
 
 
 class Picture:
-    """A PNG or SVG file of a report, else an error; the page holds a copy of it, in the size it was drawn for.
+    """A PNG or SVG file of a report; the page holds a copy of it, in the size it was drawn for.
 
     The caption says what to see in it, also to those who cannot see it.
     """

@@ -90,9 +90,10 @@ def last_whole_checkpoint(work_dir: str | Path, trust: bool = False) -> tuple[Pa
 
 
 def load_exactly(model: nn.Module, weights: Mapping[str, Any], name: str) -> None:
-    """Load weights into a model that they fit exactly; ValueError, which calls it `name`, if a name or a shape differs.
+    """Load weights into a model that they fit exactly; ValueError if a name or a shape differs.
 
-    The prefix `module.` of a distributed training is taken off. Batch normalisation's counters may be missing.
+    `name` is what the message calls the model. The prefix `module.` of a distributed training is taken off. Batch
+    normalisation's counters may be missing.
     """
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
     try:

@@ -77,7 +77,7 @@ def _parse(text: str) -> Any:
 
 
 def type_name(part: Mapping[str, Any]) -> str:
-    """The type of a part of a config, also where it is a class: 'X' for mmengine's, 'mmposenc.X', '' if none."""
+    """The type of a part of a config as text, also where it is a class: 'X' of mmengine, 'mmposenc.X'; '' for none."""
     kind = part.get('type')
     if isinstance(kind, type):
         kind = f'{kind.__module__.partition(".")[0]}.{kind.__name__}'

@@ -100,7 +100,7 @@ class DigitScenes(BaseSegDataset):
 
 @DATASETS.register_module()
 class DigitSceneBoxes(DigitScenes):
-    """The scenes of `DigitScenes`, which has the arguments, with the boxes of their pedestrians, cars and signs.
+    """The scenes of `DigitScenes`, with its arguments and the boxes of pedestrians, cars and signs.
 
     The pipeline is mmdet's without its loading of images: `LoadAnnotations(with_bbox=True)`, ..., `PackDetInputs`.
     """
