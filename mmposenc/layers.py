@@ -81,7 +81,7 @@ def select_output(output: object, layer: str) -> Tensor:
 
 
 def replace_output(output: object, layer: str, features: Tensor) -> object:
-    """A copy of the module's output in which another tensor is the one that `layer` stands for."""
+    """A copy of the module's output with another tensor in the place that `layer` names."""
     if not isinstance(output, (tuple, list)):
         return features
     items = list(output)
@@ -326,8 +326,7 @@ def pooled_features(
     mmpretrain's and mmseg's models a function that calls `model(images, mode='tensor')`. For `layer`, `channel_dim` and
     `prefix_tokens` see `layer_hook`.
     """
-    # In the forward of `DataParallel` a layer runs once on every device.
-    call = forward or (model.module if isinstance(model, nn.DataParallel) else model)
+    call = forward or _single_copy(model)
     record = PooledRecord(layer)
 
     def reached(features: Tensor, layout: Layout) -> None:
@@ -357,6 +356,11 @@ class _LayerReachedError(Exception):
     """Ends a forward at a layer; never leaves this module."""
 
 
+def _single_copy(model: nn.Module) -> nn.Module:
+    """The network without `DataParallel`, in whose forward a layer runs once on every device."""
+    return model.module if isinstance(model, nn.DataParallel) else model
+
+
 def check_layer(
     model: nn.Module, layer: str, image: Tensor, forward: Forward | None = None, **layout: int | None
 ) -> None:
@@ -365,7 +369,7 @@ def check_layer(
     again = pooled_features(model, layer, image, forward, **layout)
     with torch.no_grad(), record_pooled(model, layer, **layout) as record:
         try:
-            (forward or model)(image)
+            (forward or _single_copy(model))(image)
         except Exception:  # Only what comes before the layer has to accept these images.
             if not record.calls:
                 raise

@@ -48,6 +48,8 @@ class Ranking(Result):
         reliability: Spearman correlation between the scores of the even and of the odd images; None if not known.
         model_sha256, checkpoint_sha256: `model_fingerprint` of the weights and `file_sha256` of the checkpoint, or ''.
         model, data_set, versions: Names of model, images and software, for the reader.
+
+    ValueError if an entry is not such.
     """
 
     FORMAT: ClassVar[str] = 'mmposenc.ranking/1'
@@ -71,6 +73,8 @@ class Ranking(Result):
         split_layer(self.layer)
         if self.pair not in (*PAIR_NAMES, 'none'):
             raise ValueError(f'pair must be one of {", ".join(PAIR_NAMES)}, or "none", got {short(self.pair)}')
+        if not self.region or not self.statistic:
+            raise ValueError(f'statistic and region must have names, got {self.statistic!r} and {self.region!r}')
         scores: tuple[float, ...] = ()
         with suppress(TypeError, ValueError, OverflowError):
             scores = tuple(map(float, self.scores))
@@ -99,8 +103,8 @@ class Ranking(Result):
         find_module(model, self.layer)
         if self.model_sha256 and not allow_other_weights and self.model_sha256 != (got := model_fingerprint(model)):
             prints = f'{self.model or "its model"} has the fingerprint {self.model_sha256[:12]}, the model {got[:12]}'
-            advice = 'load its checkpoint, rank this model, or pass allow_other_weights=True'
-            raise ValueError(f'the ranking was made from other weights: {prints}. To go on, {advice}')
+            advice = "load the ranking's checkpoint, rank this model, or pass allow_other_weights=True"
+            raise ValueError(f'the ranking was made from other weights: {prints}: {advice}')
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> 'Ranking':
@@ -118,8 +122,8 @@ class Ranking(Result):
         """
         try:
             ((key, listed),) = json.loads(Path(path).read_bytes()).items()
-            order = _permutation(listed, len(listed))
-        except (ValueError, AttributeError, TypeError) as error:
+            order = _permutation(listed, len(listed) if isinstance(listed, list) else 0)
+        except (ValueError, AttributeError) as error:
             form = 'a list of the released code, a JSON object such as {"overall": [2, 0, 1]}'
             raise ValueError(f'{path} is not {form}: {error}') from None
         scores = (len(order) - np.argsort(order)).tolist()
@@ -132,7 +136,8 @@ def _permutation(order: Sequence[int], total: int) -> tuple[int, ...]:
         channels = tuple(map(index, order))
         if channels and sorted(channels) == list(range(total)):
             return channels
-    raise ValueError(f'order must be a list that holds each channel from 0 to {total - 1} once, got {short(order)}')
+    last = max(total - 1, 0)
+    raise ValueError(f'order must be a list that holds each channel from 0 to {last} once, got {short(order)}')
 
 
 def model_fingerprint(module: nn.Module) -> str:

@@ -90,6 +90,7 @@ def test_table_and_plot(ranking):
     (dict(scores=...), "is not a complete file of .*'scores'"),
     (dict(colour='red'), "is not a complete file of .*'colour'"),
     (dict(pair='flip'), "pair must be one of flip_image, .* got 'flip'"),
+    (dict(statistic=''), "statistic and region must have names, got '' and 'left'"),
     (dict(layer='a[b]'), 'layer must be a dotted module path'),
     (dict(num_images=1.5), 'cannot be interpreted as an integer'),
 ])  # fmt: skip

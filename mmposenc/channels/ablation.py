@@ -36,8 +36,10 @@ def ablate_channels(
         value: What the channels give instead: a number, 0 in the paper, or (C,) numbers in channel order, such as the
             data set's means (the scores of a 'mean_activation' ranking).
         num_channels: The C that the channels were chosen among; a layer with another C is then refused.
-        allow_repeats: Ablate a layer that runs several times per forward, as under sliding windows. Otherwise it is a
-            ValueError if the layer does not run exactly once in each forward.
+        allow_repeats: Ablate a layer that runs several times per forward, as under sliding windows.
+
+    ValueError if the layer does not exist, has fewer channels or no established layout, or does not run exactly once in
+    each forward.
 
     Example:
         >>> model = torchvision.models.resnet18().eval()
@@ -136,9 +138,9 @@ def matched_random_channels(
 ) -> tuple[int, ...]:
     """N channels drawn at random that match the ranking's top N in strength.
 
-    Channels are exchanged at random within bins of mean activation (`activation` of the C channels, such as the scores
-    of a 'mean_activation' ranking), each of equally many, so that every top N holds as many channels of each bin as the
-    ranking's. The draws of one seed are nested.
+    Channels are exchanged at random within `bins` bins of equally many channels by mean activation (`activation` of the
+    C channels, such as the scores of a 'mean_activation' ranking), so that every top N holds as many channels of each
+    bin as the ranking's. The draws of one seed are nested.
     """
     total = ranking.num_channels
     (num_channels,) = whole_numbers('num_channels', [num_channels], total)

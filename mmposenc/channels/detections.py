@@ -23,7 +23,7 @@ class DetectionMetric:
     Evaluation of the State of the Art" (PAMI 2012), at IoU 0.5 over all boxes: low is good. Harm is the loss of AP.
 
     Args:
-        classes, num_boxes: Names of the classes, and boxes of each in the data set, without those to be ignored.
+        classes, num_boxes, num_images: Names of the classes; boxes of each, but for ignored ones; images.
         max_detections: Most confident detections of an image that are kept; of a class at most 100, as in COCO's AP.
 
     Sums are (images, max_detections, 4): score, class (-1 for none), and as bits for each IoU from 0.50 to 0.95 whether

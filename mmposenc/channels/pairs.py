@@ -69,7 +69,7 @@ def pooled_pairs(
 
 def check_pairs(pairs: Sequence[str]) -> None:
     """Refuse unknown names of pairs."""
-    if isinstance(pairs, str) or not pairs:
+    if isinstance(pairs, (str, set)) or not len(pairs):  # A set has another order in every process.
         raise TypeError(f"pairs must be a list of names such as ['flip_image'], got {pairs!r}")
     if unknown := [pair for pair in pairs if pair not in PAIRS]:
         raise ValueError(f'pair must be one of {", ".join(PAIRS)}, got {unknown[0]!r}')

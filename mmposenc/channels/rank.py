@@ -102,7 +102,7 @@ def check_statistic(statistic: str, has_reference: bool) -> None:
         raise ValueError(f'statistic must be one of {", ".join(STATISTICS)}, got {statistic!r}')
     if has_reference != (statistic == 'centred'):
         got = f'statistic {statistic!r} {"with" if has_reference else "without"} a reference'
-        raise ValueError(f"reference, the signed scores of all images, goes with statistic 'centred' alone, got {got}")
+        raise ValueError(f"'centred' alone needs, and takes, a reference, the signed scores of all images; got {got}")
 
 
 def collect_sums(

@@ -67,6 +67,8 @@ def sweep_channels(
         allow_other_weights: Accept rankings of other weights.
         say: Gets a line on what is shared at each layer. Default: the log of 'mmposenc'.
 
+    ValueError if a ranking does not fit the model, an argument is out of range, or the loader is empty.
+
     Example:
         >>> model = torchvision.models.resnet18().eval()
         >>> loader = [(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3]))]
@@ -88,6 +90,9 @@ def sweep_channels(
         for layer in plan.layers:
             if layer not in strength:
                 strength[layer] = rank_channels(model, loader, layer, **of_data).scores
+                if (width := len(strength[layer])) != plan.total:
+                    got = f'layer {layer!r} has {width} channels, but the rankings have {plan.total}'
+                    raise ValueError(f'{got}: they are of another model or layer')
         plan = SweepPlan(named, layers, num_channels, window, num_random, num_matched, strength)
     measure = make_metric(metric, finish)
     forwards = PlanForwards(model, plan, memory=memory, reuse=reuse, say=say, **layout)

@@ -26,7 +26,7 @@ class SweepVariant:
         of: For 'matched', the ranking whose strength the draw matches; otherwise ''.
         draw: Number of the draw; None for a ranking.
         kind: 'top' for the N top-ranked channels (Fig. 4 top), 'window' for consecutive ranks (Fig. 4 bottom).
-        start, stop, run: Ranks start to stop - 1 are ablated, by a forward of this number; run 0 ablates none.
+        start, stop, run: Ranks start to stop - 1 are ablated in forward number `run`; run 0 ablates none.
     """
 
     layer: str
@@ -91,12 +91,13 @@ class SweepPlan:
         if len(set(totals.values())) > 1:
             raise ValueError(f'all rankings must have the same number of channels, got {totals}: sweep them separately')
         self.total = next(iter(totals.values()))
-        if isinstance(layers, str) or (layers is not None and not layers):
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Sequence) or not layers):
             raise TypeError(f'layers must be a list of names, got {short(layers)}')
         self.layers = list(dict.fromkeys(layers or [ranking.layer for ranking in self.rankings.values()]))
         self.num_channels = sorted(set(whole_numbers('num_channels', num_channels, self.total)))
         (self.window,) = whole_numbers('window', [window], self.total)
-        self.num_random, self.num_matched = whole_numbers('num_random and num_matched', [num_random, num_matched])
+        (self.num_random,) = whole_numbers('num_random', [num_random])
+        (self.num_matched,) = whole_numbers('num_matched', [num_matched])
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
         mirrored = any(
@@ -113,7 +114,7 @@ class SweepPlan:
         for layer, strength in self.activation.items():
             if len(strength) != self.total:
                 need = f'the mean activation of the {self.total} channels of {layer!r}, got {len(strength)} values'
-                advice = "all rankings must be of this model, one by 'mean_activation' at the layer, or num_matched 0"
+                advice = "add a ranking by 'mean_activation' at the layer, or set num_matched=0"
                 raise ValueError(f'matched random orders need {need}: {advice}')
         self.orders: list[SweepOrder] = []
         self.variants: list[SweepVariant] = []

@@ -33,8 +33,8 @@ _SECONDS_PER_UNIT = 1.0
 class SweepCurve:
     """One curve: the figure `metric` against the channels that are ablated, at P points (Fig. 4 and 6).
 
-    `ranking`, `of` and `kind` are as in `SweepVariant`; `starts` and `sizes` are the rank of the first ablated channel
-    and their number. `values` is the figure in %, (P,); for random orders the mean over `draws`, (R, P).
+    `ranking`, `of` and `kind` are as in `SweepVariant`; `starts` and `sizes` say at which rank the ablation starts,
+    and of how many channels. `values` is the figure in %, (P,); for random orders the mean over `draws`, (R, P).
     """
 
     layer: str
@@ -161,7 +161,7 @@ class Sweep(Result):
         _check('layer', layer, self.layers)
         draws = self.plan.points.get((layer or '', ranking, of, 'top'))
         if draws is None:
-            needs = 'num_channels, num_random or num_matched for random orders, left and right regions for reversed'
+            needs = 'num_channels; num_random or num_matched for random orders; left and right rankings for reversed'
             raise ValueError(f'the sweep has no top N of {ranking!r}{f" to {of!r}" if of else ""}: it needs {needs}')
         return [[variant.run for variant in variants] for variants in draws.values()]
 
@@ -278,8 +278,18 @@ class Sweep(Result):
         return place
 
     @classmethod
+    def _document(cls, path: str | os.PathLike) -> dict[str, Any]:
+        try:
+            return super()._document(path)
+        except ValueError as error:
+            raise ValueError(f'{error}: sweep again, into another folder') from None
+
+    @classmethod
     def load(cls, folder: str | os.PathLike, metric: Metric | None = None) -> 'Sweep':
-        """Read a sweep that has ended; `metric` is for one with a metric of your own."""
+        """Read a sweep; `metric` is for one with a metric of your own.
+
+        FileNotFoundError if there is none or it has not ended, ValueError if it is of another version.
+        """
         from mmposenc import named_metric
 
         place = Path(folder)

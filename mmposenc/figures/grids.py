@@ -96,7 +96,7 @@ def draw_confusion(counts: np.ndarray, grid_size: int, name: str = '') -> Figure
     frame marks the true cell.
 
     Args:
-        counts: Confusion counts (cells, cells), true cells in rows, predicted ones in columns; none without samples.
+        counts: Confusion counts (cells, cells), true cells in rows, each with samples, predicted ones in columns.
         grid_size: Cells per side.
         name: Of the network, such as 'gapnet', for the title.
     """

@@ -1,6 +1,6 @@
 """The same weights with another padding, and the total stride up to any tensor: both watch what a forward calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from typing import Any
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 PADDINGS = ('circular', 'reflect', 'replicate')
 _AVG_POOL = ('input', 'kernel_size', 'stride', 'padding', 'ceil_mode', 'count_include_pad', 'divisor_override')
@@ -133,8 +132,8 @@ class TotalStride(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        tensors = [value for value in tree_leaves(output) if isinstance(value, Tensor) and value.ndim]
-        known = [value._total_stride for value in tree_leaves((args, kwargs)) if hasattr(value, '_total_stride')]
+        tensors = [tensor for tensor in _tensors(output) if tensor.ndim]
+        known = [t._total_stride for t in _tensors((args, kwargs)) if hasattr(t, '_total_stride')]
         factor = _factor(func, args, kwargs, tensors[0]) if tensors else 1
         if factor > 1 and not known:
             known = [self.largest]
@@ -143,6 +142,14 @@ class TotalStride(TorchFunctionMode):
                 tensor._total_stride = max(known) * factor  # type: ignore[attr-defined]
                 self.largest = max(self.largest, tensor._total_stride)  # type: ignore[attr-defined]
         return output
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
 
 
 def _factor(func: Callable, args: tuple, kwargs: dict | None, output: Tensor) -> int:

@@ -187,7 +187,7 @@ def probe_location(
 
     The middle of each image is put into every cell of an n x n canvas of zeros (the mean colour of normalised images),
     and the network runs once per canvas. Measured on the pooled features of each layer: the share of their variance
-    that the cell explains (`position_variance`), how often it is predicted from them (`read_cells`), and the position
+    that the cell explains (`position_variance`), how well it is predicted from them (`read_cells`), and the position
     code, their mean in each cell. In full natural images ('rolled') the share is much smaller than on an empty canvas,
     the paper's setting: state both.
 
@@ -196,7 +196,7 @@ def probe_location(
         layers: Dotted module paths, with [i] behind them where the module gives a tuple.
         grid_size, patch_size: Cells per side; width of the patch in px.
         cell_size: Width of a cell in px, default the patch's. A multiple of the total stride up to the last layer, else
-            the stride phase of the patch tells its cell. In narrower cells it moves by less than its own width.
+            its stride phase tells the cell. A patch in narrower cells moves by less than its own width.
         controls: Any of
             'circular': every convolution and pool pads circularly, learned absolute position embeddings are zero. Then
             position and interaction are 0 and the read-outs `order`, `sorted` and `sum` at chance, exactly: the zero of

@@ -13,9 +13,10 @@ Views = tuple[Tensor, Tensor]
 
 
 def two_views(images: Tensor, max_shift: int = 8, fill: str = 'zero') -> Views:
-    """Two views of each normalised image (N, C, H, W), each moved by a `random_shift` of its own (Fig. 2).
+    """Two views of each normalised image (N, C, H, W), each moved by a random offset of its own (Fig. 2).
 
-    Flips and other augmentations that both views should share come before it.
+    The offsets are at most `max_shift` px on each axis; for `fill` see `shift_images`. Flips and other augmentations
+    that both views should share come before it.
 
     Example:
         >>> first, second = two_views(torch.rand(4, 3, 32, 32))

@@ -63,7 +63,8 @@ class ShiftedViews:
         seed: int = 0,
         crop_size: int | None = None,
     ) -> None:
-        if isinstance(protocols, str) or not protocols or set(protocols) - PROTOCOLS.keys():
+        listed = isinstance(protocols, Sequence) and not isinstance(protocols, str) and len(protocols)
+        if not listed or set(protocols) - PROTOCOLS.keys():
             raise ValueError(f'protocols must be a list of one or more of {", ".join(PROTOCOLS)}; got {protocols!r}')
         listed = isinstance(max_shifts, Sequence) and len(max_shifts)
         if not listed or not all(isinstance(n, int) and n >= 1 for n in max_shifts):

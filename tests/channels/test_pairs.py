@@ -88,6 +88,8 @@ def test_unknown_pair(planted):
         pooled_pairs(planted, 'neck', lit_columns(0), ['flip'])
     with pytest.raises(TypeError, match=r"a list of names such as \['flip_image'\], got 'flip_image'"):
         pooled_pairs(planted, 'neck', lit_columns(0), 'flip_image')
+    with pytest.raises(TypeError, match='a list of names'):
+        pooled_pairs(planted, 'neck', lit_columns(0), {'flip_image'})
 
 
 def test_kernel_flips_under_autocast_are_those_of_float32():

@@ -122,11 +122,11 @@ def test_names_of_rankings() -> None:
     (dict(num_channels=[1.0]), TypeError, r'num_channels must be integers, got \[1.0\]'),
     (dict(num_channels=3), TypeError, 'num_channels must be integers, got 3'),
     (dict(window=11), ValueError, 'window must be from 0 to 10, .* got 11'),
-    (dict(num_random=-1), ValueError, 'num_random and num_matched must be 0 or more, got -1'),
+    (dict(num_random=-1), ValueError, 'num_random must be 0 or more, got -1'),
     (dict(num_random=10**9), ValueError, 'at most 1,000,000 variants'),
     (dict(num_matched=1), ValueError, "need the mean activation of the 10 channels of 'a', got 0 values"),
     (dict(num_channels=[], window=0), ValueError, 'nothing to sweep'),
-    *((dict(layers=layers), TypeError, 'layers must be a list of names') for layers in ([], 'a')),
+    *((dict(layers=layers), TypeError, 'layers must be a list of names') for layers in ([], 'a', {'a'}, 5)),
 ])  # fmt: skip
 def test_bad_input(changes: dict, error: type[Exception], message: str) -> None:
     arguments = dict(rankings={'one': ranking()}, layers=['a'], num_channels=[1], window=0, num_random=0)

@@ -84,6 +84,7 @@ class TestShiftedViews:
     ([2.5], ['zero_ref'], None, 'one or more integers'),
     (8, ['zero_ref'], None, 'must be a list of one or more integers of at least 1 px; got 8'),
     ([8], ['zero'], None, r'zero_ref, zero_pair, .*crop_pair; got \[.zero.\]'),
+    ([8], {'zero_ref'}, None, 'must be a list'),
     ([8], 'zero_ref', None, r"must be a list of one or more of zero_ref, .*; got 'zero_ref'"),
     ([1], ['crop_pair'], None, r"'crop_pair' needs a crop_size .* got None"),
     ([1], ['zero_ref'], 0, 'crop_size must be at least 1 px, got 0'),
