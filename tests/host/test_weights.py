@@ -58,6 +58,10 @@ FORMS = {
         lambda w: {'meta': {'mmengine_version': '1'}, 'state_dict': w, 'ema_state_dict': under('module.', w, 2)},
         "its 'state_dict'$",
     ),
+    'average of a part': (
+        lambda w: {'state_dict': w, 'state_dict_ema': {'conv.weight': 2 * w['conv.weight']}},
+        "its 'state_dict'$",
+    ),
     'without counters': (lambda w: {n: v for n, v in w.items() if 'num_batches' not in n}, '8 tensors'),
 }
 

@@ -92,7 +92,7 @@ TWO_CLASSES = dict(num_classes=2, out_channels=1, threshold=0.5)
 @pytest.mark.parametrize('options, meta', [
     ({}, dict(ori_shape=(29, 50), img_shape=(37, 61), pad_shape=(37, 61))),
     ({}, dict(ori_shape=(30, 64), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7])),
-    ({}, dict(ori_shape=(55, 128), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[0, 2, 0, 7])),
+    ({}, dict(ori_shape=(55, 128), img_shape=(30, 64), pad_shape=(37, 66), padding_size=[2, 0, 4, 3])),
     ({}, dict(flip=True, flip_direction='horizontal')),
     ({}, dict(ori_shape=(50, 70), flip=True, flip_direction='vertical')),
     (TWO_CLASSES, {}),  # One output for both.
