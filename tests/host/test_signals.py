@@ -11,6 +11,7 @@ from fault_hooks import SignalAt
 from torch.utils.data import DataLoader
 from toy_training import toy_runner, train
 
+from mmposenc.host import resume
 from mmposenc.host.checkpoints import last_whole_checkpoint, read_checkpoint
 from mmposenc.host.resume import StopSignalHook, shield_workers
 
@@ -80,6 +81,15 @@ class Ask:
             os.kill(os.getpid(), signal.SIGTERM)  # Its own process is not its parent.
             os.kill(os.getpid(), signal.SIGUSR1)
         return os.getpid(), os.environ.get('TOLD', '')
+
+
+def test_the_workers_of_both_loaders_are_shielded(tmp_path: Path) -> None:
+    runner, _ = toy_runner(tmp_path / 'a', dict(EPOCHS, max_epochs=1))
+    for config in (runner._train_dataloader, runner._val_dataloader):
+        config['num_workers'] = 1
+    runner.train()
+    for loader in (runner.train_dataloader, runner.val_dataloader):
+        assert loader.worker_init_fn.func is resume._begin_worker
 
 
 def test_a_worker_lives_through_the_signals_and_ends_with_its_parents_word() -> None:
