@@ -114,8 +114,8 @@ def window(ranking: Ranking, start: int, size: int) -> tuple[int, ...]:
         >>> window(ranking, 1, 2)
         (2, 0)
     """
-    (start,) = whole_numbers('start', [start], ranking.num_channels)
-    (size,) = whole_numbers('size' if start else 'num_channels', [size], ranking.num_channels - start)
+    start = whole_number('start', start, ranking.num_channels)
+    size = whole_number('size' if start else 'num_channels', size, ranking.num_channels - start)
     return tuple(ranking.order[start : start + size])
 
 
@@ -128,7 +128,7 @@ def random_channels(num_total: int, num_channels: int, seed: int) -> tuple[int, 
         >>> random_channels(8, 3, seed=0)
         (4, 0, 7)
     """
-    (num_channels,) = whole_numbers('num_channels', [num_channels], num_total)
+    num_channels = whole_number('num_channels', num_channels, num_total)
     shuffled = torch.randperm(num_total, generator=torch.Generator().manual_seed(index(seed)))
     return tuple(shuffled[:num_channels].tolist())
 
@@ -143,7 +143,7 @@ def matched_random_channels(
     bin as the ranking's. The draws of one seed are nested.
     """
     total = ranking.num_channels
-    (num_channels,) = whole_numbers('num_channels', [num_channels], total)
+    num_channels = whole_number('num_channels', num_channels, total)
     if len(activation) != total:
         raise ValueError(f'activation must hold one number for each of the {total} channels, got {len(activation)}')
     generator = torch.Generator().manual_seed(index(seed))
@@ -161,14 +161,22 @@ def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
     return chosen
 
 
-def whole_numbers(name: str, numbers: Iterable[int], largest: int | None = None) -> list[int]:
-    """The numbers as int, refused if one is no integer, negative, or above `largest`, the channels there are."""
+def whole_number(name: str, number: int, largest: int | None = None) -> int:
+    """The number as int, refused if it is no integer, negative, or above `largest`, the channels there are."""
     try:
-        checked = [index(number) for number in numbers]
+        whole = index(number)
     except TypeError:
-        raise TypeError(f'{name} must be integers, got {short(numbers)}') from None
-    for number in checked:
-        if number < 0 or (largest is not None and number > largest):
-            allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels there are'
-            raise ValueError(f'{name} must be {allowed}, got {number}')
-    return checked
+        raise TypeError(f'{name} must be an integer, got {short(number)}') from None
+    if whole < 0 or (largest is not None and whole > largest):
+        allowed = '0 or more' if largest is None else f'from 0 to {largest}, the channels there are'
+        raise ValueError(f'{name} must be {allowed}, got {whole}')
+    return whole
+
+
+def whole_numbers(name: str, numbers: Iterable[int], largest: int | None = None) -> list[int]:
+    """The same for a list."""
+    try:
+        listed = [index(number) for number in numbers]
+    except TypeError:
+        raise TypeError(f'{name} must be a list of integers, got {short(numbers)}') from None
+    return [whole_number(name, number, largest) for number in listed]

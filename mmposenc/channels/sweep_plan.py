@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from mmposenc.channels.ablation import matched_random_channels, random_channels, whole_numbers
+from mmposenc.channels.ablation import matched_random_channels, random_channels, whole_number, whole_numbers
 from mmposenc.ranking import Ranking
 
 RANDOM, MATCHED, REVERSED = 'random', 'matched', 'reversed'
@@ -95,9 +95,9 @@ class SweepPlan:
             raise TypeError(f'layers must be a list of names, got {short(layers)}')
         self.layers = list(dict.fromkeys(layers or [ranking.layer for ranking in self.rankings.values()]))
         self.num_channels = sorted(set(whole_numbers('num_channels', num_channels, self.total)))
-        (self.window,) = whole_numbers('window', [window], self.total)
-        (self.num_random,) = whole_numbers('num_random', [num_random])
-        (self.num_matched,) = whole_numbers('num_matched', [num_matched])
+        self.window = whole_number('window', window, self.total)
+        self.num_random = whole_number('num_random', num_random)
+        self.num_matched = whole_number('num_matched', num_matched)
         if not self.num_channels and not self.window:
             raise ValueError('nothing to sweep: give num_channels such as 0:2000:100, a window, or both')
         mirrored = any(

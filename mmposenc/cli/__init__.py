@@ -39,7 +39,7 @@ def call(argv: Sequence[str]) -> Any:
 
 
 def make_parser(name: str) -> ArgumentParser:
-    """The parser of a subcommand, whose function is `run` of what it returns."""
+    """The parser of a subcommand; its arguments hold the function, as `run`."""
     module = import_module(f'mmposenc.cli.{name.replace("-", "_")}')
     layout: Any = dict(formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     parser = ArgumentParser(prog=f'mmposenc {name}', description=module.__doc__, **layout)
@@ -50,5 +50,6 @@ def make_parser(name: str) -> ArgumentParser:
 
 
 def _overview() -> str:
-    lines = '\n'.join(f'  {name:15}{str(make_parser(name).description).splitlines()[0]}' for name in COMMANDS)
+    about = {name: make_parser(name).description or ' ' for name in COMMANDS}
+    lines = '\n'.join(f'  {name:15}{text.splitlines()[0]}' for name, text in about.items())
     return f'usage: mmposenc COMMAND ...\n\n{lines}\n\nmmposenc COMMAND --help describes its arguments.'

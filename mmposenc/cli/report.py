@@ -49,7 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add('folder', metavar='DIR', help='folder that mmposenc sweep wrote')
     add('--out', metavar='DIR', help='folder for figures and report (default: that of the sweep)')
     add('--metrics', nargs='+', help='metrics to draw, columns of sweep.csv (default: the one harm is measured in)')
-    add('--region', default='overall', help='part that losses are of: overall (default), left, center or right')
+    add('--region', default='overall', help='region of the image: overall (default), left, center or right')
     add('--overlays', nargs='+', default=[], metavar='FILE', help='pictures of mmposenc draw overlays')
     add('--command', nargs='+', default=[], metavar='LINE', help='commands to quote in the report')
     add('--title', help='title of the report')

@@ -188,8 +188,8 @@ class Run:
 def run_all(todo: Sequence[Run], jobs: int, minutes: float | None = None, gpu: bool = False) -> None:
     """Run everything, `jobs` at once, until it is done, the minutes are over or a signal comes.
 
-    A run that fails does not keep the others from running; ValueError at the end. After a signal SystemExit, once all
-    that run have saved their state.
+    A run that fails does not stop the others; ValueError at the end. After a signal SystemExit, once all runs have
+    saved their state.
     """
     end = time.monotonic() + 60 * (minutes or float('inf'))
     threads = None if gpu else max(1, (os.cpu_count() or 1) // jobs)

@@ -73,7 +73,7 @@ def one_line(error: Exception) -> str:
 
 
 def _leave_together() -> None:
-    """End the process group: one that leaves while another still talks to it may abort."""
+    """End the process group: a process that leaves while another talks to it may abort."""
     distributed = sys.modules.get('torch.distributed')
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         gc.collect()  # The wrapped model keeps the group's threads alive.

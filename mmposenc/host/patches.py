@@ -50,8 +50,8 @@ def prepare_hosts(trust_checkpoint: bool = False) -> None:
 def prepare_processes(cfg: Config) -> bool:
     """Make several processes possible without a GPU; returns whether SyncBN, which needs one, was replaced.
 
-    mmengine selects a CUDA device when it starts the process group, unless one is there, and hands the device's index
-    to the model wrapper; on a CPU both fail.
+    mmengine selects a CUDA device when it starts the process group, unless there is a group, and hands its index to
+    the model wrapper; on a CPU both fail.
     """
     # PyTorch renamed the option, and warns of the old name.
     renamed = 'forward_sync_buffers' in inspect.signature(DistributedDataParallel).parameters
@@ -113,6 +113,6 @@ def _load_checkpoints_safely(trust: bool) -> None:
 
 
 def _print_log(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
-    """mmengine's, which prints a debug message without a logger; a metric without a prefix is no mistake."""
+    """mmengine's, without debug messages that have no logger, and without its warning of metrics' prefixes."""
     if (logger is not None or level >= logging.INFO) and 'prefix is not set' not in str(msg):
         _hosts_print_log(msg, logger, level)

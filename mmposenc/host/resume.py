@@ -62,7 +62,7 @@ class AtomicLocalBackend(LocalBackend):
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's `CheckpointHook`, but older checkpoints are removed once the new one is in place, not before.
 
-    `backend_args` or a remote `out_dir` leave saving to mmengine.
+    With `backend_args` or a remote `out_dir`, mmengine saves.
     """
 
     backend_args: dict | None

@@ -1,6 +1,6 @@
-"""OpenMMLab's side: the classes by role, which are registered by importing it.
+"""OpenMMLab's side: classes by role; importing this registers them.
 
-It also lets `_base_ = 'mmposenc::NAME.py'` and `mmseg::` bases be found.
+That also lets `_base_ = 'mmposenc::NAME.py'` and `mmseg::` bases be found.
 """
 
 from mmposenc.host import resume

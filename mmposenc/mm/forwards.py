@@ -26,7 +26,7 @@ def first_window(model: Any, images: Tensor) -> Tensor:
 def tensor_forward(model: Any, batch: dict[str, Any]) -> Callable[[Tensor], object]:
     """A function from images as a data loader gives them, such as those of `batch`, to the network's output.
 
-    Its preprocessor pads, so images that are flipped or rolled before have their padding where the network expects it.
+    Its preprocessor pads, so images flipped or rolled before it have their padding where the network expects it.
     """
 
     def forward(images: Tensor) -> object:

@@ -99,7 +99,7 @@ def _prepare(official: type[torchvision.datasets.CIFAR10], root: Path, members: 
     folder, archive = root / official.base_folder, root / official.filename
     if all((folder / member).is_file() for member in members):
         return
-    advice = f'Put {official.filename} from {official.url} there, or its unpacked folder {folder.name}.'
+    advice = f'Put {official.filename} from {official.url} there, or its unpacked folder with all its files.'
     missing = f'no {official.__name__} data in {root.absolute()}.'
     if not archive.is_file() and not download:
         raise FileNotFoundError(f'{missing} Downloading is turned off (download=False). {advice}')

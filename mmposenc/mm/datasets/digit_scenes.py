@@ -42,7 +42,7 @@ class DigitScenes(BaseSegDataset):
         image_size: Height and width in px, each at least 32.
         symmetric: Give both sides pavement, and let a block stand anywhere in its half, not at the border: then no
             neighbour and no edge tells building from tree, only position.
-        ann_file: List of scene names (`val_000012`) to keep, one per line, as `mmposenc region-lists` writes.
+        ann_file: List of scene names (`val_000012`) to keep, as `mmposenc region-lists` writes it, in `data_root`.
         pipeline: Transforms of mmseg; the last is `PackSegInputs`.
         **kwargs: `indices`, `test_mode`, `lazy_init` and others of mmseg's data sets.
     """
@@ -80,6 +80,8 @@ class DigitScenes(BaseSegDataset):
         """Compose the scenes, all or those that `ann_file` lists."""
         names = {f'{self.split}_{number:06d}': number for number in range(self.num_scenes)}
         listed = list(names)
+        if self.ann_file and not osp.isfile(self.ann_file):
+            raise FileNotFoundError(f'no ann_file {self.ann_file}: mmposenc region-lists writes such lists')
         if self.ann_file:
             listed = [line.strip() for line in mmengine.list_from_file(self.ann_file) if line.strip()]
             if not listed or not names.keys() >= set(listed):

@@ -68,7 +68,9 @@ class GridCIFAR10(_OnGrid, CIFAR10):
 
 @DATASETS.register_module()
 class GridDigits(_OnGrid, Digits):
-    """Handwritten digits, each in one cell of an n x n grid (Sec. 3, Fig. 1), for use offline; as `GridCIFAR10`.
+    """`GridCIFAR10` with handwritten digits, for use offline (Sec. 3, Fig. 1).
+
+    It takes no `data_root`, `verify` and `download`.
 
     Args:
         patch_size: Width in px of what is kept of each 32x32 image, its middle. Default 16, the digit without margin.

@@ -98,8 +98,8 @@ class Digits(InMemoryImages):
     """The 1,797 handwritten digits that ship with scikit-learn, on a 32 x 32 canvas; data for the offline demo.
 
     Each 8 x 8 digit is enlarged to 16 x 16 by repeating pixels, scaled from 17 grey levels to 0 to 255, and centred on
-    black: a shift of up to 8 px (Cons.8) loses nothing of it. Every fifth sample of each class is a test sample (355 of
-    'test', 1,442 of 'train'). The same people wrote both splits: this is a demonstration, not a benchmark.
+    black: a shift of up to 8 px (Cons.8) loses nothing of it. Every fifth sample of each class is a test sample ('test'
+    has 355, 'train' 1,442). The same people wrote both splits: this is a demonstration, not a benchmark.
 
     `indices` and `fraction` are as in `InMemoryImages`, which also says what a batch is.
     """

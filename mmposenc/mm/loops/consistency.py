@@ -119,7 +119,7 @@ class ShiftConsistencyLoop(ValLoop):
     def _check_samples(self, samples: list[BaseDataElement] | None) -> list[int]:
         """Their positions in the data set; raises unless each has one and a label."""
         if not samples or any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
-            raise ValueError('every sample needs one gt_label, got none or several')
+            raise ValueError('every sample needs one gt_label, got none or several; use a data set with one label each')
         indices, last = [sample.get('sample_idx') for sample in samples], self.num_samples - 1
         if not all(isinstance(index, Integral) and 0 <= int(index) <= last for index in indices):
             got = f"its position in the data set, got {indices[:8]}; keep 'sample_idx' in the meta_keys of PackInputs"

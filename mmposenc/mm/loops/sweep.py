@@ -35,8 +35,8 @@ class AblationSweepLoop(ChannelLoop):
 
     Any segmentor of mmseg (figures: mIoU, aAcc and IoU by region), classifier of mmpretrain (Top-1 and Cons.N) or
     detector of mmdet (COCO AP, AP50 and log-average miss rate). The batches hold consecutive images and are dealt out
-    to the processes; a repeated call resumes where the last one ended. The result is a `Sweep` in a folder, and in
-    `sweep` on the main process.
+    to the processes; a repeated call resumes where the last one ended. The `Sweep` goes into a folder;
+    the main process also has it as `sweep`.
 
     Args:
         dataloader, evaluator: As a Runner gives them to a test loop; the sampler and the evaluator are not used.
@@ -216,7 +216,8 @@ def load_rankings(rankings: Sequence[str] | Mapping[str, str]) -> dict[str, Rank
         raise TypeError(f'rankings must be a list of files, got the str {rankings!r}: write [{rankings!r}]')
     named = dict(rankings) if isinstance(rankings, Mapping) else {Path(path).stem: path for path in rankings}
     if len(named) < len(rankings) or not all(isinstance(name, str) and name.isprintable() for name in named):
-        raise ValueError(f'rankings are called by their files, which must differ and be of one line, got {list(named)}')
+        rule = 'rankings are called by their file names, which must differ and be of one line'
+        raise ValueError(f'{rule}, got {list(named)}')
     return {name: Ranking.load(path) for name, path in named.items()}
 
 

@@ -209,7 +209,7 @@ class ClassificationCounts(SweepCounts):
         """Count one batch, as the data preprocessor gives it: (images, runs, figures + 1), see `Rates`."""
         images, samples = data['inputs'], data['data_samples']
         if any('gt_label' not in sample or sample.gt_label.numel() != 1 for sample in samples):
-            raise ValueError('a sweep needs one gt_label for each image')
+            raise ValueError('a sweep needs one gt_label for each image: use a data set with one label each')
         labels = torch.cat([sample.gt_label for sample in samples]).to(images.device)
         reference = self._labels(images, samples)
         if not self._checked:

@@ -85,8 +85,9 @@ class BatchPreprocessor(ClsDataPreprocessor):
     Args:
         train_transforms, test_transforms: Of a whole batch in training, and in validation and testing.
         channels_last: Give the model channels_last inputs, which eager convolutions on a GPU prefer.
-        **kwargs: Those of mmpretrain's `ClsDataPreprocessor`. Padding is for single samples only; `batch_augments`
-            (Mixup, CutMix) come after `train_transforms`, and need `num_classes`, as does `to_onehot`.
+        **kwargs: Those of mmpretrain's `ClsDataPreprocessor`. Padding is for single samples only; whole batches are
+            RGB already, so leave out `to_rgb`; `batch_augments` (Mixup, CutMix) come after `train_transforms`, and
+            need `num_classes`, as does `to_onehot`.
     """
 
     def __init__(

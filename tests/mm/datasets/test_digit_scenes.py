@@ -107,7 +107,7 @@ def test_a_list_chooses_scenes(tmp_path):
     ({'image_size': (16, 64)}, '', r'image_size must be \(height, width\), each at least 32 px, got \(16, 64\)'),
     ({'reduce_zero_label': True}, '', 'leave out reduce_zero_label and classes'),
     ({'metainfo': {'classes': ('car', 'tree')}}, '', 'leave out reduce_zero_label and classes'),
-    ({'ann_file': 'none.txt'}, '', 'none.txt'),
+    ({'ann_file': 'none.txt'}, '', 'no ann_file'),
     ({'ann_file': 'list.txt'}, 'val_000005\n', 'scenes val_000000 to val_000004, got val_000005'),
     ({'ann_file': 'list.txt'}, '\n', 'got an empty file'),
 ])  # fmt: skip
