@@ -95,8 +95,8 @@ def test_with_several_processes_each_needs_its_share(monkeypatch):
     for loader in (DataLoader(data, 2), DataLoader(data, 2, shuffle=True)):
         with pytest.raises(ValueError, match=r'each of the 2 processes would get all images: .*DistributedSampler'):
             next(read_batches(loader))
-    (batch,) = read_batches([IMAGES])  # a list that the caller has dealt out
-    assert (batch.position, batch.step) == (1, 2)
+    first, second = read_batches([IMAGES, IMAGES])  # a list that the caller has dealt out
+    assert (first.position, second.position, second.step) == (1, 1 + 2 * len(IMAGES), 2)
 
 
 def test_read_batches_meets_the_model_and_refuses_an_empty_loader():

@@ -9,7 +9,9 @@ import pytest
 import torch
 from planted import planted_net
 from planted import some_ranking as ranking
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from mmposenc.chance import chance_test
 from mmposenc.channels import ablate_channels, rank_channels
@@ -206,14 +208,32 @@ def test_sums_of_ones_own_may_need_64_bits_and_are_of_each_image(tmp_path: Path)
         sweep_channels(planted_net(), batches(), ranking(range(5)), **options, **of_the_batch)
 
 
+def _process(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group('gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2)
+    data = TensorDataset(*(torch.cat(parts) for parts in zip(*batches(), strict=True)))
+    dealt = DataLoader(data, 2, sampler=DistributedSampler(data, shuffle=False))
+    shared, whole = planted_net(), planted_net()
+    options = dict(rankings=ranking(range(5)), num_channels=[0, 2, 5], window=2, num_random=2)
+    found = sweep_channels(shared, dealt, **options)
+    distributed.destroy_process_group()
+    assert torch.equal(found.counts, sweep_channels(whole, batches(), **options).counts)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_every_process_returns_the_sweep_of_all_images(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(_process, (tmp_path,), 2, start_method='fork')
+
+
 def test_miou_of_a_plain_segmenter() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1)).eval()
+    model = nn.Sequential(nn.Conv2d(3, 6, 2, 2), nn.ReLU(), nn.Conv2d(6, 2, 1)).eval()  # Scores at half the size.
     images, labels = torch.randn(3, 3, 6, 8), torch.randint(2, (3, 6, 8))
     sweep = sweep_channels(model, [(images, labels)], ranking(range(6), layer='1'), [0, 3, 6], 'miou', num_random=1)
     assert sweep.regions == ['left', 'center', 'right', 'overall']
     with torch.no_grad(), ablate_channels(model, '1', sweep.plan.orders[0].order[:3]):
-        predicted = model(images).argmax(1)
+        predicted = F.interpolate(model(images), (6, 8), mode='bilinear').argmax(1)
     pairs = [(predicted == k, labels == k) for k in (0, 1)]
     expected = sum(float(100 * (found & true).sum() / (found | true).sum()) for found, true in pairs) / 2
     assert sweep.values('mIoU')[1].item() == pytest.approx(expected)

@@ -9,6 +9,7 @@ from planted import some_ranking
 
 from mmposenc.channels.ablation import matched_random_channels, random_channels
 from mmposenc.channels.sweep import SweepPlan, name_rankings
+from mmposenc.channels.sweep_plan import known_activation
 from mmposenc.ranking import Ranking
 
 
@@ -94,6 +95,16 @@ def test_neither_the_order_of_n_nor_the_kind_of_integer_matters() -> None:
     plans = [SweepPlan({'one': ranking()}, ['a'], n) for n in ([1, 5, 9], [9, 1, 5, 1], np.array([5, 9, 1]))]
     assert plans[0].variants == plans[1].variants == plans[2].variants
     assert SweepPlan({'one': ranking()}, ['a'], [1], np.int64(2), np.int32(3)).window == 2
+
+
+def test_which_rankings_tell_the_mean_activation() -> None:
+    kind = dict(statistic='mean_activation')
+    rankings = {'one': ranking(), 'left': ranking(**kind, region='left'), 'all': ranking(range(10), **kind)}
+    # The first of this pair has other kernels than the network.
+    rankings['kernels'] = ranking(layer='b', pair='flip_image_flipped_kernels', **kind)
+    plan = SweepPlan(rankings, ['a', 'b'], [1])
+    assert known_activation(plan) == {'a': rankings['all'].scores}
+    assert known_activation(plan, {'a': range(3), 'c': range(3)}) == {'a': range(3)}
 
 
 def test_a_plan_survives_its_document() -> None:

@@ -145,6 +145,7 @@ def test_autocast_sees_the_random_weights_and_the_own_ones():
 def test_calibrated_statistics_are_those_of_the_forwards():
     model = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(2)).eval()
     images = 5 + 3 * torch.randn(64, 2, 4, 4)
+    model[1].train()(images * 9)  # Earlier statistics are forgotten.
     calibrate_batch_norm(model, lambda: [model(half) for half in images.split(32)])
     torch.testing.assert_close(model[1].running_mean, images.mean((0, 2, 3)))
     assert model[1].momentum == 0.1

@@ -146,6 +146,7 @@ def test_lists_of_a_coco_data_set(tool: Callable) -> None:
         dict(id=n + 1, image_id=i, category_id=1, bbox=[x, 5, 20, 30], area=600, iscrowd=0)
         for n, (i, x) in enumerate(places)
     ]
+    boxes.append(dict(boxes[0], id=9, bbox=[80, 5, 20, 30], iscrowd=1))  # To be ignored, on the other side.
     document = dict(images=images, annotations=boxes, categories=[dict(id=1, name='person')])
     Path('boxes.json').write_text(json.dumps(document))
     Path('coco.py').write_text(COCO.replace('BASE', CONFIG))
