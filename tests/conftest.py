@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yapf  # noqa: F401, in a new environment it writes a cache, which two test processes at once would leave unreadable
 
 ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
