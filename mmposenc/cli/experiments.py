@@ -332,7 +332,8 @@ def objects(name: str, config: str, label: str, gpu: int, cpu: int, options: str
         f'--split odd --out {{out}}/sweep {overrides}',
         'report {out}/sweep',
     )
-    cells = (Cell(f'Supplement, object recognition: {HARM}', harm(f'sweep/claims/neck/overall/{EQ2}'), '', label),)
+    item = f'Supplement, object recognition, ResNet-18 on CIFAR-100: {HARM}'
+    cells = (Cell(item, harm(f'sweep/claims/neck/overall/{EQ2}'), '', label),)
     needs = (CIFAR[config.rpartition('_')[2]],)
     return Experiment(name, commands, ('sweep/claims.csv',), gpu, cpu, cells, needs=needs, full=label == FULL)
 
@@ -454,6 +455,6 @@ _ALL = [
     segmenter('fig4-os16', 'deeplabv3_r50-os16_cityscapes', FULL, 800, 90_000, needs=CITY[:1]),
     detector('detector-camvid', 'retinanet_r50_camvid', 'CamVid, boxes of connected components', 90, 9000),
     objects('objects-cifar100', 'baseline_r18_cifar100', FULL, 5, 1300),
-    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow', 3, 25, BRIEF),
+    objects('objects-narrow-cifar10', 'baseline_r18_cifar10', 'narrow, on CIFAR-10', 3, 15, BRIEF),
 ]
 EXPERIMENTS = tuple(sorted(_ALL, key=lambda e: [fnmatch(e.name, each) for each in ORDER.split()].index(True)))
