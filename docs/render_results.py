@@ -33,6 +33,7 @@ PAPER = {
     'URL': 'https://arxiv.org/abs/2108.07884',
 }
 PROTOCOLS = ('zero_ref', 'zero_pair', 'roll_ref', 'roll_pair', 'reflect_ref', 'reflect_pair', 'crop_pair')
+HARM = ('harm', 'random', 'p', 'matched', 'p, matched')
 NOT_MEASURED = 'n.m.'
 FIGURES = ('Top-1', 'zero_ref [95%]', *PROTOCOLS[1:])
 PRETRAINED = {
@@ -97,13 +98,27 @@ def objects() -> str:
     for name, network in OBJECTS.items():
         for place, found in read(f'objects/{name}.json')['places'].items():
             layer = f'`{found["layer"]}`' + (', same images' if 'same' in place else '')
-            for row in found['claims']:
-                figures = [f'{row["harm"]:.1f}', f'{row["random"]:.1f}', f'{row["random_p"]:.3f}']
-                figures += [f'{row["matched"]:.1f}', f'{row["matched_p"]:.3f}']
-                if row['ranking'] == 'mean activation':  # nothing to match: the orders hold its own channels
-                    figures[3:] = ['-', '-']
-                rows.append([network, layer, row['ranking'], *figures])
-    return markdown(['network', 'layer', 'ranking', 'harm', 'random', 'p', 'matched', 'p, matched'], rows)
+            rows += [[network, layer, row['ranking'], *harm_cells(row)] for row in found['claims']]
+    return markdown(['network', 'layer', 'ranking', *HARM], rows)
+
+
+def objects_narrow() -> str:
+    """The same of the narrow network on CIFAR-10."""
+    figures = read('reproduce/objects-narrow-cifar10-seed0.json')['figures']
+    rows = []
+    for ranking, name in (('Eq. 2', 'abs'), ('mean activation', 'mean_activation')):
+        begin = f'sweep/claims/neck/overall/overall-flip_image-{name}/'
+        row = {key.removeprefix(begin): value for key, value in figures.items() if key.startswith(begin)}
+        rows.append([ranking, *harm_cells({'ranking': ranking, **row})])
+    return markdown(['ranking', *HARM], rows)
+
+
+def harm_cells(row: dict[str, Any]) -> list[str]:
+    """Cells of a claim, under `HARM`."""
+    cells = [f'{row["harm"]:.1f}', f'{row["random"]:.1f}', f'{row["random_p"]:.3f}']
+    if row['ranking'] == 'mean activation':  # nothing to match: the orders hold its own channels
+        return [*cells, '-', '-']
+    return [*cells, f'{row["matched"]:.1f}', f'{row["matched_p"]:.3f}']
 
 
 def objects_correlations() -> str:
@@ -164,6 +179,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'table2': table2,
     'pretrained': pretrained,
     'objects': objects,
+    'objects_narrow': objects_narrow,
     'objects_correlations': objects_correlations,
     **{name: partial(accuracies, name) for name in ('narrow_table1', 'grid_fifth', 'grid_digits')},
 }
