@@ -22,7 +22,7 @@ import render_positions
 import yaml
 from render_status import status_table
 
-from mmposenc.cli.experiments import NETS, grids
+from mmposenc.cli.experiments import DATA_SETS, NETS, TABLE2, TOP1, grids, shifts
 from mmposenc.cli.reproduce import PUBLISHED, results
 
 HERE = Path(__file__).parent
@@ -58,18 +58,29 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def table2() -> str:
     """Top-1 and Cons.8 by all protocols, the headline one with its 95% interval, beside the paper's."""
-    results = read('table2.json')
+    own = classifiers()
     tables = []
-    for data in dict.fromkeys(row['data'] for row in results['rows']):
-        own = [row for row in results['rows'] if row['data'] == data]
-        rows = []
-        for row in own:
-            paper = results['paper'][data].get(row['method'])
-            method = f'[{row["method"]}](../../{row["config"]})'
-            rows.append([method, *consistency(row['figures']), ' / '.join(map(str, paper)) if paper else '-'])
-        head = [f'{data}, {own[0]["epochs"]} epochs', *FIGURES, 'paper: Top-1 / Cons.8']
-        tables.append(markdown(head, rows))
-    return '\n\n'.join([*tables, f'{conditions(results)}; seed 0, one seed per row.'])
+    for data, title, epochs in DATA_SETS[:2]:
+        rows = [
+            [f'[{method}](../../{config})', *consistency(record['figures']), paper or '-']
+            for place, method, config, paper, record in own
+            if place == data
+        ]
+        tables.append(markdown([f'{title}, {epochs} epochs', *FIGURES, 'paper: Top-1 / Cons.8'], rows))
+    conditions = '; '.join(own[0][-1][name] for name in ('measured', 'device', 'software', 'data'))
+    return '\n\n'.join([*tables, f'{conditions}; seed 0, one seed per row.'])
+
+
+def classifiers() -> list[tuple[str, str, str, str, dict[str, Any]]]:
+    """Data set, method, config, the paper's figures and record of each ResNet-18 of Table 2."""
+    of = {e.name: e.cells[0] for e in shifts()}
+    found = []
+    for record in read('earlier.json'):
+        if record['name'].startswith('table2-'):
+            _, data, method = record['name'].split('-', 2)
+            config = record['commands'][0].split()[2]
+            found.append((data, TABLE2[method][0], config, of[record['name']].paper, record))
+    return found
 
 
 def pretrained() -> str:
@@ -142,31 +153,28 @@ def consistency(figures: dict[str, float]) -> list[str]:
     return [f'{f["accuracy/top1"]:.2f}', headline, *others]
 
 
-def conditions(results: dict[str, Any]) -> str:
-    return '; '.join(results[name] for name in ('measured', 'device', 'software', 'data'))
-
-
-def runs(name: str) -> list[dict[str, Any]]:
-    """What is known of a table: task, padding, net and grid, the accuracy in %, and the paper's, or None."""
+def runs(size: str) -> list[dict[str, Any]]:
+    """What is known of Table 1 at a size: task, padding, net and grid, the accuracy in %, and the paper's, or None."""
     done = results(PUBLISHED)
-    return [
-        dict(e.row, accuracy=done[e.name, seed]['figures']['accuracy/top1'], paper=float(e.cells[0].paper or 0) or None)
-        for e in grids()
-        if e.row['file'] == name
-        for seed in e.seeds
-        if (e.name, seed) in done
-    ]
+    found = []
+    for e in grids():
+        kind, task, padding, net, grid = e.name.split('-')
+        paper = float(e.cells[0].paper) if e.cells[0].paper else None
+        axes = dict(task=task, padding=padding, net=net, grid_size=int(grid[0]), paper=paper)
+        records = [done[e.name, seed] for seed in e.seeds if (e.name, seed) in done and kind == size]
+        found += [dict(axes, accuracy=record['figures'][TOP1]) for record in records]
+    return found
 
 
-def accuracies(name: str) -> str:
+def accuracies(size: str) -> str:
     """A row for each task, net and padding; all seeds in a cell, the paper's figure in brackets."""
-    known = runs(name)
+    known = runs(size)
     sizes = sorted({run['grid_size'] for run in known})
     rows = []
     for task, net, padding in dict.fromkeys((run['task'], run['net'], run['padding']) for run in known):
         cells = []
-        for size in sizes:
-            axes = dict(task=task, net=net, padding=padding, grid_size=size)
+        for n in sizes:
+            axes = dict(task=task, net=net, padding=padding, grid_size=n)
             own = [run for run in known if axes.items() <= run.items()]
             paper = next((f' ({run["paper"]:g})' for run in own if run['paper']), '')
             cells.append((', '.join(f'{run["accuracy"]:.1f}' for run in own) or 'not run') + paper)
@@ -181,7 +189,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'objects': objects,
     'objects_narrow': objects_narrow,
     'objects_correlations': objects_correlations,
-    **{name: partial(accuracies, name) for name in ('narrow_table1', 'grid_fifth', 'grid_digits')},
+    **{name: partial(accuracies, name) for name in ('narrow1', 'fifth', 'digits')},
 }
 TABLES |= {
     table.__name__: lambda table=table: markdown(table()[0], table()[1:])
@@ -198,25 +206,26 @@ def page(text: str) -> str:
 def metafile() -> str:
     """The entries of the model index: one for each classifier with measured figures, as OpenMMLab's tools read them."""
     collections = {'AugShift': 'Two shifted views (Sec. 4.1)', 'Shift baseline': 'One shifted view'}
+    of = {data: (title, epochs) for data, title, epochs in DATA_SETS}
     entries = [
         {
-            'Name': Path(row['config']).stem,
-            'In Collection': 'AugShift' if 'augshift' in row['config'] else 'Shift baseline',
-            'Config': row['config'],
-            'Metadata': {'Training Data': row['data'], 'Epochs': row['epochs'], 'Training Resources': '1x H200 GPU'},
+            'Name': Path(config).stem,
+            'In Collection': 'AugShift' if 'augshift' in config else 'Shift baseline',
+            'Config': config,
+            'Metadata': {'Training Data': of[data][0], 'Epochs': of[data][1], 'Training Resources': '1x H200 GPU'},
             'Results': [
                 {
                     'Task': 'Image Classification',
-                    'Dataset': row['data'],
+                    'Dataset': of[data][0],
                     'Metrics': {
-                        'Top 1 Accuracy': row['figures']['accuracy/top1'],
-                        'Cons.8 zero_ref': row['figures']['consistency/cons8_zero_ref'],
+                        'Top 1 Accuracy': record['figures']['accuracy/top1'],
+                        'Cons.8 zero_ref': record['figures']['consistency/cons8_zero_ref'],
                     },
                 }
             ],
         }
-        for row in read('table2.json')['rows']
-        if 'options' not in row  # the configs as they are
+        for data, _, config, _, record in classifiers()
+        if 'mse_weight' not in record['commands'][0]  # the configs as they are
     ]
     index = {
         'Collections': [
@@ -234,20 +243,19 @@ def draw() -> None:
 
     from mmposenc.figures import draw_accuracy, save_figure
 
-    results = read('table2.json')
-    rows = [row for row in results['rows'] if row['data'] == 'CIFAR-100'][::-1]
+    rows = [(method, record['figures']) for data, method, *_, record in classifiers() if data == 'cifar100'][::-1]
     figure = Figure(figsize=(8, 1 + 0.4 * len(rows)), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
     panels = (('accuracy/top1', 'Top-1 (%)'), ('consistency/cons8_zero_ref', 'Cons.8, zero_ref (%), 95% interval'))
     for axis, (key, label) in zip(axes, panels, strict=True):
-        for y, row in enumerate(rows):
-            value = row['figures'][key]
-            low, high = (row['figures'].get(f'{key}_{end}', value) for end in ('low', 'high'))
+        for y, (_, figures) in enumerate(rows):
+            value = figures[key]
+            low, high = (figures.get(f'{key}_{end}', value) for end in ('low', 'high'))
             axis.errorbar(value, y, xerr=[[value - low], [high - value]], fmt='o', color='#0b6e99', capsize=3)
             axis.annotate(f'{value:.1f}', (value, y), xytext=(0, 7), textcoords='offset points', ha='center')
         axis.set(xlabel=label, ylim=(-0.6, len(rows) - 0.4))
         axis.grid(axis='x', alpha=0.3)
-    axes[0].set_yticks(range(len(rows)), [row['method'] for row in rows])
+    axes[0].set_yticks(range(len(rows)), [method for method, _ in rows])
     save_figure(figure, HERE / 'images' / 'cons8_cifar100.png')
 
     figure = Figure(figsize=(6, 3), layout='constrained')
@@ -260,7 +268,7 @@ def draw() -> None:
     axis.legend(frameon=False, fontsize=8)
     save_figure(figure, HERE / 'images' / 'first_pass.png')
 
-    located = [run for run in runs('grid_digits') if run['task'] == 'location']
+    located = [run for run in runs('digits') if run['task'] == 'location']
     save_figure(draw_accuracy(located), HERE / 'images' / 'grid_digits.png')
 
 

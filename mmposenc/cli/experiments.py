@@ -3,8 +3,8 @@
 Data only; nothing is imported that takes time.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import product
 from typing import Any
@@ -37,7 +37,6 @@ class Experiment:
         gpu, cpu: Minutes for a seed on one NVIDIA H100, and on two CPU cores.
         cells, seeds, needs: What it fills in, the seeds that run unless others are asked for, and keys of DATA.
         full: Whether it has the size of the paper; the others are smaller, for a CPU.
-        row: What a row of an older file of docs/results holds if it is of this experiment; 'file' is the file's name.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Experiment:
     seeds: tuple[int, ...] = (0,)
     needs: tuple[str, ...] = ()
     full: bool = True
-    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 CIFAR = {'cifar10': 'data/cifar10/cifar-10-batches-py', 'cifar100': 'data/cifar100/cifar-100-python'}
@@ -108,19 +106,19 @@ TABLE1: dict[tuple[str, str], dict[str, tuple[float, ...]]] = {
     ('category', 'reflect'): {'gapnet': (83.8, 83.4, 82.9), 'permutenet': (71.1, 71.4, 65.7)},
     ('category', 'replicate'): {'gapnet': (83.1, 82.9, 82.8), 'permutenet': (72.0, 71.5, 71.4)},
 }
-# Name of each size: label, file of older figures, minutes of a 3x3 location run on a CPU.
+# Name of each size: label, and minutes of a 3x3 location run on a CPU.
 SIZES = {
-    'table1': (FULL, 'table1', 188),
-    'digits': ('digits', 'grid_digits', 0.2),
-    'narrow1': ('narrow, 3x3', 'narrow_table1', 20),
-    'fifth': ('a fifth of an epoch', 'grid_fifth', 2),
+    'table1': (FULL, 188),
+    'digits': ('digits', 0.2),
+    'narrow1': ('narrow, 3x3', 20),
+    'fifth': ('a fifth of an epoch', 2),
 }
 
 
 def grids() -> Iterator[Experiment]:
     """Table 1 (Sec. 3): all of it, on digits, 3x3 by a narrow network, and GAPNet after a fifth of an epoch."""
     rows = [(*axes, net, paper) for axes, nets in TABLE1.items() for net, paper in nets.items()]
-    for (size, (label, file, minutes)), (task, padding, net, paper), n in product(SIZES.items(), rows, (3, 5, 7)):
+    for (size, (label, minutes)), (task, padding, net, paper), n in product(SIZES.items(), rows, (3, 5, 7)):
         category = task == 'category'
         left_out = {
             'table1': False,
@@ -156,7 +154,6 @@ def grids() -> Iterator[Experiment]:
             seeds=(0, 1, 2) if size in ('digits', 'narrow1') else (0,),
             needs=() if size == 'digits' else (CIFAR['cifar10'],),
             full=size == 'table1',
-            row=dict(file=file, task=task, padding=padding, net=net, grid_size=n),
         )
 
 
@@ -195,7 +192,6 @@ def shifts() -> Iterator[Experiment]:
             cells = [Cell(f'Table 2: {title}, {method}', (TOP1, *cons(8)), paper)]
             shared: dict[str, Any] = dict(figures=('test',), seeds=(0, 1, 2), needs=(CIFAR.get(data, f'data/{data}'),))
             shared |= dict(gpu=2 + views * epochs // 40, cpu=10 * views * epochs)
-            row = dict(file='table2', data=title, method=method, epochs=epochs)
             if data == 'imagenet':  # on one GPU with the batch of eight
                 if weight and name != 'lambda0':
                     continue
@@ -210,7 +206,7 @@ def shifts() -> Iterator[Experiment]:
                 commands = (train(config, weight), tested)
                 if cropped:
                     cells.append(Cell(f'Supplement: Cons.4 / 12 / 16 on {title}, {method}', cons(4, 12, 16)))
-            yield Experiment(f'table2-{data}-{name}', commands, cells=tuple(cells), row=row, **shared)
+            yield Experiment(f'table2-{data}-{name}', commands, cells=tuple(cells), **shared)
             if (name, data) == ('augshift-blurpool', 'cifar10'):
                 cell = Cell(f'{cells[0].item}, 120 epochs', cells[0].keys)
                 longer = shared | dict(gpu=8, cpu=2400, seeds=(0,), cells=(cell,))
@@ -378,10 +374,8 @@ def others() -> Iterator[Experiment]:
     for net, options in {**necks, 'sum of the channels': summed}.items():
         config = f'{"gapnet" if net == "GAPNet" else "permutenet"}-onepass_r18_grid3-location_cifar10'
         command = train(config, 'val_dataloader.dataset.fraction=0.2', options)
-        # Earlier figures of the sum end after a quarter of the pass.
-        row = dict(file='first_pass', net=net) if net[:3] != 'sum' else {}
         name = f'firstpass-{net.partition(" ")[0].lower()}'
-        yield Experiment(name, (command,), ('train',), 2, 15, needs=(CIFAR['cifar10'],), full=False, row=row)
+        yield Experiment(name, (command,), ('train',), 2, 15, needs=(CIFAR['cifar10'],), full=False)
     for method in ('baseline-nocrop', 'baseline', 'augshift'):
         commands = (train(f'{method}_r18_digits'), test(f'{method}_r18_digits'))
         yield Experiment(f'digits-shift-{method}', commands, ('test',), 1, 1, seeds=(0, 1, 2), full=False)

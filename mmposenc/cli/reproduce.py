@@ -31,14 +31,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
 from importlib import metadata
-from itertools import product
 from math import isfinite
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from mmposenc.cli import common
-from mmposenc.cli.experiments import DATA, EXPERIMENTS, NETWORKS, Cell, Experiment
+from mmposenc.cli.experiments import DATA, EXPERIMENTS, Cell, Experiment
 from mmposenc.version import __version__
 
 FORMAT = 'mmposenc.experiment/1'
@@ -297,43 +296,17 @@ def _numbers(tree: Any, name: str = '') -> dict[str, float]:
 
 
 def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """What is done: the records in a folder and in docs/results, by name and seed.
+    """What is done: the records of docs/results and of a folder, by name and seed.
 
-    Older files of docs/results count too; their date, device and versions are theirs.
+    Those of earlier.json were not written by this command, and lack some of its entries.
     """
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for file in sorted(PUBLISHED.glob('*.json')):
-        document = json.loads(file.read_text())
-        about = {name: document.get(name) for name in ('measured', 'device', 'software')} | {'source': file.name}
-        for row, experiment in product(document.get('rows') or document.get('runs') or (), EXPERIMENTS):
-            if experiment.row and experiment.row.items() <= {**row, 'file': file.stem}.items():
-                figures = row.get('figures') or {'accuracy/top1': row.get('points', [row])[-1]['accuracy']}
-                found[experiment.name, row.get('seed', 0)] = dict(figures=figures, **about)
-    for file in PUBLISHED.glob('consistency/*.json'):
-        found[f'consistency-{file.stem}', 0] = dict(figures=_card_figures(file), source=file.name)
-    for name in (experiment.name for experiment in EXPERIMENTS if experiment.name.startswith('atlas-')):
-        file = PUBLISHED / 'atlas' / f'{name[6:].replace("-", "_")}.json'
-        if file.is_file():
-            model, *_ = NETWORKS.get(name[6:], ('',))
-            measures, begin = json.loads(file.read_text())['measures'], f'patches/probe/{model}'
-            figures = {f'{begin}/{layer}/none/order': of['none']['order'][0] for layer, of in measures.items()}
-            found[name, 0] = dict(figures=figures, source=f'atlas/{file.name}')
-    for file in PUBLISHED.glob('objects/*.csv'):
-        figures = read_figures(file.parent, [file.name])
-        figures = {name.replace(file.stem, 'objects', 1): value for name, value in figures.items()}
-        found[f'objects-{file.stem}', 0] = dict(figures=figures, source=f'objects/{file.name}')
-    if (PUBLISHED / 'camvid').is_dir():
-        figures = read_figures(PUBLISHED / 'camvid', ['claims.csv', 'dissociation.csv'])
-        figures = {f'other/sweep/{name}': value for name, value in figures.items()}
-        found['fig4-camvid-half', 0] = dict(figures=figures, source='camvid')
-    if (PUBLISHED / 'espnet').is_dir():
-        found['espnet-camvid', 0] = dict(figures={}, source='espnet')
+    records = [record for file in PUBLISHED.glob('earlier.json') for record in json.loads(file.read_text())]
     for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
-        document = json.loads(file.read_text())
-        if document.get('format') != FORMAT:
-            raise ValueError(f'{file} must have the format {FORMAT!r}, got {document.get("format")!r}')
-        found[document['name'], document['seed']] = {**document, 'source': file.name}
-    return found
+        record = json.loads(file.read_text())
+        if record.get('format') != FORMAT:
+            raise ValueError(f'{file} must have the format {FORMAT!r}, got {record.get("format")!r}')
+        records.append(record)
+    return {(record['name'], record['seed']): record for record in records}
 
 
 def listing(chosen: Sequence[Experiment], done: Mapping, seeds: Sequence[int] | None = None) -> str:
