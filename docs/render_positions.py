@@ -156,9 +156,10 @@ def narrow_cifar10() -> list[list[str]]:
 
 def narrow_cifar100() -> list[list[str]]:
     pairs = {'with the crop against without': ('baseline', 'nocrop'), 'two views against one': ('lambda0', 'baseline')}
-    pairs |= {'lambda = 10 against 0': ('augshift', 'lambda0'), 'lambda = 100 against 0': ('lambda100', 'lambda0')}
-    loss = {'augshift': 'AugShift, lambda = 10', 'lambda100': METHODS['lambda100']}
-    names = {'nocrop': 'one view, no crop', 'baseline': 'one view', 'lambda0': METHODS['lambda0'], **loss}
+    losses = {10: 'augshift', 30: 'lambda30', 100: 'lambda100'}
+    pairs |= {f'lambda = {n} against 0': (name, 'lambda0') for n, name in losses.items()}
+    names = {'nocrop': 'one view, no crop', 'baseline': 'one view', 'lambda0': METHODS['lambda0']}
+    names |= {name: METHODS[f'lambda{n}'] for n, name in losses.items()}
     return narrow('narrow-cifar100', names, pairs)
 
 
