@@ -201,7 +201,9 @@ class _Layouts:
             or self._dim_of_maps(features)
             or self._dim_that_stays(features)
         )
-        if not dim or not -ndim < dim < ndim:
+        if dim and not -ndim < dim < ndim:
+            raise ValueError(f'layer {self.layer!r} gives {shape}, which has no dimension {dim} (channel_dim)')
+        if not dim:
             what = f'layer {self.layer!r} gives {shape}, and the dimension of its channels is not established'
             example = 'e.g. 1 for (N, C, H, W), -1 for (N, H, W, C) and for tokens (N, L, C)'
             raise UnknownLayoutError(f'{what}: pass channel_dim=, {example}')

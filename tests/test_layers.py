@@ -304,7 +304,7 @@ def test_channel_dim_and_prefix_tokens_that_are_given():
     torch.testing.assert_close(record.take() * 10, pooled * 9 + vit(images))
     for layer, options, message in (
         ('encoder.ln', dict(channel_dim=0), 'channel_dim must not be 0'),
-        ('encoder.ln', dict(channel_dim=3), 'pass channel_dim='),
+        ('encoder.ln', dict(channel_dim=3), r'gives \(2, 10, 32\), which has no dimension 3 \(channel_dim'),
         ('encoder.ln', dict(prefix_tokens=10), r'prefix_tokens of \(2, 10, 32\) must be from 0 to 9, got 10'),
         ('conv_proj', dict(prefix_tokens=1), r'prefix_tokens of \(2, 32, 3, 3\) must be from 0 to 0, got 1'),
     ):

@@ -55,7 +55,7 @@ class PairedSums:
 
         - `abs`: mean |z1 - z2|, Eq. 2.
         - `signed`: mean (z1 - z2), Eq. 3; high for the channels of the side on which the objects of all images are.
-        - `relative`: mean |z1 - z2| / mean (|z1| + |z2|) / 2, from 0 to 2; 0 for a channel that is always 0.
+        - `relative`: mean |z1 - z2| / mean ((|z1| + |z2|) / 2), from 0 to 2; 0 for a channel that is always 0.
         - `centred`: Eq. 3 minus `reference`, the `signed` scores of the whole data set. A kernel that responds to
           handedness and not to place has the same mean (z1 - z2) everywhere, and so drops out.
         - `mean_activation`: mean z1, a control.

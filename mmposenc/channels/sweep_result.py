@@ -349,10 +349,12 @@ class SweepFolder:
         self._counts: list[np.ndarray] = []
         self._flushed = time.monotonic()
         kept, own = read_conditions(folder), json.loads(self._text)
-        if kept is not None and kept != own:
-            names = [name for name in {**kept, **own} if kept.get(name) != own.get(name)]
-            differ, advice = ', '.join(names), 'choose another folder, delete this one, or repeat its command'
-            raise ValueError(f'{folder} holds a sweep under other conditions ({differ:.200} differ): {advice}')
+        # A sweep that failed at its first image has measured nothing, and may be replaced.
+        measured = [*self.units.glob('*.npz'), *self.folder.glob('*.npz'), *self.folder.glob('*.csv')]
+        if kept is not None and kept != own and measured:
+            names = ', '.join(name for name in {**kept, **own} if kept.get(name) != own.get(name))
+            advice = 'choose another folder, delete this one, or repeat its command'
+            raise ValueError(f'{folder} holds a sweep under other conditions (not the same: {names:.200}): {advice}')
 
     def open(self) -> set[int]:
         """Make the folder and return the positions of the images that are already counted; in one process, first."""

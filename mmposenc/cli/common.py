@@ -163,6 +163,20 @@ def _is_brief(record: logging.LogRecord) -> bool:
     return own or progress or record.levelno >= logging.WARNING or '\n+-' in message
 
 
+def check_positive(args: Namespace, *names: str) -> None:
+    """Refuse options that were given a number below 1."""
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f'--{name.replace("_", "-")} must be at least 1, got {value}')
+
+
+def check_file(path: str | None) -> None:
+    """Refuse an `--out` that is a folder, before the work that would be lost."""
+    if path and Path(path).is_dir():
+        raise ValueError(f'--out must be a file, got the folder {path}')
+
+
 def report(figures: dict[str, Any], checkpoint: str | None) -> None:
     """Print the line that a run ends with: its figures, and where the checkpoint lies."""
     numbers = [f'{name} {value:.4g}' for name, value in figures.items() if isinstance(value, Real)]

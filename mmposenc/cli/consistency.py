@@ -6,7 +6,8 @@ name: timm:NAME, torchvision:NAME, FILE.py:FUNCTION. For a network by name, --da
 
 Examples:
     mmposenc consistency torchvision:resnet18 --weights resnet18.pth --data imagenet/val --out card.json
-    mmposenc consistency mmposenc::augshift_r18_cifar100.py --weights work_dirs/augshift/epoch_120.pth
+    mmposenc consistency mmposenc::augshift_r18_cifar100.py \\
+        --weights work_dirs/augshift_r18_cifar100/epoch_120.pth
 """
 
 import csv
@@ -43,6 +44,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Measure, and end with the table."""
+    common.check_file(args.out)
+    common.check_positive(args, 'resize', 'crop', 'num_classes', 'batch_size')
     card = _of_config(args) if models.is_config(args.model) else _of_network(args)
     rows = card.table()
     common.say(f'{card.images} images, Top-1 {card.top1:.2f}% [{rows[0]["top1_low"]:.2f}, {rows[0]["top1_high"]:.2f}]')
@@ -91,6 +94,7 @@ def _of_network(args: Namespace) -> 'ConsistencyCard':
     _refuse(args, 'only for a config', 'cfg_options')
     if not args.data:
         raise ValueError(f'{args.model} needs --data, a folder of images')
+    torch.manual_seed(0)  # of random weights
     model, known = models.build(args, args.model, args.num_classes)
     models.load_weights(args, model, args.weights)
     cifar = models.is_cifar(args.data)

@@ -74,6 +74,8 @@ def _draw_overlays(args: Namespace) -> None:
     model = runner.model.eval()
     ranking.check_model(model)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if not hasattr(dataset, 'get_data_info'):
+        raise ValueError(f'{type(dataset).__name__} has no label maps: overlays are of a segmentation config of mmseg')
     layer, rows = args.layer or ranking.layer, []
     for place in _places(dataset, args.images):
         sample = dataset[place]
@@ -111,12 +113,13 @@ def _draw_grids(args: Namespace) -> None:
     """inputs.png, and with a checkpoint confusion.png and sums.png (Fig. 1)."""
     from mmposenc.figures import save_figure
 
-    if args.num_images < 1:
-        raise ValueError(f'--num-images must be at least 1, got {args.num_images}')
+    common.check_positive(args, 'num_images')
     cfg = common.load_config(args, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-    common.say(f'inputs: {save_figure(_inputs(cfg, args.num_images), Path(args.out, "inputs.png"))}')
-    if args.checkpoint:
-        confusion, sums, share = _test_grid(cfg, args.verbose)
+    inputs = _inputs(cfg, args.num_images)
+    tested = _test_grid(cfg, args.verbose) if args.checkpoint else None
+    common.say(f'inputs: {save_figure(inputs, Path(args.out, "inputs.png"))}')
+    if tested:
+        confusion, sums, share = tested
         common.say(f'confusion: {save_figure(confusion, Path(args.out, "confusion.png"))}')
         common.say(f'sums: {save_figure(sums, Path(args.out, "sums.png"))}; the sum alone locates {share:.1f}%')
 

@@ -81,6 +81,7 @@ def run(args: Namespace) -> list['LocationProbe']:
     """Probe each model, and end with its table and where the page is."""
     import torch
 
+    common.check_positive(args, 'num_images', 'patch_size', 'cell_size', 'batch_size')
     if len(args.weights) != len(args.models):
         numbers = f'{len(args.models)}, got {len(args.weights)}'
         raise ValueError(f'--weights must name one file (or none) per model: {numbers}')
@@ -199,8 +200,6 @@ def _image_sources(folder: str, number: int) -> list[Any]:
         found = sorted(path for path in place.rglob('*') if path.suffix.lower() in IMG_EXTENSIONS)
     if not found:
         raise ValueError(f'{folder} holds no images: {", ".join(IMG_EXTENSIONS)}')
-    if number < 1:
-        raise ValueError(f'--num-images must be at least 1, got {number}')
     number = min(number, len(found))
     return [found[i * len(found) // number] for i in range(number)]
 

@@ -39,8 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Rank, and end with the files (Sec. 4.2.1, Eq. 2 and 3)."""
     cfg = common.load_config(args, 'model', 'test_dataloader', 'test_cfg')
-    if args.max_images is not None and args.max_images < 1:
-        raise ValueError(f'--max-images must be at least 1, got {args.max_images}')
+    common.check_file(args.out)
+    common.check_positive(args, 'max_images')
     if args.region_list and not Path(args.region_list).is_file():
         raise FileNotFoundError(f'there is no region list at {args.region_list}: make one with mmposenc region-lists')
     names = ('layer', 'out', 'reference', 'rank_split', 'region_list', 'max_images', 'channel_dim', 'prefix_tokens')

@@ -57,13 +57,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--jobs', type=int, default=1, metavar='J', help='experiments at once (default: 1)')
     parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED', help='default: those of each experiment')
     parser.add_argument('--out', default='work_dirs/reproduce', metavar='DIR', help='default: work_dirs/reproduce')
+    parser.add_argument('--again', action='store_true', help='run here what docs/results has already')
     parser.add_argument('--no-verify', action='store_true', help='accept re-packed copies of CIFAR whose md5 differ')
 
 
 def run(args: Namespace) -> None:
     """List, or run what is missing and end with what is done."""
     chosen = choose(args.names)
-    done = results(args.out)
+    done = results(args.out, published=not args.again)
     if args.list:
         common.say(listing(chosen, done, args.seeds))
         return
@@ -72,16 +73,25 @@ def run(args: Namespace) -> None:
     import torch
 
     gpu = torch.cuda.is_available()
-    todo = []
+    todo, before, left_out = [], 0, 0
     for experiment in sorted(chosen, key=lambda e: e.full is not gpu):
-        seeds = [seed for seed in args.seeds or experiment.seeds if (experiment.name, seed) not in done]
+        wanted = args.seeds or experiment.seeds
+        seeds = [seed for seed in wanted if (experiment.name, seed) not in done]
+        before += len(wanted) - len(seeds)
         absent = [path for path in experiment.needs if not Path(path).exists()]
         if absent and seeds:
+            left_out += 1
             common.say(f'left out: {experiment.name} needs {absent[0]} ({DATA[absent[0]]})')
         elif gpu or args.names or experiment.cpu <= LONGEST:
             todo += [Run(experiment, seed, Path(args.out).resolve(), args.no_verify) for seed in seeds]
     minutes = sum(each.experiment.gpu if gpu else each.experiment.cpu for each in todo)
-    common.say(f'{len(todo)} runs to do, about {minutes:,.0f} minutes one after the other')
+    again = ' (--again runs those of docs/results here too)' * (not args.again)
+    kept = f'; {before} done before{again}' if before else ''
+    common.say(f'{len(todo)} runs to do, about {minutes:,.0f} minutes one after the other{kept}')
+    if left_out and not todo:
+        raise ValueError(
+            'nothing can run: put the data where the lines above say, or run this in the folder with data/'
+        )
     with common.lock(Namespace(launcher='none'), args.out, '--out'):
         run_all(todo, args.jobs, args.minutes, gpu)
 
@@ -295,13 +305,16 @@ def _numbers(tree: Any, name: str = '') -> dict[str, float]:
     return {key: number for part in parts for key, number in part.items()}
 
 
-def results(out: str | Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """What is done: the records of docs/results and of a folder, by name and seed.
+def results(out: str | Path, published: bool = True) -> dict[tuple[str, int], dict[str, Any]]:
+    """What is done: the records of docs/results, if they count, and of a folder, by name and seed.
 
     Those of earlier.json were not written by this command, and lack some of its entries.
     """
-    records = [record for file in PUBLISHED.glob('earlier.json') for record in json.loads(file.read_text())]
-    for file in (*sorted(PUBLISHED.glob('reproduce/*.json')), *sorted(Path(out).glob('*-seed*.json'))):
+    records, files = [], sorted(Path(out).glob('*-seed*.json'))
+    if published:
+        records = [record for file in PUBLISHED.glob('earlier.json') for record in json.loads(file.read_text())]
+        files = [*sorted(PUBLISHED.glob('reproduce/*.json')), *files]
+    for file in files:
         record = json.loads(file.read_text())
         if record.get('format') != FORMAT:
             raise ValueError(f'{file} must have the format {FORMAT!r}, got {record.get("format")!r}')

@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     number = 'how many top-ranked channels to ablate: 0:2000:100 (as range, end excluded), 10,100,500 or both'
     add('--num-channels', type=numbers, default=[], metavar='N', help=number)
     add('--windows', dest='window', type=int, default=0, metavar='SIZE', help='also windows of SIZE ranks')
-    orders = 'random orders to compare with, 19 or more (default: 39)'
+    orders = 'random orders to compare with, at least 19 for a test (default: 39)'
     add('--random', dest='num_random', type=int, default=39, metavar='DRAWS', help=orders)
     matched = 'also random orders matched to each ranking in strength (default: 0)'
     add('--matched', dest='num_matched', type=int, default=0, metavar='DRAWS', help=matched)
@@ -50,7 +50,9 @@ def run(args: Namespace) -> None:
     with common.lock(cfg, args.out or Path(cfg.work_dir, 'sweep'), '--out'):
         runner = common.build_runner(cfg, args.verbose)
         figures = runner.test()
-    common.say(f'written to {runner.test_loop.out}; sweep.csv has the figures, claims.csv the tests against chance')
+    out = runner.test_loop.out
+    tests = 'claims.csv the tests against chance' if Path(out, 'claims.csv').is_file() else 'too few orders for a test'
+    common.say(f'written to {out}; sweep.csv has the figures, {tests}')
     common.report(figures, args.checkpoint)
 
 

@@ -1,7 +1,7 @@
 """Test a checkpoint with the config it was trained with, or with any other config of the same model.
 
 Examples:
-    mmposenc test configs/augshift_r18_cifar100.py work_dirs/augshift_r18_cifar100/epoch_200.pth
+    mmposenc test configs/augshift_r18_cifar100.py work_dirs/augshift_r18_cifar100/epoch_120.pth
     torchrun --nproc_per_node 8 -m mmposenc test CONFIG CHECKPOINT
 """
 

@@ -39,7 +39,7 @@ class PermuteNeck(_PoolNeck):
 
 
 class SortedPoolNeck(_PoolNeck):
-    """Global average pooling, then the channels sorted by value, largest first (a bound for Table 1).
+    """Global average pooling, then the channels sorted by value, largest first (a control for Table 1).
 
     Sorting keeps all that can be known behind `PermuteNeck`: everything but which channel holds which value. Trained
     the same way, this network shows how much of PermuteNet's accuracy needs no channel at all, and how much PermuteNet
@@ -51,7 +51,7 @@ class SortedPoolNeck(_PoolNeck):
 
 
 class SumPoolNeck(_PoolNeck):
-    """Global average pooling, then the sum over the channels, (N, 1) (a bound for Table 1).
+    """Global average pooling, then the sum over the channels, (N, 1) (a control for Table 1).
 
     Averaged over all orders of the channels, a linear layer sees only their sum; one number is enough for K lines to
     separate K intervals, which is why PermuteNet is above chance. The sum is not scaled: a step of the optimizer then

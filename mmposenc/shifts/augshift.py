@@ -75,6 +75,9 @@ class AugShiftLoss(nn.Module):
     def forward(
         self, cls_scores: Views, pooled: Views, labels: Tensor, criterion: Criterion = F.cross_entropy
     ) -> dict[str, Tensor]:
+        if len(cls_scores) != 2 or len(pooled) != 2:
+            got = f'{len(cls_scores)} and {len(pooled)}'
+            raise ValueError(f'AugShift takes scores and pooled features as pairs, such as tensor.chunk(2); got {got}')
         first, second = pooled
         if first.ndim != 2 or first.shape != second.shape:
             shapes = f'{tuple(first.shape)} and {tuple(second.shape)}'

@@ -325,8 +325,9 @@ def test_it_resumes_where_it_stopped_and_counts_damaged_units_again(tmp_path: Pa
 
 
 def test_another_sweep_is_refused_by_the_names_of_what_differs(tmp_path: Path) -> None:
+    opened(tmp_path, 2, 'other').open()  # which ends before it has counted anything
     fill(tmp_path, [0])
-    with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(plan, model differ\)'):
+    with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(not the same: plan, model\)'):
         opened(tmp_path, 2, 'other')
     (tmp_path / 'sweep.json').write_text('{"format":')
     with pytest.raises(ValueError, match=r'sweep\.json is not JSON.*: sweep again, into another folder'):

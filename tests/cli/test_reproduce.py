@@ -163,9 +163,12 @@ def test_size_and_length_decide_what_runs_first(out, monkeypatch, capsys, gpu: b
 def test_missing_data_and_repacked_cifar(out, monkeypatch, capsys) -> None:
     path = next(iter(DATA))
     use(monkeypatch, Experiment('cifar', ('train CONFIG --cfg-options a=1', 'report X'), (), 1, 1, needs=(path,)))
-    assert f'left out: cifar needs {path} (mmposenc prepare-data --dataset cifar10)' in said(capsys)
-    line, other = Run(reproduce.EXPERIMENTS[0], 0, out, unverified=True).commands
-    assert re.findall(r'(\w+)_dataloader.dataset.verify=False', line) == ['train', 'val', 'test']
+    with pytest.raises(ValueError, match='nothing can run'):
+        said(capsys)
+    line = f'left out: cifar needs {path} (mmposenc prepare-data --dataset cifar10)'
+    assert line in capsys.readouterr().out
+    command, other = Run(reproduce.EXPERIMENTS[0], 0, out, unverified=True).commands
+    assert re.findall(r'(\w+)_dataloader.dataset.verify=False', command) == ['train', 'val', 'test']
     assert other == 'report X'
 
 
@@ -301,6 +304,11 @@ def test_a_published_record_counts_and_its_format_is_checked(out, monkeypatch, c
     assert re.search(r'one +1/2 +1 +1 +1.00 / 0.500\n', shown)
     assert 'Not measured yet' not in shown
     assert re.search(r'order in which they run:\none +0/1 +1 +1\n', said(capsys, '--list', '--seeds', '1'))
+    shown = said(capsys, 'one', '--seeds', '0')
+    assert '0 runs to do' in shown
+    assert '1 done before (--again runs' in shown
+    assert '1 runs to do' in said(capsys, 'one', '--seeds', '0', '--again', '--out', 'out')
+    assert (out / 'one-seed0.json').is_file()
     (published / 'one-seed0.json').write_text('{"format": "else"}')
     with pytest.raises(ValueError, match='must have the format'):
         results(out)

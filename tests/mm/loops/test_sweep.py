@@ -135,7 +135,7 @@ def test_an_interrupted_sweep_goes_on_and_a_finished_one_stays(sweep: Main, argu
     sweep([*arguments, *SWEEP, '--out', 'parts'])
     assert counted == [[2], [3]], 'nothing is counted again'
     assert result('parts') == result('whole')
-    with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(plan differ'):
+    with pytest.raises(ValueError, match=r'holds a sweep under other conditions \(not the same: plan'):
         sweep([*arguments, *SWEEP[:2], '--random', '0', '--out', 'parts'])
 
 
@@ -150,7 +150,7 @@ def test_a_sweep_does_not_go_on_with_other_data(sweep: Main, arguments: list[str
         ('test_dataloader.dataset.data_root=other', 'data_config_sha256, first_batch_sha256'),
         ('test_evaluator.ignore_index=0', 'metric'),
     ):
-        with pytest.raises(ValueError, match=rf'holds a sweep under other conditions \({what} differ'):
+        with pytest.raises(ValueError, match=rf'holds a sweep under other conditions \(not the same: {what}'):
             sweep([*command, '--cfg-options', option])
 
 
