@@ -265,7 +265,7 @@ def draw() -> None:
         axis.plot(*zip(*seen, strict=True), label=run['net'], marker='o', markersize=4)
     axis.axhline(100 / 9, color='0.5', linestyle=':', label='chance')
     axis.set(xscale='log', xlabel='images seen, of 50,000 (log scale)', ylabel='location accuracy (%)', ylim=(0, 103))
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc=(0.62, 0.5))
     save_figure(figure, HERE / 'images' / 'first_pass.png')
 
     located = [run for run in runs('digits') if run['task'] == 'location']
