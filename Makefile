@@ -64,7 +64,7 @@ docs: $(STAMP) ## build the documentation site in work_dirs/docs
 	@echo 'done: work_dirs/docs/index.html'
 
 test-official $(OFFICIAL_STAMP): VENV := $(OFFICIAL)
-test-official: $(OFFICIAL_STAMP) ## the quick tests and the guide on detectors on the official OpenMMLab packages in .venv-official; MMCV_WHEEL=FILE spares compiling mmcv
+test-official: $(OFFICIAL_STAMP) ## the quick tests and the guide on detectors on the official OpenMMLab packages in .venv-official; MMCV_WHEEL=FILE avoids compiling mmcv
 	$(PYTEST) -m 'not slow' -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 	$(PYTEST) tests/docs/test_guides.py -k detectors
 

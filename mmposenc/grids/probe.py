@@ -37,7 +37,7 @@ class LocationProbe(Result):
 
     Args:
         layers: In the order in which they run. Dicts are by layer, then by control; 'none' is the network as it is.
-        depth: Share of the operations on a canvas that are done when a layer has run, 0 to 1.
+        depth: Share of the calls of modules without children that are done when a layer has run, 0 to 1.
         channels, strides: Number of channels K, and the total stride up to a layer in px.
         measures: (value, low, high) by name of the measure, in %.
         curves: Points (training images, accuracy, low, high) by read-out, in %.
