@@ -113,6 +113,8 @@ def is_config(name: str) -> bool:
 
 def read_config(args: Namespace, name: str, *keys: str) -> 'Config':
     """The config that a MODEL names, which has these keys, with the overrides that were typed."""
+    if ':' not in name and not Path(name).suffix:
+        raise ValueError(f'{name} is no config file: a network by name is timm:{name} or torchvision:{name}')
     return common.load_config(Namespace(**{**vars(args), 'config': name, 'launcher': 'none', 'work_dir': None}), *keys)
 
 

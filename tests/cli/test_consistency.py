@@ -140,6 +140,20 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
     assert [path.name for path in Path('work_dirs/tiny').iterdir()] == ['last_checkpoint']  # nor is anything written
 
 
+def test_random_weights_are_the_same_again(folder, monkeypatch):
+    measured = []
+
+    def measure(model, loader, **setting):
+        measured.append(model[0].weight)
+        return shift_consistency(model, loader, **setting)
+
+    monkeypatch.setattr('mmposenc.shifts.shift_consistency', measure)
+    words = 'consistency mine.py:tiny --weights none --data images --resize 16 --max-shifts 2'
+    for _ in range(2):
+        call(words.split())
+    assert measured[0].equal(measured[1])
+
+
 @pytest.mark.parametrize(
     'words, message',
     [
@@ -154,6 +168,9 @@ def test_a_config_equals_its_own_test(classifier_config, hosts_unchanged, monkey
         ('mine.py --labels x --mean 0 0 0 --batch-size 8', '--labels, --mean, --batch-size: not for a config'),
         ('mine.py:tiny --num-classes 3 --data images --resize 9', 'of another shape'),
         ('mine.py:tiny --data more --resize 16', r'more has 3 classes and mine.py:tiny has 2: .*alphabetical order'),
+        ('mine.py:tiny --data images --crop 0', '--crop must be at least 1, got 0'),
+        ('mine.py:tiny --data images --out images', '--out must be a file, got the folder images'),
+        ('resnet18', 'resnet18 is no config file: a network by name is timm:resnet18 or torchvision:resnet18'),
         ('mine.py:tiny --data one', 'one has 1 classes and mine.py:tiny has 2$'),
         ('mine.py:tiny --data both', 'both holds both CIFAR10 and CIFAR100: put one of them into a folder of its own'),
     ],

@@ -96,3 +96,4 @@ def test_grids_of_a_trained_network(tool: Callable, capsys: pytest.CaptureFixtur
 )
 def test_a_mistake_is_one_line(fails: Callable, classifier_config: Path, arguments: list[str], message: str) -> None:
     assert message in fails('draw', 'grids', *arguments)
+    assert not Path('inputs.png').exists()

@@ -119,6 +119,7 @@ def test_default_layers_are_blocks_and_the_end(build: Callable, expected: list[s
         ('--images empty', 'empty holds no images'),
         ('--num-images 7', 'at least 8 images, got 7'),
         ('--num-images 0', 'num-images must be at least 1, got 0'),
+        ('--batch-size 0', 'batch-size must be at least 1, got 0'),
         ('--layers 9', "layer '9' does not exist"),
         ('--patch-size 20', "multiple of 8 px, the total stride up to layer '2'"),
     ],
