@@ -132,12 +132,12 @@ def _only(dims: list[int]) -> int | None:
     return dims[0] if len(dims) == 1 else None
 
 
-def _dim_of_type(module: nn.Module, output: Tensor) -> int | None:
+def dim_of_type(module: nn.Module, output: Tensor) -> int | None:
     """The channels' dimension that a module's type establishes; None if it does not."""
     if type(module).forward is nn.Sequential.forward:
         for child in reversed(list(module.children())):
             if not isinstance(child, _ELEMENTWISE):
-                return _dim_of_type(child, output)
+                return dim_of_type(child, output)
     if isinstance(module, _CHANNELS_FIRST):
         return 1
     if not _is_layer_norm(module):
@@ -180,7 +180,7 @@ class _Layouts:
                 self.watching.enter_context(module.register_forward_hook(self._note))
 
     def _note(self, module: nn.Module, args: tuple, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim >= 3 and (dim := _dim_of_type(module, output)):
+        if isinstance(output, Tensor) and output.ndim >= 3 and (dim := dim_of_type(module, output)):
             self._maps.add((*_split_shape(output, dim), dim))
 
     def of(self, features: Tensor) -> Layout:
@@ -197,7 +197,7 @@ class _Layouts:
         dim = (
             self.channel_dim
             or (ndim in self._known_alone and self._known_alone[ndim].channel_dim)
-            or _dim_of_type(self.path[-1], features)
+            or dim_of_type(self.path[-1], features)
             or self._dim_of_maps(features)
             or self._dim_that_stays(features)
         )

@@ -64,7 +64,7 @@ def test_what_is_no_layer(output, layer, message):
 def test_a_layer_that_does_not_exist(planted):
     for layer, message in (
         ('body.map', r"'body.map' does not exist.*is 'body' \(PlantedBody\), whose .* are: maps$"),
-        ('backbone.layer4', r'the model itself \(PlantedNet\), whose children are: body, neck, head$'),
+        ('backbone.layer4', r'the model itself \(PlantedNet\), whose children are: body, neck, head, idle$'),
         ('body.maps.x', r"'body.maps' \(CoordinateMaps\), whose children are: \(none\)$"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -82,10 +82,12 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
     The weights are mirrored in place and mirrored back on leaving, also after an exception; they come back bit by bit.
     A kernel shared by two modules is mirrored once. Covers `Conv2d` and `ConvTranspose2d` with their subclasses,
     grouped or not; deformable convolutions have no kernel to mirror this way. ValueError if a convolution's weight is
-    computed from other parameters (parametrized, weight norm).
+    computed from other parameters (parametrized, weight norm) or is TorchScript's, or if there is no kernel to mirror.
     """
     kernels: dict[int, Tensor] = {}
     for name, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            raise ValueError(f'the kernels of {name or "the module"!r} cannot be mirrored: it is TorchScript')
         if not isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)) or child.kernel_size[-1] == 1:
             continue
         if 'weight' not in child._parameters:
@@ -93,6 +95,8 @@ def flipped_kernels(module: nn.Module) -> Iterator[None]:
             advice = 'merge it first, e.g. with torch.nn.utils.parametrize.remove_parametrizations'
             raise ValueError(f'{kernel} must be a parameter of its own, but is computed from others: {advice}')
         kernels[id(child.weight)] = child.weight
+    if not kernels:
+        raise ValueError(f'{type(module).__name__} has no Conv2d whose kernel is wider than 1: there is none to mirror')
     _mirror(kernels.values())
     try:
         yield

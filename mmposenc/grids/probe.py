@@ -17,7 +17,7 @@ from mmposenc.grids.padding import PADDINGS, Padding, TotalStride
 from mmposenc.grids.readouts import READOUTS, Curve, read_cells, t_interval
 from mmposenc.grids.variance import AXES, COMPONENTS, PositionVariance, cell_contrasts, position_variance
 from mmposenc.grids.weights import calibrate_batch_norm, random_weights, without_position_embedding
-from mmposenc.layers import Layout, check_layer, eager_forwards, layer_hook, unwrap_model
+from mmposenc.layers import Layout, check_layer, dim_of_type, eager_forwards, layer_hook, unwrap_model
 from mmposenc.ranking import Ranking, model_fingerprint
 from mmposenc.results import Result
 
@@ -255,7 +255,7 @@ def probe_location(
         run.progress, run.passes = progress, len(conditions)
         found: dict[str, dict[str, list[_Found]]] = {layer: {} for layer in run.depth}
         left_out: dict[str, dict[str, str]] = {layer: {} for layer in run.depth}
-        codes = {}
+        codes, plain = {}, {}  # type: ignore[var-annotated]
         for control, seed in conditions:
             with ExitStack() as stack:
                 if control in PADDINGS:
@@ -268,6 +268,9 @@ def probe_location(
                 features = run.features(control if control in CANVASES else 'zeros')
             for layer, by_control in found.items():
                 z = features.pop(layer)
+                if control in ('reflect', 'replicate') and z.equal(plain[layer]):
+                    left_out[layer][control] = 'the features are those of zero padding: no padding was replaced'
+                    continue
                 try:
                     variance = position_variance(z, grid_size)
                 except ValueError as error:
@@ -280,6 +283,7 @@ def probe_location(
                     continue
                 by_control.setdefault(control, []).append((variance, read_cells(z, train_images)))
                 if control == 'none':
+                    plain[layer] = z
                     codes[layer] = z.double().mean(0).float()
     measures, curves, dead = ({layer: {} for layer in found} for _ in range(3))  # type: ignore[var-annotated]
     for layer, by_control in found.items():
@@ -401,20 +405,34 @@ class _Run:
         for layer in layers:
             check_layer(self.network, layer, canvas, self.call, **self.layout)
         operations: list[nn.Module] = []
+        largest = 1  # of the maps so far, where patches are cut or merged by a reshape, which has no stride
+
+        def of_map(places: int) -> int:
+            side, map_side = canvas.shape[-1], isqrt(places)
+            return side // map_side if places == map_side**2 > 1 and side % map_side == 0 else 1
+
+        def ran(module: nn.Module, args: tuple, output: object) -> None:
+            nonlocal largest
+            operations.append(module)
+            if (
+                isinstance(output, Tensor)
+                and output.ndim > 2
+                and len(output) == 1
+                and (dim := dim_of_type(module, output))
+            ):
+                largest = max(largest, of_map(output.numel() // output.shape[dim]))
 
         def note(layer: str, features: Tensor, layout: Layout) -> None:
             self.depth[layer], self.channels[layer] = len(operations), features.shape[layout.channel_dim]
-            self.strides[layer] = strides.of(features)
+            own = largest  # behind a pooling
             if features.ndim > 2:  # Maps, or the tokens of square ones; a single place is a global pool.
-                places = features[0].numel() // self.channels[layer] - layout.prefix_tokens
-                side, map_side = canvas.shape[-1], isqrt(places)
-                if places == map_side**2 > 1 and side % map_side == 0:
-                    self.strides[layer] = max(self.strides[layer], side // map_side)
+                own = of_map(features[0].numel() // self.channels[layer] - layout.prefix_tokens)
+            self.strides[layer] = max(strides.of(features), own)
 
         with ExitStack() as counting:
             for module in self.network.modules():  # first, so that a layer counts its own operation
-                if not any(True for _ in module.children()):
-                    counting.enter_context(module.register_forward_hook(lambda ran, *_: operations.append(ran)))
+                if not any(True for _ in module.children()) and not isinstance(module, torch.jit.ScriptModule):
+                    counting.enter_context(module.register_forward_hook(ran))
             with self._hooks(layers, note), TotalStride(canvas) as strides:
                 try:
                     self.call(canvas)

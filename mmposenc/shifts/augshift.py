@@ -85,7 +85,8 @@ class AugShiftLoss(nn.Module):
         if self.mse_weight and cls_scores[0].requires_grad and not first.requires_grad:
             advice = 'take them without no_grad or detach, and set use_reentrant=False in gradient checkpointing'
             raise ValueError(f'the pooled features carry no gradient, so the distance would train nothing: {advice}')
-        distance = F.mse_loss(first, second)
+        wide = torch.promote_types(first.dtype, torch.float32)  # float16 would round small distances to zero.
+        distance = F.mse_loss(first.to(wide), second.to(wide))
         if self.mse == 'relative':
             if len(first) < 2:
                 raise ValueError("mse='relative' needs at least 2 images per batch, got 1; set drop_last=True")

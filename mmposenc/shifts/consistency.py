@@ -137,7 +137,7 @@ def predict_views(
         # arg max would take NaN for the largest.
         return scores, scores.argmax(1).masked_fill(scores.isnan().any(1), -1)
 
-    scores, reference = predict(views.reference(images))
+    scores, reference = predict(views.reference(images).clone())  # A network may write into it.
     low, high, last = int(labels.min()), int(labels.max()), scores.shape[1] - 1
     if low < 0 or high > last:
         raise ValueError(f'labels must be from 0 to {last}, the classes of the model, got {low} to {high}')

@@ -166,3 +166,15 @@ def test_a_computed_weight_is_refused_and_nothing_is_mirrored():
     with pytest.raises(ValueError, match=r"kernel of '1' .* must be a parameter of its own"), flipped_kernels(net):
         pass
     assert torch.equal(net[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    'net, message',
+    [
+        (nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3))), r"kernels of '0' cannot be mirrored: it is TorchScript"),
+        (nn.Sequential(nn.Conv2d(3, 4, 1)), 'no Conv2d whose kernel is wider than 1'),
+    ],
+)
+def test_kernels_that_cannot_be_mirrored(net: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message), flipped_kernels(net):
+        pass

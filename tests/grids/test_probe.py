@@ -71,6 +71,14 @@ def test_where_the_zero_is_not_reached_the_control_is_left_out():
     assert 'not invariant to moves of the image' in probe.left_out['features.3']['circular']
 
 
+def test_padding_that_cannot_be_replaced_is_left_out():
+    body = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)))
+    net = nn.Sequential(body, nn.BatchNorm2d(4))
+    probe = probe_location(net, images(), ['1'], patch_size=32, controls=['reflect', 'replicate'])
+    assert list(probe.measures['1']) == ['none']
+    assert set(probe.left_out['1'].values()) == {'the features are those of zero padding: no padding was replaced'}
+
+
 def test_planted_channels_and_contrasts_are_found():
     probe = probe_location(Located(), images(24, 16), ['last'], patch_size=16, controls=())
     assert (probe.position['last'][1] / probe.variance['last'][1]).abs() < 1e-6
@@ -228,6 +236,12 @@ def test_tokens_tell_the_stride_of_their_patches_and_a_global_pool_has_none():
     probe = probe_location(net, images(), ['0', '1', '2'], patch_size=32, controls=())
     assert probe.strides == {'0': 2, '1': 2, '2': 2}
     torch.testing.assert_close(probe.code('1'), probe.code('0'))
+
+
+def test_a_pooling_behind_merged_patches_has_their_stride():
+    swin = timm.create_model('swin_tiny_patch4_window7_224', img_size=96, window_size=3, depths=(1, 1, 1, 1))
+    probe = probe_location(swin, images(), ['norm', 'head.global_pool'], patch_size=32, controls=())
+    assert probe.strides == {'norm': 32, 'head.global_pool': 32}
 
 
 def test_only_what_comes_before_the_layers_has_to_accept_canvases():

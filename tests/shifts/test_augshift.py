@@ -86,3 +86,13 @@ def test_pooled_features_without_a_gradient_are_refused():
     with pytest.raises(ValueError, match='carry no gradient, so the distance would train nothing'):
         augshift_loss((scores, scores), (POOLED, POOLED), LABELS)
     augshift_loss((scores, scores), (POOLED, POOLED), LABELS, mse_weight=0.0).backward()
+
+
+def test_small_distances_of_half_precision_are_not_rounded():
+    first, second = (torch.randn(8, 64, generator=torch.Generator().manual_seed(i)).mul(1e-3).half() for i in (0, 1))
+    for mse in ('absolute', 'relative'):
+        half, double = (
+            AugShiftLoss(1, mse)((SCORES, SCORES), (first.to(kind), second.to(kind)), LABELS)['loss_mse']
+            for kind in (torch.float16, torch.float64)
+        )
+        assert half.item() == pytest.approx(double.item(), rel=1e-4)

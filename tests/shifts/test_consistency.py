@@ -168,3 +168,17 @@ CONSTANT = PixelClassifier(0, 0, 3)
 def test_bad_input(loader, options, message):
     with pytest.raises(ValueError, match=message):
         shift_consistency(CONSTANT, loader, **options)
+
+
+def test_a_network_that_writes_into_its_input():
+    class InPlace(PixelClassifier):
+        def forward(self, images):
+            return super().forward(images.sub_(1).clamp_(min=0))
+
+    class OutOfPlace(PixelClassifier):
+        def forward(self, images):
+            return super().forward((images - 1).clamp(min=0))
+
+    setting = dict(max_shifts=[2], protocols=SHIFTING)
+    one, other = (measure(random_data(), each(1, 2, 3), **setting) for each in (InPlace, OutOfPlace))
+    assert str(one.table()) == str(other.table())

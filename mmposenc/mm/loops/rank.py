@@ -95,13 +95,19 @@ class ChannelRankingLoop(ChannelLoop):
 
     def _measure(self, batches: Iterator[dict]) -> dict[str, float]:
         current: dict[str, Any] = {}
+        # What transforms compose of a batch, such as a grid of patches, is the image that is mirrored or rolled.
+        composed = bool(getattr(self.model.data_preprocessor, 'test_transforms', ()))
 
         def images() -> Iterator[tuple[list[Tensor], None]]:
             for batch in batches:
+                if composed:
+                    batch = self.model.data_preprocessor(batch, False)
                 current.update(batch)
                 yield [image.float() for image in batch['inputs']], None
 
         def forward(images: Tensor) -> object:
+            if composed:
+                return self.model(images, current['data_samples'][: len(images)], mode='tensor')
             return tensor_forward(self.model, current)(images)
 
         about = dict(layer=self.layer, region=self.region, data_set=self.described, **self.describe_model())

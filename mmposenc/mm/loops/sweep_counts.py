@@ -231,7 +231,11 @@ class ClassificationCounts(SweepCounts):
         labels = torch.empty(self.plan.num_runs, len(images), dtype=torch.int64, device=images.device)
 
         def forward(copies: int) -> Tensor:
-            return self.model(images.repeat(copies, 1, 1, 1), samples * copies, mode='tensor')
+            scores = self.model(images.repeat(copies, 1, 1, 1), samples * copies, mode='tensor')
+            if not isinstance(scores, Tensor):
+                got = f"mode='tensor' must give one tensor of scores, got {type(scores).__name__}"
+                raise ValueError(f'the Top-1 of {type(self.model).__name__} cannot be swept: {got}')
+            return scores
 
         for run, scores in self.forwards.run(forward):
             labels[run] = scores.argmax(1).masked_fill(scores.isnan().any(1), -1)

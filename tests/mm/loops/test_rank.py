@@ -211,3 +211,19 @@ def test_data_are_described_without_folders() -> None:
     assert describe_data(data) == 'SimpleNamespace val val-left.txt'
     assert describe_data(SimpleNamespace(data_prefix='/somewhere/val')) == 'SimpleNamespace val'
     assert describe_data(range(3)) == 'range'
+
+
+def test_a_grid_is_mirrored_and_not_each_patch_in_its_place(tmp_path: Path) -> None:
+    cfg = Config.fromfile('configs/gapnet_r18_grid3-location_digits.py')
+    cfg.test_dataloader.dataset.indices = 4
+    cfg.merge_from_dict(dict(work_dir=str(tmp_path), test_evaluator=[], randomness=dict(seed=0), log_level='ERROR'))
+    pairs = ['flip_image', 'roll_image']
+    cfg.test_cfg = dict(type='mmposenc.ChannelRankingLoop', layer='backbone[-1]', pairs=pairs)
+    runner = Runner.from_cfg(cfg)
+    runner.test()
+    data = runner.test_dataloader.dataset
+    canvases = runner.model.data_preprocessor(dict(data.__getitems__(list(range(len(data))))), False)['inputs']
+    for pair, found in zip(pairs, runner.test_loop.rankings.values(), strict=True):
+        plain = rank_channels(runner.model.backbone, [canvases], 'layer3', pair=pair)
+        assert max(plain.scores) > 0
+        torch.testing.assert_close(torch.tensor(found.scores), torch.tensor(plain.scores))

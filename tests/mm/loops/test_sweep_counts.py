@@ -217,3 +217,6 @@ def test_bad_input_of_a_classifier() -> None:
     model.head.predict = lambda feats, samples=None: [s.set_pred_label(1) for s in predict(feats, samples)]
     with pytest.raises(ValueError, match='predicts other classes than those with the largest score'):
         sweep.count(classification_batch(3), range(3))
+    model.head.forward = lambda feats: (feats[-1], feats[-1])
+    with pytest.raises(ValueError, match="mode='tensor' must give one tensor of scores, got tuple"):
+        ClassificationCounts(model, plan, 3).count(classification_batch(3), range(3))
