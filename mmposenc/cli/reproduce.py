@@ -92,6 +92,8 @@ def run(args: Namespace) -> None:
         raise ValueError(
             'nothing can run: put the data where the lines above say, or run this in the folder with data/'
         )
+    if not todo:
+        return
     with common.lock(Namespace(launcher='none'), args.out, '--out'):
         run_all(todo, args.jobs, args.minutes, gpu)
 
